@@ -1,0 +1,51 @@
+//! Accepts webhooks: verifies the exact bytes, records them, answers.
+//!
+//! - [`request`]: what API Gateway hands over
+//! - [`source`], [`secret`]: who may send, and what proves it
+//! - [`signature`]: whether these bytes are theirs
+//! - [`summary`]: what a body is about, without keeping it in memory twice
+//! - [`receive`]: the journal's first event and the row, both durable before the 202
+//! - [`answer`]: what the sender is told
+
+pub mod answer;
+pub mod receive;
+pub mod request;
+pub mod secret;
+pub mod signature;
+pub mod source;
+pub mod summary;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+
+pub use receive::Ingest;
+pub use secret::Secrets;
+pub use source::Sources;
+
+use answer::Answer;
+use request::{Request, Rejected};
+
+/// Answers one request. A 202 means: durably recorded, and it will be carried to an end.
+pub async fn handle(ingest: &Ingest, event: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
+    let request_id = event.request_context.request_id.clone().unwrap_or_default();
+    let answer = match Request::from_event(event, ingest.body_bytes_max) {
+        Ok(request) => ingest.receive(request).await,
+        Err(rejected) => {
+            tracing::info!(request.id = request_id, reason = %rejected, "rejected: {rejected}");
+            Answer::from(rejected)
+        }
+    };
+    answer.into_response(&request_id)
+}
+
+impl From<Rejected> for Answer {
+    fn from(rejected: Rejected) -> Self {
+        let what_to_do = rejected.to_string();
+        match rejected {
+            Rejected::NoSuchPath => Self::error(404, what_to_do),
+            Rejected::NotPost => Self::error(405, what_to_do).with_header("allow", "POST"),
+            Rejected::TooLarge { .. } => Self::error(413, what_to_do),
+            Rejected::Encoded => Self::error(415, what_to_do),
+            Rejected::NotBase64 => Self::error(400, what_to_do),
+        }
+    }
+}

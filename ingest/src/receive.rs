@@ -1,0 +1,313 @@
+//! A verified webhook becomes the first event of an execution.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use everhook_journal::config::{Config, Problem};
+use everhook_journal::event::{Event, IdOrigin, Recorded, Verified, Webhook};
+use everhook_journal::execution::WATCHDOG;
+use everhook_journal::id::{self, EXECUTION_KEY_BYTES_MIN, ExecutionKey, Sequence};
+use everhook_journal::payload::{PayloadError, sha256_hex};
+use everhook_journal::store::Unavailable;
+use everhook_journal::table::AppendError;
+use everhook_journal::{
+    Clock, DeliveryId, Execution, ExecutionId, Executions, Journal, Payloads, SourceName,
+    Timestamp, View,
+};
+
+use crate::answer::Answer;
+use crate::request::Request;
+use crate::secret::{SecretError, Secrets};
+use crate::signature::Claims;
+use crate::source::{Expect, Source, Sources};
+use crate::summary::Summary;
+
+/// The longest delivery id that is kept as it is, in bytes.
+const DELIVERY_ID_MAX: usize = 255;
+
+/// The longest type of an event that is kept, in characters.
+const EVENT_TYPE_MAX: usize = 128;
+
+/// Where the key for execution ids is, if nothing is said.
+const EXECUTION_KEY: &str = "generated:execution-key";
+
+/// What a sender is told of every request that is not verified, whatever the reason.
+const UNVERIFIED: &str = "the signature is missing or wrong, or there is no such source";
+
+/// What it takes to accept webhooks.
+#[derive(Debug)]
+pub struct Ingest {
+    /// Who may send.
+    pub sources: Sources,
+    /// The key of the deployment's execution ids.
+    pub key: ExecutionKey,
+    /// The histories.
+    pub journal: Journal,
+    /// The rows.
+    pub executions: Executions,
+    /// The large bodies.
+    pub payloads: Payloads,
+    /// The time.
+    pub clock: Clock,
+    /// How long a history is kept beyond the longest its workflow can take.
+    pub retention: Duration,
+    /// The largest body that is accepted.
+    pub body_bytes_max: usize,
+    /// What was answered so far.
+    pub counts: Counts,
+}
+
+/// How many requests were answered, by answer.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Recorded.
+    pub accepted: AtomicU64,
+    /// Recorded before.
+    pub duplicates: AtomicU64,
+    /// Recorded before under the same id with another body.
+    pub mismatched: AtomicU64,
+    /// Not verified.
+    pub unverified: AtomicU64,
+}
+
+/// Why ingest cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Some sources cannot be used.
+    #[error("everhook.toml: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Sources(Vec<Problem>),
+    /// The key for execution ids cannot be read.
+    #[error("`execution_key` in [settings]: {0}")]
+    Key(#[source] SecretError),
+    /// The key for execution ids protects nothing.
+    #[error("`execution_key` in [settings] must have at least {EXECUTION_KEY_BYTES_MIN} bytes")]
+    ShortKey,
+}
+
+/// Something a webhook is recorded in did not answer.
+#[derive(Debug, thiserror::Error)]
+enum Outage {
+    #[error(transparent)]
+    Store(#[from] Unavailable),
+    #[error(transparent)]
+    Payloads(#[from] PayloadError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+impl Ingest {
+    /// Ingest as configured.
+    pub fn from_config(
+        config: &Config,
+        secrets: &Secrets,
+        journal: Journal,
+        executions: Executions,
+        payloads: Payloads,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let sources = Sources::from_config(config, secrets).map_err(StartError::Sources)?;
+        let reference = config.settings.execution_key.as_deref().unwrap_or(EXECUTION_KEY);
+        let key = secrets.read(reference).map_err(StartError::Key)?;
+        let key = ExecutionKey::new(key.expose()).ok_or(StartError::ShortKey)?;
+        let settings = &config.settings;
+        Ok(Self {
+            sources,
+            key,
+            journal,
+            executions,
+            payloads,
+            clock,
+            retention: settings.retention,
+            body_bytes_max: settings.body_bytes_max,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Keeps the definitions of all workflows, before any history names one.
+    pub async fn publish(&self, config: &Config) -> Result<(), Unavailable> {
+        for workflow in config.workflows.values() {
+            self.journal.publish(workflow).await?;
+        }
+        Ok(())
+    }
+
+    /// Answers a request that may be a webhook.
+    pub async fn receive(&self, request: Request) -> Answer {
+        let source = self.sources.find(&request.source);
+        let now = self.clock.now();
+        let claims = match source.scheme.verify(&request.headers, &request.body, now) {
+            Ok(claims) => claims,
+            Err(reason) => {
+                count(&self.counts.unverified);
+                tracing::warn!(
+                    request.id = request.request_id, reason = %reason,
+                    "not verified: {reason}"
+                );
+                return Answer::error(401, UNVERIFIED);
+            }
+        };
+        let summary = match (Summary::of(&request.body), source.expect) {
+            (Some(summary), _) => summary,
+            (None, Expect::Any) => Summary::default(),
+            (None, Expect::Json) => {
+                let message = "the body is not JSON; if this source sends anything else, give it expect = \"any\"";
+                return Answer::error(400, message);
+            }
+        };
+        match self.record(request, source, claims, summary, now).await {
+            Ok((id, duplicate)) => Answer::accepted(&id, duplicate),
+            Err(outage) => {
+                tracing::error!(reason = %outage, "could not record a webhook: {outage}");
+                Answer::error(503, "the webhook could not be recorded; send it again")
+                    .with_header("retry-after", "5")
+            }
+        }
+    }
+
+    /// Makes the webhook durable. Returns its execution, and whether it had been recorded before.
+    async fn record(
+        &self,
+        request: Request,
+        source: &Source,
+        claims: Claims,
+        summary: Summary,
+        now: Timestamp,
+    ) -> Result<(ExecutionId, bool), Outage> {
+        let name = request.source.clone();
+        let body_sha256 = sha256_hex(&request.body);
+        let (delivery_id, delivery_id_from) = delivery_id(&claims, &body_sha256);
+        let id = ExecutionId::derive(&self.key, &name, &delivery_id);
+        let event_type = claims.event_type.or(summary.event_type);
+        let webhook = Webhook {
+            source: name.clone(),
+            delivery_id,
+            delivery_id_from,
+            event_type: event_type.map(|text| text.chars().take(EVENT_TYPE_MAX).collect()),
+            workflow: source.workflow.clone(),
+            verified: Verified { scheme: source.scheme.name().into(), secret: claims.secret },
+            method: "POST".into(),
+            path: request.path,
+            query: request.query,
+            headers: request.headers.kept(),
+            source_ip: request.source_ip,
+            request_id: request.request_id,
+            // Durable before the event that names it.
+            body: self.payloads.keep(request.body).await?,
+            body_sha256,
+            keys: summary.keys,
+            key_count: summary.key_count,
+            expires_at: now + source.longest + self.retention,
+        };
+        self.begin(&id, &name, Arc::new(webhook), now).await
+    }
+
+    async fn begin(
+        &self,
+        id: &ExecutionId,
+        source: &SourceName,
+        webhook: Arc<Webhook>,
+        now: Timestamp,
+    ) -> Result<(ExecutionId, bool), Outage> {
+        let first = Sequence::START.next();
+        let event = Event::WebhookReceived(webhook.clone());
+        let recorded = Recorded { sequence: first, first, at: now, event: event.clone() };
+        let execution = Execution::begin(&recorded).expect("a webhook begins an execution");
+        let view = View::of(id, &execution);
+        let due_at = now + WATCHDOG;
+        let name = id::fresh();
+        let (appended, opened) = tokio::join!(
+            self.journal.append(id, Sequence::START, event.into(), webhook.expires_at, now, &name),
+            self.executions.open(&view, due_at),
+        );
+        let opened = opened?;
+        match appended {
+            Ok(_) => {
+                if !opened {
+                    self.executions.reopen(&view, due_at).await?;
+                }
+                count(&self.counts.accepted);
+                tracing::info!(
+                    execution.id = %id, source = %source, event.sequence = 1,
+                    event.name = "WebhookReceived", "execution {id}: 1 WebhookReceived from {source}"
+                );
+                Ok((id.clone(), false))
+            }
+            Err(AppendError::Conflict { existing, .. }) => {
+                self.redelivered(id, source, &webhook, &existing);
+                Ok((id.clone(), true))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Says so if a sender uses one id for two bodies. The first one counts.
+    fn redelivered(
+        &self,
+        id: &ExecutionId,
+        source: &SourceName,
+        webhook: &Webhook,
+        existing: &[Recorded],
+    ) {
+        count(&self.counts.duplicates);
+        let same = existing.iter().any(|recorded| match &recorded.event {
+            Event::WebhookReceived(first) => first.body_sha256 == webhook.body_sha256,
+            _ => false,
+        });
+        if same {
+            tracing::info!(execution.id = %id, source = %source, "execution {id}: received again");
+        } else {
+            count(&self.counts.mismatched);
+            tracing::warn!(
+                execution.id = %id, source = %source,
+                "execution {id}: received again with another body; the first one counts"
+            );
+        }
+    }
+}
+
+/// The sender's id, or one from the body. Never a constant: a sender without ids would lose all but one webhook.
+fn delivery_id(claims: &Claims, body_sha256: &str) -> (DeliveryId, IdOrigin) {
+    match &claims.delivery_id {
+        Some((id, origin)) if (1..=DELIVERY_ID_MAX).contains(&id.len()) => {
+            (DeliveryId::new(id.clone()), *origin)
+        }
+        Some((id, origin)) if !id.is_empty() => {
+            (DeliveryId::new(format!("sha256:{}", sha256_hex(id.as_bytes()))), *origin)
+        }
+        Some(_) | None => (DeliveryId::new(format!("body:{body_sha256}")), IdOrigin::Body),
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn derived(id: Option<&str>, body: &str) -> (DeliveryId, IdOrigin) {
+        let delivery_id = id.map(|id| (id.to_owned(), IdOrigin::Unsigned));
+        delivery_id_of(Claims { delivery_id, ..Claims::default() }, body)
+    }
+
+    fn delivery_id_of(claims: Claims, body: &str) -> (DeliveryId, IdOrigin) {
+        delivery_id(&claims, &sha256_hex(body.as_bytes()))
+    }
+
+    #[test]
+    fn a_sender_without_ids_gets_one_an_body() {
+        let (one, origin) = derived(None, "one");
+        assert_eq!(origin, IdOrigin::Body);
+        assert_ne!(one, derived(None, "two").0);
+        assert_eq!(one, derived(Some(""), "one").0);
+    }
+
+    #[test]
+    fn a_long_id_is_bounded_and_still_its_own() {
+        let (long, other) = ("a".repeat(300), "a".repeat(301));
+        assert!(derived(Some(&long), "").0.as_str().len() < 100);
+        assert_ne!(derived(Some(&long), ""), derived(Some(&other), ""));
+    }
+}

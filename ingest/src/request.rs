@@ -1,0 +1,216 @@
+//! What API Gateway hands over, made exact: the bytes that were sent, and each header once.
+
+use std::collections::BTreeMap;
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_lambda_events::http::HeaderMap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use everhook_journal::SourceName;
+
+/// How many headers of a webhook are kept.
+const HEADERS_MAX: usize = 64;
+
+/// The longest value of a header that is kept, in bytes.
+const HEADER_VALUE_MAX: usize = 4 * 1024;
+
+/// The longest path and query that are kept, in bytes.
+const PATH_MAX: usize = 2 * 1024;
+
+/// The source of `POST /webhook`.
+const DEFAULT_SOURCE: &str = "default";
+
+/// A request that may be a webhook. Nothing in it has been verified.
+#[derive(Debug)]
+pub struct Request {
+    /// Whose webhook it says it is.
+    pub source: SourceName,
+    /// The path.
+    pub path: String,
+    /// The query, as sent.
+    pub query: String,
+    /// The headers.
+    pub headers: Headers,
+    /// The caller's address.
+    pub source_ip: Option<String>,
+    /// The gateway's name for the request.
+    pub request_id: String,
+    /// The body, byte for byte.
+    pub body: Bytes,
+}
+
+/// Why a request cannot be a webhook.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The path is not one of ours.
+    #[error("there is nothing here; webhooks go to POST /webhook/{{source}}")]
+    NoSuchPath,
+    /// The method is not POST.
+    #[error("webhooks are sent with POST")]
+    NotPost,
+    /// The body is too large. It was not cut.
+    #[error("the body is larger than {limit} bytes; raise `body_bytes_max` to accept it")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The body is compressed.
+    #[error("send the body without Content-Encoding: signatures cover the bytes as sent")]
+    Encoded,
+    /// The gateway says the body is base64, and it is not.
+    #[error("the body is not the base64 that the gateway says it is")]
+    NotBase64,
+}
+
+impl Request {
+    /// Reads the gateway's event.
+    pub fn from_event(
+        event: ApiGatewayV2httpRequest,
+        body_bytes_max: usize,
+    ) -> Result<Self, Rejected> {
+        let http = event.request_context.http;
+        let path = event.raw_path.or(http.path).unwrap_or_default();
+        let source = source(&path).ok_or(Rejected::NoSuchPath)?;
+        if http.method != "POST" {
+            return Err(Rejected::NotPost);
+        }
+        let headers = Headers(event.headers);
+        let identity = |encoding: &str| encoding.eq_ignore_ascii_case("identity");
+        if !headers.first("content-encoding").is_none_or(identity) {
+            return Err(Rejected::Encoded);
+        }
+        let too_large = Rejected::TooLarge { limit: body_bytes_max };
+        let text = event.body.unwrap_or_default();
+        let body = if event.is_base64_encoded {
+            if text.len() / 4 * 3 > body_bytes_max + 3 {
+                return Err(too_large);
+            }
+            BASE64.decode(text).map_err(|_| Rejected::NotBase64)?
+        } else {
+            text.into_bytes()
+        };
+        if body.len() > body_bytes_max {
+            return Err(too_large);
+        }
+        Ok(Self {
+            source,
+            path: shortened(path),
+            query: shortened(event.raw_query_string.unwrap_or_default()),
+            headers,
+            source_ip: http.source_ip,
+            request_id: event.request_context.request_id.unwrap_or_default(),
+            body: body.into(),
+        })
+    }
+}
+
+/// The source that a path names; `None` for any other path.
+fn source(path: &str) -> Option<SourceName> {
+    let rest = path.strip_prefix("/webhook")?;
+    let name = match rest.trim_end_matches('/') {
+        "" => DEFAULT_SOURCE,
+        rest => rest.strip_prefix('/')?,
+    };
+    (!name.contains('/')).then(|| SourceName::new(name))
+}
+
+fn shortened(mut text: String) -> String {
+    let end = (0..=PATH_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or(0));
+    text
+}
+
+/// A request's headers. Names are compared without regard to case.
+#[derive(Debug, Default)]
+pub struct Headers(HeaderMap);
+
+/// A header that verification needs is missing or occurs twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderFault {
+    /// It is missing.
+    Missing,
+    /// It occurs twice, or is not text.
+    Ambiguous,
+}
+
+impl Headers {
+    /// These headers.
+    pub fn new(headers: HeaderMap) -> Self {
+        Self(headers)
+    }
+
+    /// The value of a header that verification uses: there must be exactly one.
+    pub fn only(&self, name: &str) -> Result<&str, HeaderFault> {
+        let mut values = self.0.get_all(name).iter();
+        let value = values.next().ok_or(HeaderFault::Missing)?;
+        if values.next().is_some() {
+            return Err(HeaderFault::Ambiguous);
+        }
+        value.to_str().map_err(|_| HeaderFault::Ambiguous)
+    }
+
+    /// The value of a header, the first if there are several.
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The headers worth keeping: none that carries a credential, and no more than fit.
+    pub fn kept(&self) -> BTreeMap<String, String> {
+        let kept = self.0.keys().filter(|name| !is_private(name.as_str())).filter_map(|name| {
+            let values = self.0.get_all(name).iter().map(|value| value.to_str().ok());
+            let joined = values.collect::<Option<Vec<_>>>()?.join(",");
+            (joined.len() <= HEADER_VALUE_MAX).then(|| (name.as_str().to_owned(), joined))
+        });
+        kept.take(HEADERS_MAX).collect()
+    }
+}
+
+/// Whether a header's name says that its value proves who somebody is.
+fn is_private(name: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "authorization", "cookie", "token", "secret", "password", "api-key", "apikey",
+        "credential", "session",
+    ];
+    WORDS.iter().any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(path: &str) -> Option<String> {
+        source(path).map(|name| name.to_string())
+    }
+
+    #[test]
+    fn the_path_names_the_source() {
+        assert_eq!(named("/webhook/github").as_deref(), Some("github"));
+        assert_eq!(named("/webhook/github/").as_deref(), Some("github"));
+        assert_eq!(named("/webhook").as_deref(), Some("default"));
+        assert_eq!(named("/webhook/"), Some("default".into()));
+        assert_eq!(named("/webhooks"), None);
+        assert_eq!(named("/webhook/a/b"), None);
+        assert_eq!(named("/"), None);
+    }
+
+    #[test]
+    fn credentials_are_not_kept() {
+        let mut headers = HeaderMap::new();
+        for name in ["authorization", "x-gitlab-token", "cookie", "x-api-key", "x-github-event"] {
+            headers.insert(name, "canary".parse().unwrap());
+        }
+        let kept = Headers(headers).kept();
+        assert_eq!(kept.into_keys().collect::<Vec<_>>(), ["x-github-event"]);
+    }
+
+    #[test]
+    fn a_header_that_occurs_twice_is_ambiguous() {
+        let mut headers = HeaderMap::new();
+        headers.append("webhook-id", "a".parse().unwrap());
+        headers.append("webhook-id", "b".parse().unwrap());
+        let headers = Headers(headers);
+        assert_eq!(headers.only("Webhook-Id"), Err(HeaderFault::Ambiguous));
+        assert_eq!(headers.only("other"), Err(HeaderFault::Missing));
+    }
+}

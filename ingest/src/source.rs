@@ -1,0 +1,195 @@
+//! The sources of `everhook.toml`: who may send, how it is proved, and which workflow it starts.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use everhook_journal::config::{Config, Problem, Section, unknown_key};
+use everhook_journal::event::WorkflowRef;
+use everhook_journal::{SourceName, Workflow};
+
+use crate::secret::{Secret, Secrets};
+use crate::signature::{Github, HmacSha256, Key, Scheme, StandardWebhooks};
+use crate::signature::{ID_HEADERS, SIGNATURE_HEADERS, TOLERANCE, TYPE_HEADERS};
+
+/// The names of all schemes.
+pub const SCHEMES: [&str; 4] = ["github", "standard-webhooks", "hmac-sha256", "none"];
+
+/// The widest tolerance for timestamps.
+const TOLERANCE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// All sources.
+#[derive(Debug)]
+pub struct Sources {
+    by_name: HashMap<SourceName, Source>,
+    decoy: Source,
+}
+
+/// Somebody who sends webhooks.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// How its webhooks are verified.
+    pub scheme: Scheme,
+    /// What its bodies must be.
+    pub expect: Expect,
+    /// The workflow they start.
+    pub workflow: WorkflowRef,
+    /// The longest that the workflow can take.
+    pub longest: Duration,
+}
+
+/// What the bodies of a source must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// JSON of any shape; its workflow may ask for more.
+    Json,
+    /// Anything, also forms and nothing at all.
+    Any,
+}
+
+impl Sources {
+    /// Reads the configured sources and their secrets; collects all problems.
+    pub fn from_config(config: &Config, secrets: &Secrets) -> Result<Self, Vec<Problem>> {
+        let mut by_name = HashMap::new();
+        let mut problems = Vec::new();
+        for (name, source) in &config.sources {
+            let workflow = &config.workflows[&source.workflow];
+            match read(source.section.clone(), workflow, secrets) {
+                Ok(source) => {
+                    if let Scheme::None(_) = source.scheme {
+                        tracing::warn!(source = %name, "source {name} accepts unverified webhooks");
+                    }
+                    by_name.insert(name.clone(), source);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() { Ok(Self { by_name, decoy: decoy() }) } else { Err(problems) }
+    }
+
+    /// The source of this name. For an unknown one, one that nobody can sign for,
+    /// so that the answer takes as long as a wrong signature's.
+    pub fn find(&self, name: &SourceName) -> &Source {
+        self.by_name.get(name).unwrap_or(&self.decoy)
+    }
+
+    /// The names of all sources.
+    pub fn names(&self) -> Vec<SourceName> {
+        let mut names: Vec<_> = self.by_name.keys().cloned().collect();
+        names.sort();
+        names
+    }
+}
+
+fn read(
+    mut section: Section,
+    workflow: &Workflow,
+    secrets: &Secrets,
+) -> Result<Source, Problem> {
+    let scheme = section.text("scheme")?;
+    let verify = section.text("verify")?;
+    let scheme = match (scheme, verify.as_deref()) {
+        (Some(scheme), None) => scheme,
+        (None, Some("none")) => "none".to_owned(),
+        (None, None) => {
+            let known = SCHEMES.join(", ");
+            return Err(section.problem(format!(
+                "`scheme` is missing: one of {known}; a source without verification says verify = \"none\""
+            )));
+        }
+        (_, Some(_)) => {
+            return Err(section.problem("`verify` can only be \"none\", and only without `scheme`"));
+        }
+    };
+    let scheme = match scheme.as_str() {
+        "github" => Scheme::Github(Github { keys: keys(&mut section, secrets, plain)? }),
+        "standard-webhooks" => Scheme::StandardWebhooks(StandardWebhooks {
+            keys: keys(&mut section, secrets, StandardWebhooks::key)?,
+            tolerance: tolerance(&mut section)?,
+        }),
+        "hmac-sha256" => {
+            let keys = keys(&mut section, secrets, plain)?;
+            Scheme::HmacSha256(plain_scheme(&mut section, keys)?)
+        }
+        "none" => Scheme::None(plain_scheme(&mut section, Vec::new())?),
+        other => {
+            let message = unknown_key(other, &SCHEMES).replace("unknown key", "unknown scheme");
+            return Err(section.problem(message));
+        }
+    };
+    let expect = match section.text("expect")?.as_deref() {
+        None | Some("json") => Expect::Json,
+        Some("any") => Expect::Any,
+        Some(other) => {
+            let message = format!("`expect` is \"json\" or \"any\", not \"{other}\"");
+            return Err(section.problem(message));
+        }
+    };
+    section.finish()?;
+    Ok(Source { scheme, expect, workflow: workflow.reference(), longest: workflow.longest() })
+}
+
+fn keys(
+    section: &mut Section,
+    secrets: &Secrets,
+    key: impl Fn(&Secret) -> Option<Key>,
+) -> Result<Vec<Key>, Problem> {
+    let references = section.texts("secrets")?;
+    if references.is_empty() {
+        let message = "`secrets` is missing: write secrets = [\"env:NAME\"], the newest first";
+        return Err(section.problem(message));
+    }
+    let mut keys = Vec::new();
+    for reference in references {
+        let secret = secrets.read(&reference).map_err(|error| section.problem(error))?;
+        let key = key(&secret).ok_or_else(|| {
+            section.problem(format!("{reference} is not a secret of this scheme (whsec_ and base64)"))
+        })?;
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+fn plain(secret: &Secret) -> Option<Key> {
+    Key::new(secret, secret.expose())
+}
+
+fn tolerance(section: &mut Section) -> Result<Duration, Problem> {
+    let tolerance = section.duration("tolerance")?.unwrap_or(TOLERANCE);
+    if tolerance.is_zero() || tolerance > TOLERANCE_MAX {
+        return Err(section.problem("`tolerance` must be between 1s and 24h"));
+    }
+    Ok(tolerance)
+}
+
+fn plain_scheme(section: &mut Section, keys: Vec<Key>) -> Result<HmacSha256, Problem> {
+    let mut headers = |key: &'static str, usual: &[&str]| -> Result<Vec<String>, Problem> {
+        Ok(match section.text(key)? {
+            Some(header) => vec![header.to_ascii_lowercase()],
+            None => usual.iter().map(|header| (*header).to_owned()).collect(),
+        })
+    };
+    let id_headers = headers("id_header", &ID_HEADERS)?;
+    let type_headers = headers("type_header", &TYPE_HEADERS)?;
+    let signature_headers =
+        if keys.is_empty() { Vec::new() } else { headers("header", &SIGNATURE_HEADERS)? };
+    Ok(HmacSha256 { keys, signature_headers, id_headers, type_headers })
+}
+
+/// A source that nobody can sign for.
+fn decoy() -> Source {
+    let mut random = [0u8; 32];
+    getrandom::fill(&mut random).expect("the operating system gives random bytes");
+    let key = plain(&Secret::new("decoy", random)).expect("the key is not empty");
+    let workflow = Workflow { name: everhook_journal::WorkflowName::new(""), steps: Vec::new() };
+    let scheme = HmacSha256 {
+        keys: vec![key],
+        signature_headers: SIGNATURE_HEADERS.map(String::from).to_vec(),
+        ..HmacSha256::default()
+    };
+    Source {
+        scheme: Scheme::HmacSha256(scheme),
+        expect: Expect::Json,
+        workflow: workflow.reference(),
+        longest: Duration::ZERO,
+    }
+}

@@ -1,0 +1,465 @@
+//! The executions table: a row of each execution's view and, while it is unfinished, its obligation.
+//!
+//! | attribute | type | holds |
+//! |---|---|---|
+//! | `execution` | S, partition key | the execution's id |
+//! | `status`, `current_step`, `event_type`, `workflow`, `delivery_id` | S | the view |
+//! | `source`, `created_at` | S | the view; index `recent` |
+//! | `updated_at` | S | the view |
+//! | `error`, `keys`, `steps` | S | the view, as JSON |
+//! | `key_count`, `sequence` | N | the view; `sequence` is that of the last folded event |
+//! | `due_at` | S | by when it must have moved; index `due`; absent once it has ended |
+//! | `due_shard` | N | the part of the index `due` it is in |
+//! | `generation` | N | changes whenever the obligation does |
+//! | `redrives` | N | how often the sweep has fired it without progress |
+//! | `attention` | S | `failed` or `stalled`; index `attention` |
+//! | `parked` | S | why it is stalled |
+//! | `ttl` | N | when it may be deleted, in seconds since 1970 |
+//!
+//! View and obligation are one item on purpose: the terminal view and the end of the obligation are one write.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::id::{DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowName};
+use crate::item::{MalformedItem, malformed, number, read_number, read_optional, read_text, read_time, text};
+use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
+use crate::time::Timestamp;
+use crate::view::{View, ViewStatus};
+
+/// Into how many parts the index of due rows is split.
+pub const DUE_SHARDS: u64 = 8;
+
+/// All executions' rows. A clone is the same table.
+#[derive(Debug, Clone)]
+pub struct Executions {
+    store: Store,
+    table: String,
+}
+
+/// A row: the view and what is owed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The view.
+    pub view: View,
+    /// The obligation; none once the execution has ended.
+    pub due: Option<Due>,
+    /// Why it is not moving, if somebody should look.
+    pub parked: Option<String>,
+}
+
+/// What is owed to an unfinished execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// By when it must have moved.
+    pub at: Timestamp,
+    /// Changes whenever the obligation does.
+    pub generation: u64,
+    /// How often the sweep has fired it without progress.
+    pub redrives: u64,
+}
+
+/// A place in a listing to go on from.
+pub type Cursor = HashMap<String, String>;
+
+impl Executions {
+    /// The executions in this table.
+    pub fn new(store: Store, table: impl Into<String>) -> Self {
+        Self { store, table: table.into() }
+    }
+
+    /// Makes the row of a new execution, owed by `due_at`; says whether there was none.
+    pub async fn open(&self, view: &View, due_at: Timestamp) -> Result<bool, Unavailable> {
+        let item = with_due(to_item(view), due_at, 1);
+        let absent = Expression::new("attribute_not_exists(#execution)", &["execution"]);
+        match self.store.put(&self.table, item, absent).await {
+            Ok(()) => Ok(true),
+            Err(WriteError::Condition(_)) => Ok(false),
+            Err(error) => Err(outage(error)),
+        }
+    }
+
+    /// Makes the row anew beside a first event that was only now appended:
+    /// the row that stands there is from a try that got no further, and may be about to be removed.
+    pub async fn reopen(&self, view: &View, due_at: Timestamp) -> Result<(), Unavailable> {
+        let generation = match self.get(&view.execution).await? {
+            Some(Row { due: Some(due), .. }) => due.generation + 1,
+            Some(Row { due: None, .. }) | None => 1,
+        };
+        let item = with_due(to_item(view), due_at, generation);
+        let not_past = Expression::new(
+            "attribute_not_exists(#execution) OR #sequence <= :sequence",
+            &["execution", "sequence"],
+        )
+        .with(":sequence", number(view.sequence));
+        met(self.store.put(&self.table, item, not_past).await).map(drop)
+    }
+
+    /// Shows a newer view of an unfinished execution; an older one changes nothing.
+    /// A row that is missing is made, owed by `due_at`.
+    pub async fn project(&self, view: &View, due_at: Timestamp) -> Result<bool, Unavailable> {
+        let mut item = to_item(view);
+        item.remove("execution");
+        let mut change = String::from(
+            "SET #due_at = if_not_exists(#due_at, :due_at), #due_shard = :due_shard, \
+             #generation = if_not_exists(#generation, :one), #redrives = :none",
+        );
+        let mut names = vec!["due_at", "due_shard", "generation", "redrives"];
+        let mut values = vec![
+            (":due_at", text(due_at.to_string())),
+            (":due_shard", number(due_shard(&view.execution))),
+            (":one", number(1)),
+            (":none", number(0)),
+        ];
+        let mut removed = vec!["#parked".to_owned(), "#attention".to_owned()];
+        names.extend(["parked", "attention"]);
+        for (attribute, placeholder) in VIEW_ATTRIBUTES {
+            names.push(attribute);
+            match item.remove(*attribute) {
+                Some(value) => {
+                    change.push_str(&format!(", #{attribute} = {placeholder}"));
+                    values.push((placeholder, value));
+                }
+                None => removed.push(format!("#{attribute}")),
+            }
+        }
+        change.push_str(&format!(" REMOVE {}", removed.join(", ")));
+        let change = values
+            .into_iter()
+            .fold(Expression::new(change, &names), |change, (name, value)| change.with(name, value));
+        let newer = Expression::new(
+            "attribute_not_exists(#execution) OR #sequence < :sequence",
+            &["execution"],
+        );
+        met(self.store.update(&self.table, key(&view.execution), change, newer).await)
+    }
+
+    /// Shows the view of an execution that has ended and lets go of its obligation, in one write.
+    pub async fn finish(&self, view: &View) -> Result<bool, Unavailable> {
+        let not_past = Expression::new(
+            "attribute_not_exists(#execution) OR #sequence <= :sequence",
+            &["execution", "sequence"],
+        )
+        .with(":sequence", number(view.sequence));
+        met(self.store.put(&self.table, to_item(view), not_past).await)
+    }
+
+    /// Moves the obligation, if it is still the one that was read.
+    pub async fn postpone(
+        &self,
+        id: &ExecutionId,
+        read: &Due,
+        until: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let change = Expression::new(
+            "SET #due_at = :due_at, #generation = :next, #redrives = :none",
+            &["due_at", "generation", "redrives"],
+        )
+        .with(":due_at", text(until.to_string()))
+        .with(":next", number(read.generation + 1))
+        .with(":none", number(0));
+        met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
+    }
+
+    /// Takes a due row for one try until `until`; one of several callers gets it.
+    pub async fn claim(
+        &self,
+        id: &ExecutionId,
+        read: &Due,
+        until: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let change = Expression::new(
+            "SET #due_at = :due_at, #generation = :next, #redrives = :redrives",
+            &["due_at", "generation", "redrives"],
+        )
+        .with(":due_at", text(until.to_string()))
+        .with(":next", number(read.generation + 1))
+        .with(":redrives", number(read.redrives + 1));
+        met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
+    }
+
+    /// Marks an execution as not moving, so that somebody looks, and tries it again at `until`.
+    pub async fn park(
+        &self,
+        id: &ExecutionId,
+        read: &Due,
+        reason: &str,
+        until: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let change = Expression::new(
+            "SET #due_at = :due_at, #generation = :next, #redrives = :redrives, \
+             #parked = :reason, #attention = :stalled",
+            &["due_at", "generation", "redrives", "parked", "attention"],
+        )
+        .with(":redrives", number(read.redrives + 1))
+        .with(":due_at", text(until.to_string()))
+        .with(":next", number(read.generation + 1))
+        .with(":reason", text(reason))
+        .with(":stalled", text(ViewStatus::Stalled.as_str()));
+        met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
+    }
+
+    /// Removes a row whose execution never began, if its obligation is still the one that was read.
+    pub async fn discard(&self, id: &ExecutionId, read: &Due) -> Result<bool, Unavailable> {
+        met(self.store.delete(&self.table, key(id), unchanged(read)).await)
+    }
+
+    /// A row, as of the last acknowledged write.
+    pub async fn get(&self, id: &ExecutionId) -> Result<Option<Row>, Unavailable> {
+        let item = self.store.get(&self.table, key(id)).await?;
+        item.map(|item| to_row(&item)).transpose().map_err(unreadable)
+    }
+
+    /// The ids of at most `limit` rows of one shard that were due at `now`. May lag behind.
+    pub async fn due(
+        &self,
+        shard: u64,
+        now: Timestamp,
+        limit: i32,
+    ) -> Result<Vec<ExecutionId>, Unavailable> {
+        let query = Query {
+            index: Some("due"),
+            key: Expression::new("#due_shard = :shard AND #due_at <= :now", &["due_shard", "due_at"])
+                .with(":shard", number(shard))
+                .with(":now", text(now.to_string())),
+            limit: Some(limit),
+            ..Query::default()
+        };
+        let (items, _) = self.store.query(&self.table, query).await?;
+        Ok(items.iter().filter_map(execution_of).collect())
+    }
+
+    /// How far the views of these executions are; those without a row are left out. May lag behind.
+    pub async fn sequences(
+        &self,
+        ids: &[ExecutionId],
+    ) -> Result<HashMap<ExecutionId, Sequence>, Unavailable> {
+        let keys = ids.iter().map(key).collect();
+        let items = self.store.batch_get(&self.table, keys, &["execution", "sequence"]).await?;
+        let pair = |item: &Item| {
+            Some((execution_of(item)?, Sequence::new(read_number(item, "sequence").ok()?)))
+        };
+        Ok(items.iter().filter_map(pair).collect())
+    }
+
+    /// The rows of these executions, in this order; those that are gone are left out.
+    pub async fn rows(&self, ids: &[ExecutionId]) -> Result<Vec<Row>, Unavailable> {
+        let keys = ids.iter().map(key).collect();
+        let items = self.store.batch_get(&self.table, keys, &[]).await?;
+        let mut rows: HashMap<_, _> = items
+            .iter()
+            .filter_map(|item| to_row(item).ok())
+            .map(|row| (row.view.execution.clone(), row))
+            .collect();
+        Ok(ids.iter().filter_map(|id| rows.remove(id)).collect())
+    }
+
+    /// The newest executions of a source in a span of time, and where to go on.
+    pub async fn recent(
+        &self,
+        source: &SourceName,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        limit: i32,
+        start: Option<Cursor>,
+    ) -> Result<(Vec<Listed>, Option<Cursor>), Unavailable> {
+        let bound = |time: Option<Timestamp>, open: &str| {
+            text(time.map_or_else(|| open.to_owned(), |time| time.to_string()))
+        };
+        let key = Expression::new(
+            "#source = :source AND #created_at BETWEEN :from AND :to",
+            &["source", "created_at"],
+        )
+        .with(":source", text(source.as_str()))
+        .with(":from", bound(from, "0"))
+        .with(":to", bound(to, "9"));
+        self.listing(Query { index: Some("recent"), key, ..listing(limit, start) }).await
+    }
+
+    /// The newest executions that somebody should look at: `failed` or `stalled`.
+    pub async fn attention(
+        &self,
+        status: ViewStatus,
+        limit: i32,
+        start: Option<Cursor>,
+    ) -> Result<(Vec<Listed>, Option<Cursor>), Unavailable> {
+        let key = Expression::new("#attention = :attention", &["attention"])
+            .with(":attention", text(status.as_str()));
+        self.listing(Query { index: Some("attention"), key, ..listing(limit, start) }).await
+    }
+
+    async fn listing(&self, query: Query) -> Result<(Vec<Listed>, Option<Cursor>), Unavailable> {
+        let (items, more) = self.store.query(&self.table, query).await?;
+        let listed = |item: &Item| {
+            Some(Listed {
+                execution: execution_of(item)?,
+                created_at: read_time(item, "created_at").ok()?,
+                cursor: to_cursor(item),
+            })
+        };
+        Ok((items.iter().filter_map(listed).collect(), more.as_ref().map(to_cursor)))
+    }
+}
+
+/// An entry of a listing.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Which execution.
+    pub execution: ExecutionId,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Where the entries after this one begin.
+    pub cursor: Cursor,
+}
+
+fn listing(limit: i32, start: Option<Cursor>) -> Query {
+    Query {
+        descending: true,
+        limit: Some(limit),
+        start: start.map(|cursor| cursor.into_iter().map(|(k, v)| (k, text(v))).collect()),
+        ..Query::default()
+    }
+}
+
+/// The view's attributes beside the key, with the placeholders of their values.
+const VIEW_ATTRIBUTES: &[(&str, &str)] = &[
+    ("status", ":status"),
+    ("current_step", ":current_step"),
+    ("source", ":source"),
+    ("delivery_id", ":delivery_id"),
+    ("event_type", ":event_type"),
+    ("workflow", ":workflow"),
+    ("created_at", ":created_at"),
+    ("updated_at", ":updated_at"),
+    ("error", ":error"),
+    ("keys", ":keys"),
+    ("key_count", ":key_count"),
+    ("steps", ":steps"),
+    ("sequence", ":sequence"),
+    ("ttl", ":ttl"),
+];
+
+/// The part of the index `due` that an execution is in: its id is evenly distributed already.
+fn due_shard(id: &ExecutionId) -> u64 {
+    id.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
+        % DUE_SHARDS
+}
+
+fn key(id: &ExecutionId) -> Item {
+    Item::from([("execution".into(), text(id.as_str()))])
+}
+
+fn unchanged(read: &Due) -> Expression {
+    Expression::new("#generation = :generation", &["generation"])
+        .with(":generation", number(read.generation))
+}
+
+/// Whether a conditional write happened.
+fn met(result: Result<(), WriteError>) -> Result<bool, Unavailable> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(WriteError::Condition(_)) => Ok(false),
+        Err(error) => Err(outage(error)),
+    }
+}
+
+fn outage(error: WriteError) -> Unavailable {
+    match error {
+        WriteError::Unavailable(error) => error,
+        error => Unavailable(error.to_string()),
+    }
+}
+
+fn unreadable(error: MalformedItem) -> Unavailable {
+    Unavailable(format!("a row of the executions table: {error}"))
+}
+
+fn execution_of(item: &Item) -> Option<ExecutionId> {
+    ExecutionId::parse(read_text(item, "execution").ok()?)
+}
+
+fn to_cursor(item: &Item) -> Cursor {
+    let texts = item.iter().filter_map(|(name, value)| {
+        Some((name.clone(), value.as_s().ok()?.clone()))
+    });
+    texts.collect()
+}
+
+fn with_due(mut item: Item, due_at: Timestamp, generation: u64) -> Item {
+    let shard = execution_of(&item).map_or(0, |id| due_shard(&id));
+    item.insert("due_at".into(), text(due_at.to_string()));
+    item.insert("due_shard".into(), number(shard));
+    item.insert("generation".into(), number(generation));
+    item
+}
+
+fn json(value: &impl serde::Serialize) -> AttributeValue {
+    text(serde_json::to_string(value).expect("a view is JSON"))
+}
+
+fn to_item(view: &View) -> Item {
+    let mut item = Item::from([
+        ("execution".into(), text(view.execution.as_str())),
+        ("status".into(), text(view.status.as_str())),
+        ("source".into(), text(view.source.as_str())),
+        ("delivery_id".into(), text(view.delivery_id.as_str())),
+        ("workflow".into(), text(view.workflow.as_str())),
+        ("created_at".into(), text(view.created_at.to_string())),
+        ("updated_at".into(), text(view.updated_at.to_string())),
+        ("keys".into(), json(&view.keys)),
+        ("key_count".into(), number(view.key_count)),
+        ("steps".into(), json(&view.steps)),
+        ("sequence".into(), number(view.sequence)),
+        ("ttl".into(), number(view.expires_at.to_ttl_seconds())),
+    ]);
+    let mut optional = |name: &str, value: Option<AttributeValue>| {
+        if let Some(value) = value {
+            item.insert(name.into(), value);
+        }
+    };
+    optional("current_step", view.current_step.as_ref().map(|step| text(step.as_str())));
+    optional("event_type", view.event_type.clone().map(text));
+    optional("error", view.error.as_ref().map(json));
+    let failed = view.status == ViewStatus::Failed;
+    optional("attention", failed.then(|| text(view.status.as_str())));
+    item
+}
+
+fn to_row(item: &Item) -> Result<Row, MalformedItem> {
+    let parked = read_optional(item, "parked");
+    let due = match item.get("due_at") {
+        Some(_) => Some(Due {
+            at: read_time(item, "due_at")?,
+            generation: read_number(item, "generation")?,
+            redrives: read_number(item, "redrives").unwrap_or(0),
+        }),
+        None => None,
+    };
+    let status = ViewStatus::parse(read_text(item, "status")?)
+        .ok_or_else(|| malformed("status", "not a status"))?;
+    let error = match read_optional(item, "error") {
+        Some(json) => Some(serde_json::from_str(&json).map_err(|_| malformed("error", "not JSON"))?),
+        None => None,
+    };
+    let view = View {
+        execution: execution_of(item).ok_or_else(|| malformed("execution", "not an id"))?,
+        status: if parked.is_some() { ViewStatus::Stalled } else { status },
+        current_step: read_optional(item, "current_step").map(StepName::new),
+        source: SourceName::new(read_text(item, "source")?),
+        delivery_id: DeliveryId::new(read_text(item, "delivery_id")?),
+        event_type: read_optional(item, "event_type"),
+        workflow: WorkflowName::new(read_text(item, "workflow")?),
+        created_at: read_time(item, "created_at")?,
+        updated_at: read_time(item, "updated_at")?,
+        error,
+        keys: serde_json::from_str(read_text(item, "keys")?).map_err(|_| malformed("keys", "not JSON"))?,
+        key_count: read_number(item, "key_count")?,
+        steps: serde_json::from_str(read_text(item, "steps")?).map_err(|_| malformed("steps", "not JSON"))?,
+        sequence: Sequence::new(read_number(item, "sequence")?),
+        expires_at: Timestamp::from_millis(
+            i64::try_from(read_number(item, "ttl")?).unwrap_or(i64::MAX / 1000).saturating_mul(1000),
+        ),
+    };
+    Ok(Row { view, due, parked })
+}

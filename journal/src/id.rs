@@ -1,0 +1,208 @@
+//! Names and identities.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes the text as it is.
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// Who sends webhooks, as named in `everhook.toml`.
+    SourceName
+);
+name!(
+    /// The sender's id of a delivery, equal on redelivery.
+    DeliveryId
+);
+name!(
+    /// A workflow, as named in `everhook.toml`.
+    WorkflowName
+);
+name!(
+    /// The content hash of a workflow's definition: 32 hexadecimal digits.
+    WorkflowHash
+);
+name!(
+    /// A step of a workflow; unique in it.
+    StepName
+);
+
+/// One run of a workflow; the `executionToken` of the HTTP API.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExecutionId(String);
+
+/// How many characters an execution id has.
+pub const EXECUTION_ID_LENGTH: usize = 26;
+
+impl ExecutionId {
+    /// The id of what this delivery causes: the same for a redelivery, and unguessable without the key.
+    pub fn derive(key: &ExecutionKey, source: &SourceName, delivery: &DeliveryId) -> Self {
+        let mut mac = key.0.clone();
+        // Lengths go in too, so that no two pairs of names run together into the same bytes.
+        for part in [source.as_str(), delivery.as_str()] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let digest = mac.finalize().into_bytes();
+        let mut text = data_encoding::BASE32_NOPAD.encode(&digest);
+        text.truncate(EXECUTION_ID_LENGTH);
+        Self(text)
+    }
+
+    /// Reads an id somebody sent us; `None` where it cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plausible = text.len() == EXECUTION_ID_LENGTH
+            && text.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7'));
+        plausible.then(|| Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The deployment's key for execution ids. Changing it forgets which deliveries were seen.
+#[derive(Clone)]
+pub struct ExecutionKey(Hmac<Sha256>);
+
+/// The shortest key that makes ids unguessable.
+pub const EXECUTION_KEY_BYTES_MIN: usize = 16;
+
+impl ExecutionKey {
+    /// `None` for a key shorter than [`EXECUTION_KEY_BYTES_MIN`].
+    pub fn new(key: &[u8]) -> Option<Self> {
+        (key.len() >= EXECUTION_KEY_BYTES_MIN)
+            .then(|| Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length")))
+    }
+}
+
+impl fmt::Debug for ExecutionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExecutionKey(…)")
+    }
+}
+
+/// An event's position in its execution: from 1, no gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sequence(u64);
+
+impl Sequence {
+    /// Before the first event.
+    pub const START: Self = Self(0);
+
+    /// The position with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The position after this one.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The position before this one; that of the start is the start.
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A fresh name for one write, by which it is recognised as ours when its reply is lost.
+pub fn fresh() -> String {
+    let mut bytes = [0u8; 12];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    data_encoding::BASE64URL_NOPAD.encode(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> ExecutionKey {
+        ExecutionKey::new(b"0123456789abcdef").unwrap()
+    }
+
+    fn derived(source: &str, delivery: &str) -> ExecutionId {
+        ExecutionId::derive(&key(), &SourceName::new(source), &DeliveryId::new(delivery))
+    }
+
+    #[test]
+    fn a_redelivery_has_the_same_execution() {
+        assert_eq!(derived("github", "d-1"), derived("github", "d-1"));
+        assert_ne!(derived("github", "d-1"), derived("github", "d-2"));
+        assert_ne!(derived("github", "d-1"), derived("stripe", "d-1"));
+    }
+
+    #[test]
+    fn names_do_not_run_together() {
+        assert_ne!(derived("ab", "c"), derived("a", "bc"));
+    }
+
+    #[test]
+    fn ids_of_another_deployment_differ() {
+        let other = ExecutionKey::new(b"another key of 16").unwrap();
+        let id = ExecutionId::derive(&other, &SourceName::new("github"), &DeliveryId::new("d-1"));
+        assert_ne!(id, derived("github", "d-1"));
+    }
+
+    #[test]
+    fn an_id_parses_and_anything_else_does_not() {
+        let id = derived("github", "d-1");
+        assert_eq!(ExecutionId::parse(id.as_str()), Some(id));
+        assert_eq!(ExecutionId::parse(""), None);
+        assert_eq!(ExecutionId::parse("workflow#0123456789abcdef0"), None);
+        assert_eq!(ExecutionId::parse("1763000000000"), None);
+    }
+
+    #[test]
+    fn a_short_key_is_refused_and_no_key_is_shown() {
+        assert!(ExecutionKey::new(b"short").is_none());
+        assert_eq!(format!("{:?}", key()), "ExecutionKey(…)");
+    }
+}

@@ -1,0 +1,104 @@
+//! How an append and a row become DynamoDB items, and back.
+//!
+//! An item of the journal:
+//!
+//! | attribute | type | holds |
+//! |---|---|---|
+//! | `execution` | S, partition key | the execution's id, or `workflow#<hash>` |
+//! | `sequence` | N, sort key | the position of the append's first event |
+//! | `names` | S | the events' names, for reading in the console |
+//! | `form` | N | the version of the stored form |
+//! | `events` | S | JSON: an array of events |
+//! | `at` | S | when it was appended |
+//! | `append` | S | a fresh name for this write |
+//! | `ttl` | N | when it may be deleted, in seconds since 1970 |
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::event::{Event, Events, Recorded};
+use crate::id::Sequence;
+use crate::store::Item;
+use crate::time::Timestamp;
+
+/// The version of the stored form that is written.
+pub const FORM: u64 = 1;
+
+/// An item that is not what we write.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("attribute `{attribute}` cannot be read: {reason}")]
+pub struct MalformedItem {
+    /// The attribute.
+    pub attribute: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A text attribute.
+pub fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+/// A number attribute.
+pub fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// The text of an attribute.
+pub fn read_text<'i>(item: &'i Item, attribute: &'static str) -> Result<&'i str, MalformedItem> {
+    item.get(attribute)
+        .and_then(|value| value.as_s().ok())
+        .map(String::as_str)
+        .ok_or_else(|| malformed(attribute, "no text"))
+}
+
+/// The text of an attribute that may be missing.
+pub fn read_optional(item: &Item, attribute: &str) -> Option<String> {
+    item.get(attribute).and_then(|value| value.as_s().ok()).cloned()
+}
+
+/// The number of an attribute.
+pub fn read_number(item: &Item, attribute: &'static str) -> Result<u64, MalformedItem> {
+    item.get(attribute)
+        .and_then(|value| value.as_n().ok())
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| malformed(attribute, "no number"))
+}
+
+/// The time of an attribute.
+pub fn read_time(item: &Item, attribute: &'static str) -> Result<Timestamp, MalformedItem> {
+    Timestamp::parse(read_text(item, attribute)?)
+        .ok_or_else(|| malformed(attribute, "not a timestamp"))
+}
+
+/// An attribute that cannot be read.
+pub fn malformed(attribute: &'static str, reason: impl Into<String>) -> MalformedItem {
+    MalformedItem { attribute, reason: reason.into() }
+}
+
+/// The attributes of an append beside its key, its name and its `ttl`.
+pub(crate) fn from_events(events: &Events, at: Timestamp) -> Item {
+    let names: Vec<_> = events.as_slice().iter().map(Event::name).collect();
+    let json = serde_json::to_string(events.as_slice()).expect("events are JSON");
+    Item::from([
+        ("names".into(), text(names.join(" "))),
+        ("form".into(), number(FORM)),
+        ("events".into(), text(json)),
+        ("at".into(), text(at.to_string())),
+    ])
+}
+
+/// The events of an item.
+pub(crate) fn to_recorded(item: &Item) -> Result<Vec<Recorded>, MalformedItem> {
+    let form = read_number(item, "form")?;
+    // Here is where older forms are translated, once there are any.
+    if form != FORM {
+        return Err(malformed("form", format!("{form} is not a form that this version knows")));
+    }
+    let first = Sequence::new(read_number(item, "sequence")?);
+    let at = read_time(item, "at")?;
+    let events: Vec<Event> = serde_json::from_str(read_text(item, "events")?)
+        // The position says where to look; the text around it stays out of logs.
+        .map_err(|e| malformed("events", format!("not events, at column {}", e.column())))?;
+    let events = Events::new(events).ok_or_else(|| malformed("events", "none"))?;
+    Ok(events.record(first.before(), at))
+}

@@ -1,0 +1,47 @@
+//! What happened to every webhook, and what must happen next.
+//!
+//! The first six modules are pure: no `async`, no clock, no AWS.
+//! The rest keeps them in DynamoDB.
+//!
+//! - [`id`]: names and identities
+//! - [`time`]: timestamps and the clock
+//! - [`event`]: what happens to an execution
+//! - [`workflow`] and [`retry`]: what is wanted of it
+//! - [`execution`]: the state after its events, and the next event
+//! - [`view`]: what a reader is shown of it
+//! - [`payload`]: bodies and step results, inline or in an object store
+//! - [`item`], [`store`], [`table`], [`executions`]: the two tables
+//! - [`stream`]: what the journal's stream tells, and what its readers answer
+//! - [`config`]: `everhook.toml`
+//! - [`environment`]: what a Lambda function finds around it
+
+pub mod id;
+pub mod time;
+
+pub mod event;
+pub mod execution;
+pub mod retry;
+pub mod view;
+pub mod workflow;
+
+pub mod payload;
+
+pub mod executions;
+pub mod item;
+pub mod schema;
+pub mod store;
+pub mod stream;
+pub mod table;
+
+pub mod config;
+pub mod environment;
+
+pub use event::{Event, Events, Recorded};
+pub use execution::{Command, Execution, Next, Refusal, Status};
+pub use executions::Executions;
+pub use id::{DeliveryId, ExecutionId, ExecutionKey, Sequence, SourceName, StepName, WorkflowName};
+pub use payload::{Payload, Payloads};
+pub use table::Journal;
+pub use time::{Clock, Timestamp};
+pub use view::View;
+pub use workflow::Workflow;

@@ -1,0 +1,257 @@
+//! Bodies and step results: inline in the event while small, else in an object store.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+/// Up to here a payload stays readable in the event; DynamoDB bills writes by the KiB.
+pub const READABLE_BYTES_MAX: usize = 1024;
+
+/// Up to here, once compressed, a payload stays in the event.
+pub const INLINE_BYTES_MAX: usize = 32 * 1024;
+
+/// A body or a step's result, as an event holds it. [`Payloads::open`] gives the bytes back exactly.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Payload {
+    /// JSON, written into the event as it is.
+    Json(Box<RawValue>),
+    /// Text.
+    Text(String),
+    /// Bytes that are not text.
+    Base64(String),
+    /// Raw DEFLATE (RFC 1951), then base64.
+    Deflate {
+        /// The compressed bytes.
+        base64: String,
+        /// How many bytes there are once inflated.
+        bytes: u64,
+    },
+    /// In the object store, under its content hash.
+    Stored {
+        /// SHA-256 of the bytes, in hexadecimal.
+        sha256: String,
+        /// How many bytes there are.
+        bytes: u64,
+    },
+}
+
+impl Payload {
+    /// The payload inside the event, or `None` if it is too large for that.
+    pub fn inline(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() <= READABLE_BYTES_MAX {
+            return Some(match std::str::from_utf8(bytes) {
+                Ok(text) => Self::Text(text.to_owned()),
+                Err(_) => Self::Base64(BASE64.encode(bytes)),
+            });
+        }
+        let mut encoder = DeflateEncoder::new(
+            Vec::with_capacity(bytes.len() / 4),
+            Compression::fast(),
+        );
+        encoder.write_all(bytes).expect("writing to memory succeeds");
+        let packed = encoder.finish().expect("writing to memory succeeds");
+        (packed.len() <= INLINE_BYTES_MAX)
+            .then(|| Self::Deflate { base64: BASE64.encode(&packed), bytes: bytes.len() as u64 })
+    }
+
+    /// How many bytes it holds once opened.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Json(json) => json.get().len() as u64,
+            Self::Text(text) => text.len() as u64,
+            Self::Base64(base64) => (base64.len() / 4 * 3) as u64,
+            Self::Deflate { bytes, .. } | Self::Stored { bytes, .. } => *bytes,
+        }
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        serde_json::to_string(self).ok() == serde_json::to_string(other).ok()
+    }
+}
+
+/// Shows the kind and the size only: a payload never reaches a log.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.bytes())
+    }
+}
+
+/// Where large payloads are kept.
+#[derive(Debug, Clone)]
+pub struct Payloads {
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Payloads {
+    /// Keeps them in this object store.
+    pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { objects }
+    }
+
+    /// Makes bytes ready for an event; large ones are durable before this returns.
+    pub async fn keep(&self, bytes: Bytes) -> Result<Payload, PayloadError> {
+        if let Some(inline) = Payload::inline(&bytes) {
+            return Ok(inline);
+        }
+        let sha256 = sha256_hex(&bytes);
+        let length = bytes.len() as u64;
+        self.objects.put(&path(&sha256), bytes.into()).await?;
+        Ok(Payload::Stored { sha256, bytes: length })
+    }
+
+    /// Like [`Payloads::keep`], for JSON: small values stay readable in the event.
+    pub async fn keep_json(&self, json: Box<RawValue>) -> Result<Payload, PayloadError> {
+        if json.get().len() <= READABLE_BYTES_MAX {
+            return Ok(Payload::Json(json));
+        }
+        self.keep(Bytes::from(Box::<str>::from(json).into_string())).await
+    }
+
+    /// The bytes, exactly as they were kept.
+    pub async fn open(&self, payload: &Payload) -> Result<Bytes, PayloadError> {
+        match payload {
+            Payload::Json(json) => Ok(Bytes::copy_from_slice(json.get().as_bytes())),
+            Payload::Text(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            Payload::Base64(base64) => {
+                BASE64.decode(base64).map(Bytes::from).map_err(|_| PayloadError::Damaged)
+            }
+            Payload::Deflate { base64, bytes } => inflate(base64, *bytes),
+            Payload::Stored { sha256, bytes } => {
+                let object = self.objects.get(&path(sha256)).await?.bytes().await?;
+                let whole = object.len() as u64 == *bytes && sha256_hex(&object) == *sha256;
+                whole.then_some(object).ok_or(PayloadError::Damaged)
+            }
+        }
+    }
+}
+
+fn inflate(base64: &str, bytes: u64) -> Result<Bytes, PayloadError> {
+    let packed = BASE64.decode(base64).map_err(|_| PayloadError::Damaged)?;
+    let mut inflated = Vec::new();
+    // One byte more than recorded is enough to know that the record is wrong.
+    DeflateDecoder::new(packed.as_slice())
+        .take(bytes + 1)
+        .read_to_end(&mut inflated)
+        .map_err(|_| PayloadError::Damaged)?;
+    (inflated.len() as u64 == bytes).then(|| inflated.into()).ok_or(PayloadError::Damaged)
+}
+
+fn path(sha256: &str) -> Path {
+    Path::from_iter(["payloads", sha256])
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
+}
+
+/// Why a payload could not be kept or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    /// The bytes are not the ones the event names.
+    #[error("the payload is not the one its event names")]
+    Damaged,
+    /// The event names an object that is not there.
+    #[error("the payload is missing from the payload store")]
+    Missing,
+    /// The object store did not answer.
+    #[error("the payload store did not answer")]
+    Unavailable(#[source] object_store::Error),
+}
+
+impl From<object_store::Error> for PayloadError {
+    fn from(error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::Missing,
+            error => Self::Unavailable(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    fn payloads() -> Payloads {
+        Payloads::new(Arc::new(InMemory::new()))
+    }
+
+    async fn kept_and_opened(bytes: &[u8]) -> (Payload, Bytes) {
+        let payloads = payloads();
+        let payload = payloads.keep(Bytes::copy_from_slice(bytes)).await.unwrap();
+        let stored = serde_json::to_string(&payload).unwrap();
+        let read: Payload = serde_json::from_str(&stored).unwrap();
+        let opened = payloads.open(&read).await.unwrap();
+        (payload, opened)
+    }
+
+    /// Bytes that do not compress.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1u64;
+        std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .take(length)
+        .collect()
+    }
+
+    #[tokio::test]
+    async fn every_body_comes_back_byte_for_byte() {
+        let repetitive = b"{\"a\":1}".repeat(20_000);
+        let bodies: [&[u8]; 7] =
+            [b"", b" {\"a\" : 1.50}\n", b"\xff\xfe\x00", "\u{e9}\\u00e9".as_bytes(), &repetitive, &noise(900 * 1024), &noise(1025)];
+        for body in bodies {
+            let (_, opened) = kept_and_opened(body).await;
+            assert_eq!(opened, body);
+        }
+    }
+
+    #[tokio::test]
+    async fn small_text_is_readable_and_large_noise_is_stored() {
+        let (small, _) = kept_and_opened(b"hello").await;
+        let (packed, _) = kept_and_opened(&b"hello ".repeat(1000)).await;
+        let (large, _) = kept_and_opened(&noise(100_000)).await;
+
+        assert!(matches!(small, Payload::Text(text) if text == "hello"));
+        assert!(matches!(packed, Payload::Deflate { bytes: 6000, .. }));
+        assert!(matches!(large, Payload::Stored { bytes: 100_000, .. }));
+    }
+
+    #[tokio::test]
+    async fn an_inflated_size_that_was_tampered_with_is_noticed() {
+        let (packed, _) = kept_and_opened(&b"hello ".repeat(1000)).await;
+        let Payload::Deflate { base64, .. } = packed else { panic!("{packed:?}") };
+
+        let damaged = Payload::Deflate { base64, bytes: 10 };
+
+        assert!(matches!(payloads().open(&damaged).await, Err(PayloadError::Damaged)));
+    }
+
+    #[tokio::test]
+    async fn a_missing_object_is_told_from_an_outage() {
+        let gone = Payload::Stored { sha256: "00".into(), bytes: 1 };
+        assert!(matches!(payloads().open(&gone).await, Err(PayloadError::Missing)));
+    }
+
+    #[test]
+    fn debug_shows_no_content() {
+        assert_eq!(format!("{:?}", Payload::Text("canary".into())), "Payload(6 bytes)");
+    }
+}

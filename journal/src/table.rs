@@ -1,0 +1,189 @@
+//! The journal: every history, one conditional put an append.
+
+use crate::event::{Events, Recorded};
+use crate::id::{ExecutionId, Sequence, WorkflowHash};
+use crate::item::{self, MalformedItem, number, text};
+use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
+use crate::time::{Clock, Timestamp};
+use crate::workflow::Workflow;
+
+/// The most pages that one history is read in: 1,000 events of at most 400 KB.
+const PAGES_MAX: usize = 500;
+
+/// The prefix of the keys under which definitions of workflows are kept.
+const WORKFLOW_PREFIX: &str = "workflow#";
+
+/// All events of all executions. A clone is the same journal.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    store: Store,
+    table: String,
+    clock: Clock,
+}
+
+impl Journal {
+    /// The journal in this table.
+    pub fn new(store: Store, table: impl Into<String>, clock: Clock) -> Self {
+        Self { store, table: table.into(), clock }
+    }
+
+    /// Appends events that were decided together.
+    ///
+    /// Of several appends after the same event exactly one succeeds; the others get
+    /// [`AppendError::Conflict`]. Appending again under the same `name` succeeds if the first try had,
+    /// even when its reply was lost. `expires_at` is the whole history's.
+    pub async fn append(
+        &self,
+        id: &ExecutionId,
+        after: Sequence,
+        events: Events,
+        expires_at: Timestamp,
+        at: Timestamp,
+        name: &str,
+    ) -> Result<Vec<Recorded>, AppendError> {
+        let mut item = item::from_events(&events, at);
+        item.insert("append".into(), text(name));
+        item.insert("ttl".into(), number(expires_at.to_ttl_seconds()));
+        item.extend(key(id.as_str(), after.next()));
+        match self.store.put(&self.table, item, self.free_or_expired()).await {
+            Ok(()) => Ok(events.record(after, at)),
+            Err(WriteError::Condition(Some(old)))
+                if item::read_text(&old, "append").is_ok_and(|theirs| theirs == name) =>
+            {
+                Ok(events.record(after, at))
+            }
+            Err(WriteError::Condition(old)) => {
+                let existing = old.and_then(|old| item::to_recorded(&old).ok()).unwrap_or_default();
+                Err(AppendError::Conflict { id: id.clone(), sequence: after.next(), existing })
+            }
+            Err(WriteError::Refused(reason)) => Err(AppendError::Refused { id: id.clone(), reason }),
+            Err(WriteError::Unavailable(source)) => Err(AppendError::Unavailable(source)),
+        }
+    }
+
+    /// The events after `after`, in order, as of the last acknowledged append.
+    /// A history that has expired is gone as a whole, whatever DynamoDB has deleted of it.
+    pub async fn read(
+        &self,
+        id: &ExecutionId,
+        after: Sequence,
+    ) -> Result<Vec<Recorded>, ReadError> {
+        let now = self.clock.now().as_millis() / 1000;
+        let mut history = Vec::new();
+        let mut start = None;
+        for _ in 0..PAGES_MAX {
+            let query = Query {
+                key: Expression::new(
+                    "#execution = :execution AND #sequence > :after",
+                    &["execution", "sequence"],
+                )
+                .with(":execution", text(id.as_str()))
+                .with(":after", number(after)),
+                consistent: true,
+                start,
+                ..Query::default()
+            };
+            let (items, more) = self.store.query(&self.table, query).await?;
+            for item in items {
+                let malformed = |source| ReadError::Malformed { id: id.clone(), source };
+                if item::read_number(&item, "ttl").map_err(malformed)? >= now.unsigned_abs() {
+                    history.extend(item::to_recorded(&item).map_err(malformed)?);
+                }
+            }
+            start = more;
+            if start.is_none() {
+                return Ok(history);
+            }
+        }
+        Err(ReadError::TooLong { id: id.clone() })
+    }
+
+    /// Keeps a workflow's definition, so that every history finds the one it ran with.
+    pub async fn publish(&self, workflow: &Workflow) -> Result<(), Unavailable> {
+        let key = key(&format!("{WORKFLOW_PREFIX}{}", workflow.hash()), Sequence::START.next());
+        if self.store.get(&self.table, key.clone()).await?.is_some() {
+            return Ok(());
+        }
+        let mut item = key;
+        item.insert("definition".into(), text(workflow.to_canonical_json()));
+        item.insert("name".into(), text(workflow.name.as_str()));
+        item.insert("at".into(), text(self.clock.now().to_string()));
+        let absent = Expression::new("attribute_not_exists(#execution)", &["execution"]);
+        match self.store.put(&self.table, item, absent).await {
+            // The key is the content's hash: whoever was first wrote the same.
+            Ok(()) | Err(WriteError::Condition(_)) => Ok(()),
+            Err(WriteError::Refused(reason)) => Err(Unavailable(reason)),
+            Err(WriteError::Unavailable(error)) => Err(error),
+        }
+    }
+
+    /// A workflow's definition; `None` if it was never published.
+    pub async fn workflow(&self, hash: &WorkflowHash) -> Result<Option<Workflow>, Unavailable> {
+        let key = key(&format!("{WORKFLOW_PREFIX}{hash}"), Sequence::START.next());
+        let Some(item) = self.store.get(&self.table, key).await? else { return Ok(None) };
+        let definition = item::read_text(&item, "definition").ok();
+        Ok(definition.and_then(|json| serde_json::from_str(json).ok()))
+    }
+
+    // What has expired counts as deleted, so that a late redelivery cannot graft itself onto its remains.
+    fn free_or_expired(&self) -> Expression {
+        let now = self.clock.now().as_millis() / 1000;
+        Expression::new("attribute_not_exists(#execution) OR #ttl < :now", &["execution", "ttl"])
+            .with(":now", number(now))
+    }
+}
+
+fn key(execution: &str, sequence: Sequence) -> Item {
+    Item::from([
+        ("execution".into(), text(execution)),
+        ("sequence".into(), number(sequence)),
+    ])
+}
+
+/// Why nothing was appended, or why that is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody appended first: read what is new and decide again.
+    #[error("execution {id} already has an event {sequence}")]
+    Conflict {
+        /// The execution.
+        id: ExecutionId,
+        /// The position that is taken.
+        sequence: Sequence,
+        /// What stands there, as far as it can be read.
+        existing: Vec<Recorded>,
+    },
+    /// The events can never be stored as they are.
+    #[error("the events of execution {id} cannot be stored: {reason}")]
+    Refused {
+        /// The execution.
+        id: ExecutionId,
+        /// DynamoDB's reason.
+        reason: String,
+    },
+    /// It is not known whether the events were appended; appending again under the same name is safe.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a history could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It holds something we did not write, or a newer version did.
+    #[error("the history of execution {id} cannot be read")]
+    Malformed {
+        /// The execution.
+        id: ExecutionId,
+        /// What is wrong.
+        source: MalformedItem,
+    },
+    /// It is longer than any history may be.
+    #[error("the history of execution {id} is longer than any may be")]
+    TooLong {
+        /// The execution.
+        id: ExecutionId,
+    },
+    /// DynamoDB did not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}

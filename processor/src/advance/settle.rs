@@ -1,0 +1,93 @@
+//! What a drive leaves behind in the executions table when it stops before the end.
+
+use std::time::Duration;
+
+use everhook_journal::table::ReadError;
+use everhook_journal::{Execution, ExecutionId, Timestamp, View};
+
+use super::{Advanced, Driver, Outage, Trouble, WATCHDOG, words};
+
+/// How long a row without an execution is left, in case its webhook is still being recorded.
+const ABSENT_GRACE: Duration = Duration::from_secs(600);
+
+/// When an execution that cannot move is tried again.
+const PARKED: Duration = Duration::from_secs(3600);
+
+/// How often moving a row is tried while somebody else moves it too.
+const TRIES_MAX: usize = 4;
+
+/// Leaves an execution until this time. Its row may say sooner, never later.
+pub(super) async fn wait(
+    driver: &Driver,
+    id: &ExecutionId,
+    execution: &Execution,
+    until: Timestamp,
+) -> Result<Advanced, Trouble> {
+    for _ in 0..TRIES_MAX {
+        // The generation is read before the history: what is appended after this read
+        // either shows in the history below, or changes the generation.
+        let row = driver.executions.get(id).await?;
+        let news = match driver.journal.read(id, execution.sequence).await {
+            Ok(news) => news,
+            Err(ReadError::Unavailable(error)) => return Err(error.into()),
+            Err(error) => return Err(Trouble::Own(words(&error))),
+        };
+        if !news.is_empty() {
+            return Ok(Advanced::Superseded);
+        }
+        let due = row.and_then(|row| row.due);
+        let moved = match due {
+            Some(due) if due.at == until => true,
+            Some(due) => driver.executions.postpone(id, &due, until).await?,
+            None => driver.executions.project(&View::of(id, execution), until).await?,
+        };
+        if moved {
+            return Ok(Advanced::Waiting(until));
+        }
+    }
+    // Somebody else is at it; whatever they leave is due within the watchdog's time.
+    Ok(Advanced::Superseded)
+}
+
+/// Keeps the sweep away from a step that may run until `needed`; returns until when it is kept away.
+pub(super) async fn extend(
+    driver: &Driver,
+    id: &ExecutionId,
+    needed: Timestamp,
+) -> Result<Timestamp, Outage> {
+    let until = needed.max(driver.clock.now() + WATCHDOG);
+    let Some(due) = driver.executions.get(id).await?.and_then(|row| row.due) else {
+        return Ok(until);
+    };
+    if due.at >= needed {
+        return Ok(due.at);
+    }
+    // If it fails, the sweep has just claimed the row and may wake a second driver; both are safe.
+    driver.executions.postpone(id, &due, until).await?;
+    Ok(until)
+}
+
+/// Marks an execution as not moving, for somebody to look, and tries it again later.
+pub(super) async fn park(
+    driver: &Driver,
+    id: &ExecutionId,
+    reason: &str,
+) -> Result<Advanced, Outage> {
+    tracing::error!(execution.id = %id, "execution {id} is parked: {reason}");
+    if let Some(due) = driver.executions.get(id).await?.and_then(|row| row.due) {
+        driver.executions.park(id, &due, reason, driver.clock.now() + PARKED).await?;
+    }
+    Ok(Advanced::Parked)
+}
+
+/// Removes a row that no webhook was recorded for. Nobody was answered 202 for it.
+pub(super) async fn absent(driver: &Driver, id: &ExecutionId) -> Result<Advanced, Outage> {
+    if let Some(row) = driver.executions.get(id).await?
+        && let Some(due) = row.due
+        && row.view.created_at + ABSENT_GRACE < driver.clock.now()
+    {
+        tracing::warn!(execution.id = %id, "execution {id} was never recorded; its row is removed");
+        driver.executions.discard(id, &due).await?;
+    }
+    Ok(Advanced::Absent)
+}

@@ -1,0 +1,129 @@
+//! A workflow with its steps ready to run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use everhook_journal::config::{Config, PURE_KINDS, Problem};
+use everhook_journal::event::WorkflowRef;
+use everhook_journal::id::WorkflowHash;
+use everhook_journal::store::Unavailable;
+use everhook_journal::workflow::StepDefinition;
+use everhook_journal::{Journal, StepName, Workflow};
+use serde_json::Value;
+
+use crate::step::{DefinitionError, Step};
+use crate::steps::Steps;
+
+/// A workflow with its steps ready to run.
+pub struct Plan {
+    /// The definition.
+    pub workflow: Workflow,
+    steps: Vec<Ready>,
+}
+
+/// A step ready to run.
+pub struct Ready {
+    /// Runs it.
+    pub step: Arc<dyn Step>,
+    /// Its own keys in `everhook.toml`.
+    pub options: Arc<BTreeMap<String, Value>>,
+    /// Whether it only computes.
+    pub pure: bool,
+}
+
+impl Plan {
+    /// Makes all steps ready, or says which one cannot be.
+    pub fn new(workflow: Workflow, steps: &Steps) -> Result<Self, PlanError> {
+        let ready = |definition: &StepDefinition| {
+            let step = steps.build(definition).map_err(|source| PlanError {
+                step: definition.name.clone(),
+                source,
+            })?;
+            let options = Arc::new(definition.options.clone());
+            let pure = PURE_KINDS.contains(&definition.run.as_str());
+            Ok(Ready { step, options, pure })
+        };
+        let steps = workflow.steps.iter().map(ready).collect::<Result<_, _>>()?;
+        Ok(Self { workflow, steps })
+    }
+
+    /// One of its own steps, ready to run.
+    pub fn ready(&self, definition: &StepDefinition) -> &Ready {
+        let place = self.workflow.steps.iter().position(|step| step.name == definition.name);
+        &self.steps[place.expect("the step is one of this workflow's")]
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plan({})", self.workflow.name)
+    }
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").field("pure", &self.pure).finish_non_exhaustive()
+    }
+}
+
+/// A step that cannot be made ready.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("step `{step}`: {source}")]
+pub struct PlanError {
+    /// The step.
+    pub step: StepName,
+    /// What is wrong with its definition.
+    pub source: DefinitionError,
+}
+
+/// All plans this process has needed so far: those of its configuration, and older ones from the journal.
+#[derive(Debug)]
+pub struct Plans {
+    journal: Journal,
+    steps: Steps,
+    known: RwLock<HashMap<WorkflowHash, Arc<Plan>>>,
+}
+
+impl Plans {
+    /// The plans of the configured workflows, and whatever the journal holds beside them.
+    pub fn from_config(config: &Config, journal: Journal, steps: Steps) -> Result<Self, Problem> {
+        let mut known = HashMap::new();
+        for workflow in config.workflows.values() {
+            let plan = Plan::new(workflow.clone(), &steps).map_err(|PlanError { step, source }| {
+                config.step_problem(&workflow.name, &step, source.option.as_deref(), &source)
+            })?;
+            known.insert(workflow.hash(), Arc::new(plan));
+        }
+        Ok(Self { journal, steps, known: RwLock::new(known) })
+    }
+
+    /// The plan that an execution is pinned to.
+    pub async fn find(&self, wanted: &WorkflowRef) -> Result<Arc<Plan>, FindError> {
+        if let Some(plan) = self.known(&wanted.hash) {
+            return Ok(plan);
+        }
+        let workflow = self.journal.workflow(&wanted.hash).await?.ok_or(FindError::Missing)?;
+        let plan = Arc::new(Plan::new(workflow, &self.steps)?);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.entry(wanted.hash.clone()).or_insert(plan).clone())
+    }
+
+    fn known(&self, hash: &WorkflowHash) -> Option<Arc<Plan>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+}
+
+/// Why an execution's plan cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// Nobody published it.
+    #[error("the definition of its workflow is not in the journal")]
+    Missing,
+    /// This program cannot run one of its steps.
+    #[error(transparent)]
+    Unrunnable(#[from] PlanError),
+    /// DynamoDB did not answer.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}

@@ -1,0 +1,360 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::super::tests::{definition, input, refused};
+use super::answer::BODY_BYTES_MAX;
+use super::*;
+use crate::steps::Steps;
+
+/// A server on this machine that gives every request the same answer.
+struct Server {
+    url: String,
+    requests: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// Answers with these bytes; with none at all, it never answers.
+    async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hooks?key=1", listener.local_addr().unwrap());
+        let server = Self { url, requests: Arc::default(), connections: Arc::default() };
+        let answer: Arc<[u8]> = answer.into().into();
+        let (requests, connections) =
+            (Arc::clone(&server.requests), Arc::clone(&server.connections));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(stream, Arc::clone(&answer), Arc::clone(&requests)));
+            }
+        });
+        server
+    }
+
+    fn port(&self) -> u16 {
+        self.url.parse::<Url>().unwrap().port().unwrap()
+    }
+
+    fn step(&self, mut options: Value) -> Arc<dyn Step> {
+        options["url"] = self.url.clone().into();
+        let steps = Steps::new().allowing(&["127.0.0.1".into()]);
+        steps.build(&definition("http", options)).unwrap()
+    }
+
+    fn request(&self) -> String {
+        self.requests.lock().unwrap().last().cloned().unwrap()
+    }
+}
+
+async fn serve(mut stream: TcpStream, answer: Arc<[u8]>, requests: Arc<Mutex<Vec<String>>>) {
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).await.unwrap_or(0);
+        if count == 0 {
+            return;
+        }
+        request.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&request).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = header(head, "content-length").map_or(0, |length| length.parse().unwrap());
+        if body.len() < length {
+            continue;
+        }
+        requests.lock().unwrap().push(text);
+        request.clear();
+        if !answer.is_empty() {
+            let _ = stream.write_all(&answer).await;
+        }
+    }
+}
+
+fn header<'r>(request: &'r str, name: &str) -> Option<&'r str> {
+    let mut lines = request.split("\r\n\r\n").next()?.lines();
+    lines.find_map(|line| {
+        let (key, value) = line.split_once(": ")?;
+        key.eq_ignore_ascii_case(name).then_some(value)
+    })
+}
+
+fn answer(status: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// The result without its duration.
+async fn result(step: &Arc<dyn Step>, input: Input) -> Value {
+    let output = step.run(input).await.unwrap();
+    let mut result: Value = serde_json::from_str(output.get()).unwrap();
+    let duration = result.as_object_mut().unwrap().remove("durationMs").unwrap();
+    assert!(duration.is_u64());
+    result
+}
+
+#[tokio::test]
+async fn the_webhook_is_posted_as_it_was_received() {
+    let server = Server::answering(answer("200 OK", "application/json", br#"{"id":1}"#)).await;
+
+    let result = result(&server.step(json!({})), input(r#"{ "amount": 1.10 }"#)).await;
+
+    assert_eq!(result, json!({"status": 200, "body": {"id": 1}}));
+    let request = server.request();
+    assert!(request.starts_with("POST /hooks?key=1 HTTP/1.1\r\n"));
+    assert!(request.ends_with("\r\n\r\n{ \"amount\": 1.10 }"));
+    assert_eq!(header(&request, "content-type"), Some("application/json"));
+    assert_eq!(header(&request, "idempotency-key"), Some("ABCDEFGHIJKLMNOPQRSTUVWXYZ:it"));
+    assert_eq!(header(&request, "everhook-execution"), Some("ABCDEFGHIJKLMNOPQRSTUVWXYZ"));
+    assert_eq!(header(&request, "everhook-attempt"), Some("1"));
+    assert_eq!(header(&request, "user-agent"), Some("everhook/0.1.0"));
+    assert_eq!(header(&request, "accept-encoding"), None);
+}
+
+#[tokio::test]
+async fn the_previous_result_is_posted_as_it_was_written() {
+    let server = Server::answering(answer("204 No Content", "text/plain", b"")).await;
+    let step = server.step(json!({"body": "previous", "headers": {"X-Team": "billing"}}));
+    let mut input = input("webhook");
+    let name = everhook_journal::StepName::new("before");
+    input.outputs = Arc::new(vec![(name, r#"{"amount":1.10}"#.into())]);
+
+    let result = result(&step, input).await;
+
+    assert_eq!(result, json!({"status": 204, "body": ""}));
+    let request = server.request();
+    assert!(request.ends_with("\r\n\r\n{\"amount\":1.10}"));
+    assert_eq!(header(&request, "content-type"), Some("application/json"));
+    assert_eq!(header(&request, "x-team"), Some("billing"));
+}
+
+#[tokio::test]
+async fn without_a_step_before_there_is_nothing_to_post() {
+    let server = Server::answering("").await;
+    let error = server.step(json!({"body": "previous"})).run(input("{}")).await.unwrap_err();
+    assert_eq!(error, StepError::fatal("invalid", "there is no step before this one"));
+}
+
+#[tokio::test]
+async fn all_attempts_have_one_idempotency_key() {
+    let server =
+        Server::answering(answer("503 Service Unavailable", "text/plain", b"canary")).await;
+    let step = server.step(json!({}));
+
+    for attempt in 1..=3 {
+        let error = step.run(Input { attempt, ..input("{}") }).await.unwrap_err();
+        let message = "127.0.0.1 answered 503 Service Unavailable";
+        assert_eq!(error, StepError::retryable("http_503", message));
+    }
+
+    let requests = server.requests.lock().unwrap().clone();
+    let each =
+        |name: &str| -> Vec<_> { requests.iter().map(|r| header(r, name).unwrap()).collect() };
+    assert_eq!(each("idempotency-key"), ["ABCDEFGHIJKLMNOPQRSTUVWXYZ:it"; 3]);
+    assert_eq!(each("everhook-attempt"), ["1", "2", "3"]);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn every_answer_but_a_success_is_worth_another_attempt() {
+    for status in
+        ["400 Bad Request", "404 Not Found", "409 Conflict", "429 Too Many Requests", "500 No"]
+    {
+        let server = Server::answering(answer(status, "text/plain", b"")).await;
+        let error = server.step(json!({})).run(input("{}")).await.unwrap_err();
+        assert_eq!(error.kind, format!("http_{}", &status[..3]));
+        assert!(error.retryable, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let target = Server::answering(answer("200 OK", "text/plain", b"")).await;
+    let redirect =
+        format!("HTTP/1.1 307 Go\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", target.url);
+    let server = Server::answering(redirect).await;
+
+    let error = server.step(json!({})).run(input("{}")).await.unwrap_err();
+
+    assert_eq!((error.kind.as_str(), error.retryable), ("http_307", true));
+    assert!(error.message.ends_with("; redirects are not followed"));
+    assert_eq!(target.connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_times_out() {
+    let short = || Input { timeout: Duration::from_millis(100), ..input("{}") };
+
+    let server = Server::answering("").await;
+    let error = server.step(json!({})).run(short()).await.unwrap_err();
+    assert_eq!(error, StepError::retryable("timeout", "127.0.0.1 did not answer in time"));
+
+    let server = Server::answering("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
+    let error = server.step(json!({})).run(short()).await.unwrap_err();
+    assert_eq!(error.kind, "timeout");
+}
+
+#[tokio::test]
+async fn nobody_there_is_worth_another_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    let steps = Steps::new().allowing(&["127.0.0.1".into()]);
+    let step = steps.build(&definition("http", json!({ "url": url }))).unwrap();
+
+    let error = step.run(input("{}")).await.unwrap_err();
+
+    assert_eq!((error.kind.as_str(), error.retryable), ("connect", true));
+    assert!(error.message.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_as_json_or_text_or_base64() {
+    for (content_type, body, expected) in [
+        ("application/json", &br#"{"a":[1]}"#[..], json!({"status": 200, "body": {"a": [1]}})),
+        ("application/problem+json; charset=utf-8", b"1", json!({"status": 200, "body": 1})),
+        ("application/json", b"{", json!({"status": 200, "body": "{"})),
+        ("text/plain", b"{}", json!({"status": 200, "body": "{}"})),
+        ("text/plain", b"a\xff", json!({"status": 200, "body": "Yf8=", "bodyEncoding": "base64"})),
+        ("text/plain", b"a\0", json!({"status": 200, "body": "YQA=", "bodyEncoding": "base64"})),
+    ] {
+        let server = Server::answering(answer("200 OK", content_type, body)).await;
+        assert_eq!(result(&server.step(json!({})), input("{}")).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn numbers_in_an_answer_stay_as_they_are_written() {
+    let body = br#"{"a":1.10,"b":12345678901234567890123}"#;
+    let server = Server::answering(answer("200 OK", "application/json", body)).await;
+    let output = server.step(json!({})).run(input("{}")).await.unwrap();
+    assert!(output.get().contains(std::str::from_utf8(body).unwrap()));
+}
+
+#[tokio::test]
+async fn a_large_answer_is_cut() {
+    let server = |length: usize| async move {
+        let body = "é".repeat(length / 2) + &"a".repeat(length % 2);
+        Server::answering(answer("200 OK", "application/json", body.as_bytes())).await
+    };
+    for (length, kept, truncated) in [
+        (BODY_BYTES_MAX - 1, BODY_BYTES_MAX - 1, Value::Null),
+        (BODY_BYTES_MAX, BODY_BYTES_MAX, Value::Null),
+        (BODY_BYTES_MAX + 1, BODY_BYTES_MAX, Value::Bool(true)),
+        (10_000_000, BODY_BYTES_MAX, Value::Bool(true)),
+    ] {
+        let result = result(&server(length).await.step(json!({})), input("{}")).await;
+        assert_eq!(result["body"].as_str().unwrap().len(), kept);
+        assert_eq!(result["truncated"], truncated);
+    }
+    let odd = ["a", &"é".repeat(BODY_BYTES_MAX)].concat();
+    let server = Server::answering(answer("200 OK", "text/plain", odd.as_bytes())).await;
+    let result = result(&server.step(json!({})), input("{}")).await;
+    assert_eq!(result["body"].as_str().unwrap().len(), BODY_BYTES_MAX - 1);
+}
+
+#[tokio::test]
+async fn the_largest_answer_is_no_larger_than_a_result() {
+    for body in [vec![b'"'; BODY_BYTES_MAX + 1], vec![1; BODY_BYTES_MAX + 1]] {
+        let server = Server::answering(answer("200 OK", "text/plain", &body)).await;
+        let output = server.step(json!({})).run(input("{}")).await.unwrap();
+        assert!(output.get().len() < crate::steps::RESULT_BYTES_MAX);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_allowed_is_never_connected_to() {
+    let server = Server::answering(answer("200 OK", "text/plain", b"")).await;
+    let error = refused("http", json!({ "url": server.url }));
+    let words = "the destination 127.0.0.1 is not public; name it in private_hosts to allow it";
+    assert_eq!(error, DefinitionError::at("url", words));
+
+    // The same for a definition that was built while it was allowed.
+    let allowed = PrivateHosts::new(&["127.0.0.1".into()]);
+    let definition = definition("http", json!({ "url": server.url }));
+    let mut step = Http::new(&definition, &allowed, &Arc::default()).unwrap();
+    step.private_hosts = PrivateHosts::default();
+    let error = step.run(input("{}")).await.unwrap_err();
+    assert_eq!(error, StepError::fatal("refused", words));
+
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_public_name_that_leads_to_this_machine_is_never_connected_to() {
+    let server = Server::answering(answer("200 OK", "text/plain", b"")).await;
+    let clients = Clients::default();
+    let definition = definition("http", json!({"url": "https://example.com/"}));
+    let step = Http::new(&definition, &PrivateHosts::default(), &Arc::default()).unwrap();
+
+    let url = format!("https://localhost:{}/", server.port());
+    let error = clients.get().unwrap().public.post(url).send().await.unwrap_err();
+
+    let words = "the destination localhost is not public; name it in private_hosts to allow it";
+    assert_eq!(step.failure(&error), StepError::fatal("refused", words));
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_named_host_is_resolved_as_this_machine_does() {
+    let server = Server::answering(answer("200 OK", "text/plain", b"ok")).await;
+    let steps = Steps::new().allowing(&[format!("localhost:{}", server.port())]);
+    let url = format!("http://localhost:{}/", server.port());
+    let step = steps.build(&definition("http", json!({ "url": url }))).unwrap();
+    assert_eq!(result(&step, input("{}")).await, json!({"status": 200, "body": "ok"}));
+}
+
+#[test]
+fn a_wrong_definition_is_told_at_its_key() {
+    let url = "https://example.com/";
+    for (options, key, message) in [
+        (json!({}), "url", "`url` is missing"),
+        (json!({"url": "example.com"}), "url", "`url` is not a URL: relative URL without a base"),
+        (
+            json!({"url": "http://example.com"}),
+            "url",
+            "the destination example.com must be called by https; name it in private_hosts to allow http",
+        ),
+        (
+            json!({"url": url, "body": "all"}),
+            "body",
+            "`body` is one of \"webhook\", \"previous\", not \"all\"",
+        ),
+        (json!({"url": url, "headers": "a: b"}), "headers", "`headers` must be a table of texts"),
+        (json!({"url": url, "headers": {"a b": "c"}}), "headers", "`a b` is no header's name"),
+        (json!({"url": url, "headers": {"a": 1}}), "headers", "`a` has no header's value"),
+        (
+            json!({"url": url, "headers": {"a": "b\r\nc: d"}}),
+            "headers",
+            "`a` has no header's value",
+        ),
+        (
+            json!({"url": url, "headers": {"Host": "a"}}),
+            "headers",
+            "`Host` is written by the step itself",
+        ),
+    ] {
+        assert_eq!(refused("http", options), DefinitionError::at(key, message));
+    }
+    for name in OWN_HEADERS {
+        assert_eq!(
+            refused("http", json!({"url": url, "headers": {name: "a"}})).option.as_deref(),
+            Some("headers")
+        );
+    }
+}
+
+#[test]
+fn a_step_shows_no_keys() {
+    let definition = definition(
+        "http",
+        json!({"url": "https://example.com/canary", "headers": {"a": "canary"}}),
+    );
+    let step = Http::new(&definition, &PrivateHosts::default(), &Arc::default()).unwrap();
+    assert_eq!(format!("{step:?}"), "Http(Webhook to example.com)");
+}

@@ -1,0 +1,313 @@
+//! `run = "validate"`: the body must have a certain shape.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use everhook_journal::workflow::StepDefinition;
+use everhook_journal::{SourceName, Timestamp};
+use jsonschema::paths::LocationSegment;
+use jsonschema::{PatternOptions, ValidationError, Validator};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{json, options};
+use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture, to_output};
+
+/// How much of a place in the body is told.
+const PLACE_BYTES_MAX: usize = 200;
+
+/// Lets a webhook pass only if its body has the shape that `expect` or `schema` asks for.
+///
+/// | key | means |
+/// |---|---|
+/// | `expect` | `"object"` (the default), `"array"`, `"json"`, or `"any"`: also forms and empty bodies |
+/// | `schema` | a JSON Schema; then it alone decides, unless `expect` is given too |
+#[derive(Clone)]
+pub struct Validate {
+    expect: Expect,
+    schema: Option<Arc<Schema>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    Object,
+    Array,
+    Json,
+    Any,
+}
+
+struct Schema {
+    validator: Validator,
+    names: BTreeSet<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Validated<'w> {
+    status: &'static str,
+    event_type: Option<&'w str>,
+    source: &'w SourceName,
+    keys: u64,
+    validated_at: Timestamp,
+}
+
+impl Validate {
+    /// Reads the definition and compiles its schema.
+    pub fn new(step: &StepDefinition) -> Result<Self, DefinitionError> {
+        options::only(step, &["schema", "expect"])?;
+        let choices = [
+            ("object", Expect::Object),
+            ("array", Expect::Array),
+            ("json", Expect::Json),
+            ("any", Expect::Any),
+        ];
+        let expect = options::choice(step, "expect", &choices)?;
+        let schema = step.options.get("schema").map(Schema::new).transpose()?.map(Arc::new);
+        if schema.is_some() && expect == Some(Expect::Any) {
+            let message = "a schema asks for JSON; leave `expect` out, or the schema";
+            return Err(DefinitionError::at("expect", message));
+        }
+        let usual = if schema.is_some() { Expect::Json } else { Expect::Object };
+        Ok(Self { expect: expect.unwrap_or(usual), schema })
+    }
+
+    fn check(&self, input: &Input) -> Result<Output, StepError> {
+        self.expect.check(&input.body)?;
+        if let Some(schema) = &self.schema {
+            // A schema is applied to numbers and texts that Rust has, which JSON may exceed.
+            let body = serde_json::from_slice(&input.body).map_err(|error| {
+                let (line, column) = (error.line(), error.column());
+                let what = "holds a number or a text that no schema can be applied to";
+                StepError::fatal(
+                    "invalid",
+                    format!("the body {what} (line {line}, column {column})"),
+                )
+            })?;
+            schema.check(&body)?;
+        }
+        to_output(&Validated {
+            status: "validated",
+            event_type: input.webhook.event_type.as_deref(),
+            source: &input.webhook.source,
+            keys: input.webhook.key_count,
+            validated_at: input.started_at,
+        })
+    }
+}
+
+impl Step for Validate {
+    fn run(&self, input: Input) -> StepFuture {
+        let step = self.clone();
+        Box::pin(async move { step.check(&input) })
+    }
+}
+
+impl fmt::Debug for Validate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Validate({:?}, schema: {})", self.expect, self.schema.is_some())
+    }
+}
+
+impl Expect {
+    fn check(self, body: &[u8]) -> Result<(), StepError> {
+        if self == Self::Any {
+            return Ok(());
+        }
+        let invalid = |what: &str| StepError::fatal("invalid", format!("the body {what}"));
+        json::check(body).map_err(|what| invalid(&what))?;
+        match (self, json::first(body)) {
+            (Self::Object, Some(b'{')) | (Self::Array, Some(b'[')) | (Self::Json, _) => Ok(()),
+            (Self::Object, _) => Err(invalid("is not a JSON object")),
+            (Self::Array, _) => Err(invalid("is not a JSON array")),
+            (Self::Any, _) => Ok(()),
+        }
+    }
+}
+
+impl Schema {
+    fn new(schema: &Value) -> Result<Self, DefinitionError> {
+        let problem = |message: String| DefinitionError::at("schema", message);
+        if !matches!(schema, Value::Object(_) | Value::Bool(_)) {
+            return Err(problem("`schema` must be a JSON Schema: an object".into()));
+        }
+        let validator = jsonschema::options()
+            // A backtracking engine would let a sender choose how long a pattern takes.
+            .with_pattern_options(PatternOptions::regex())
+            .offline()
+            .build(schema)
+            .map_err(|error| problem(format!("`schema` cannot be used: {error}")))?;
+        let mut names = BTreeSet::new();
+        collect_names(schema, &mut names);
+        Ok(Self { validator, names })
+    }
+
+    fn check(&self, body: &Value) -> Result<(), StepError> {
+        self.validator.validate(body).map_err(|error| {
+            let (place, keyword) = (self.place(&error), error.kind().keyword());
+            let message = format!("the body at {place} does not meet `{keyword}` of the schema");
+            StepError::fatal("invalid", message)
+        })
+    }
+
+    /// Where the body is wrong. Names that only the body knows are its content, and not told.
+    fn place(&self, error: &ValidationError<'_>) -> String {
+        let mut place = String::new();
+        for segment in error.instance_path().segments() {
+            place.push('/');
+            match segment {
+                LocationSegment::Index(index) => place.push_str(&index.to_string()),
+                LocationSegment::Property(name) if self.names.contains(name.as_ref()) => {
+                    place.push_str(&name);
+                }
+                LocationSegment::Property(_) => place.push('*'),
+            }
+        }
+        match place.floor_char_boundary(PLACE_BYTES_MAX) {
+            0 => "its top".into(),
+            end if end < place.len() => format!("{}…", &place[..end]),
+            _ => place,
+        }
+    }
+}
+
+/// All names in the schema; those of its keywords do no harm.
+fn collect_names(schema: &Value, names: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(map) => {
+            names.extend(map.keys().cloned());
+            map.values().for_each(|value| collect_names(value, names));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_names(item, names)),
+        Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{definition, input, refused};
+    use super::*;
+
+    fn checked(options: Value, body: &str) -> Result<Value, StepError> {
+        let step = Validate::new(&definition("validate", options)).unwrap();
+        step.check(&input(body)).map(|output| serde_json::from_str(output.get()).unwrap())
+    }
+
+    #[track_caller]
+    fn told(options: Value, body: &str) -> String {
+        let error = checked(options, body).unwrap_err();
+        assert_eq!((error.kind.as_str(), error.retryable), ("invalid", false));
+        error.message
+    }
+
+    #[test]
+    fn the_result_tells_what_was_validated() {
+        assert_eq!(
+            checked(json!({}), r#"{"a":1}"#).unwrap(),
+            json!({
+                "status": "validated",
+                "eventType": "order.paid",
+                "source": "shop",
+                "keys": 1,
+                "validatedAt": "2026-11-24T02:20:45.120Z",
+            })
+        );
+    }
+
+    #[test]
+    fn a_body_is_an_object_unless_something_else_is_expected() {
+        let passes = |options: &Value, body| checked(options.clone(), body).is_ok();
+        let bodies = [r#" {"a":1}"#, "[1]", "1", "a=1&b=2", ""];
+        for (options, expected) in [
+            (json!({}), [true, false, false, false, false]),
+            (json!({"expect": "object"}), [true, false, false, false, false]),
+            (json!({"expect": "array"}), [false, true, false, false, false]),
+            (json!({"expect": "json"}), [true, true, true, false, false]),
+            (json!({"expect": "any"}), [true, true, true, true, true]),
+            (json!({"schema": {}}), [true, true, true, false, false]),
+            (json!({"schema": {"type": "array"}}), [false, true, false, false, false]),
+            (json!({"schema": {}, "expect": "object"}), [true, false, false, false, false]),
+        ] {
+            assert_eq!(bodies.map(|body| passes(&options, body)), expected, "{options}");
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_a_float_is_still_json() {
+        assert!(checked(json!({}), r#"{"a":1e400,"b":12345678901234567890123}"#).is_ok());
+    }
+
+    #[test]
+    fn a_violation_is_told_by_place_and_keyword_and_never_by_value() {
+        let schema =
+            json!({"properties": {"card": {"properties": {"number": {"type": "integer"}}}}});
+        let body = r#"{"card":{"number":"canary"}}"#;
+        assert_eq!(
+            told(json!({"schema": schema}), body),
+            "the body at /card/number does not meet `type` of the schema"
+        );
+
+        let schema = json!({"additionalProperties": {"items": {"enum": ["a", "b"]}}});
+        let body = r#"{"canary@example.com":["a","canary"]}"#;
+        assert_eq!(
+            told(json!({"schema": schema}), body),
+            "the body at /*/1 does not meet `enum` of the schema"
+        );
+
+        let message = told(json!({"schema": {"required": ["id"]}}), r#"{"canary":"canary"}"#);
+        assert_eq!(message, "the body at its top does not meet `required` of the schema");
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_told_by_its_place_only() {
+        assert_eq!(told(json!({}), r#"{"a":canary}"#), "the body is not JSON (line 1, column 6)");
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        assert_eq!(told(json!({"expect": "json"}), &deep), "the body is nested more than 127 deep");
+    }
+
+    #[test]
+    fn what_no_schema_can_be_applied_to_is_told_by_its_place() {
+        for body in [r#"{"canary":1e400}"#, r#"{"canary":"\ud800"}"#] {
+            let message = told(json!({"schema": {}}), body);
+            assert!(message.contains("no schema can be applied to (line 1, column "), "{message}");
+            assert!(!message.contains("canary"));
+        }
+    }
+
+    #[test]
+    fn a_schema_must_be_one_and_complete() {
+        for schema in [
+            json!("schemas/push.json"),
+            json!([]),
+            json!({"type": "strnig"}),
+            json!({"$ref": "https://example.com/other.json"}),
+            json!({"$ref": "file:///etc/passwd"}),
+            json!({"$ref": "#/$defs/missing"}),
+            json!({"pattern": "(?=a)b"}),
+            json!({"pattern": "("}),
+        ] {
+            let error = refused("validate", json!({ "schema": schema.clone() }));
+            assert_eq!(error.option.as_deref(), Some("schema"), "{schema}");
+        }
+        let local = json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}});
+        assert!(checked(json!({ "schema": local }), "{}").is_ok());
+    }
+
+    #[test]
+    fn an_unknown_expectation_is_refused() {
+        let error = refused("validate", json!({"expect": "xml"}));
+        let words = r#"`expect` is one of "object", "array", "json", "any", not "xml""#;
+        assert_eq!(error, DefinitionError::at("expect", words));
+        let error = refused("validate", json!({"expect": "any", "schema": {}}));
+        assert_eq!(error.option.as_deref(), Some("expect"));
+    }
+
+    #[test]
+    fn a_pattern_takes_linear_time() {
+        let schema = json!({"properties": {"a": {"pattern": "^(a+)+$"}}});
+        let body = format!(r#"{{"a":"{}!"}}"#, "a".repeat(50_000));
+        assert!(told(json!({ "schema": schema }), &body).contains("`pattern`"));
+    }
+}

@@ -1,0 +1,14 @@
+//! Keeps the status view, and answers queries from it.
+//!
+//! - [`project`]: the journal's records become newer views
+//! - [`status`]: `GET /status/{token}` and the operators' queries
+//! - [`list`]: pages of executions
+//! - [`shown`]: how an execution looks in JSON
+
+pub mod list;
+pub mod project;
+pub mod shown;
+pub mod status;
+
+pub use project::{Projector, handle};
+pub use status::StatusApi;

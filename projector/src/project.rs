@@ -1,0 +1,79 @@
+//! The journal's records become newer views.
+
+use std::collections::HashMap;
+
+use everhook_journal::execution::WATCHDOG;
+use everhook_journal::store::Unavailable;
+use everhook_journal::stream::{Batch, BatchResponse, Record};
+use everhook_journal::table::ReadError;
+use everhook_journal::{Clock, Execution, ExecutionId, Executions, Journal, Sequence, View};
+
+/// What it takes to keep the views.
+#[derive(Debug)]
+pub struct Projector {
+    /// The histories.
+    pub journal: Journal,
+    /// The rows.
+    pub executions: Executions,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Brings the views of the executions in the batch up to date.
+///
+/// A view is a pure fold of a history and is written only if it is newer,
+/// so late, repeated and reordered records change nothing.
+pub async fn handle(projector: &Projector, batch: Batch) -> BatchResponse {
+    let mut latest: HashMap<&ExecutionId, Sequence> = HashMap::new();
+    for record in &batch.records {
+        let sequence = latest.entry(&record.execution).or_insert(record.sequence);
+        *sequence = record.sequence.max(*sequence);
+    }
+    let ids: Vec<_> = latest.keys().map(|id| (*id).clone()).collect();
+    // One read tells which views are behind; usually none is, because the processor
+    // shows the end of an execution itself.
+    let shown = match projector.executions.sequences(&ids).await {
+        Ok(shown) => shown,
+        Err(error) => {
+            tracing::warn!("no view could be read: {error}");
+            return BatchResponse::failed(&batch.records);
+        }
+    };
+    let mut failed: Vec<&Record> = Vec::new();
+    for id in &ids {
+        if shown.get(id).is_some_and(|shown| *shown >= latest[id]) {
+            continue;
+        }
+        if let Err(error) = projector.project(id).await {
+            tracing::warn!(execution.id = %id, "execution {id}: its view could not be written: {error}");
+            failed.extend(batch.records.iter().filter(|record| record.execution == *id));
+        }
+    }
+    BatchResponse::failed(failed)
+}
+
+impl Projector {
+    /// Writes the view of one execution, if it is newer than the one that is shown.
+    pub async fn project(&self, id: &ExecutionId) -> Result<(), Unavailable> {
+        let history = match self.journal.read(id, Sequence::START).await {
+            Ok(history) => history,
+            Err(ReadError::Unavailable(error)) => return Err(error),
+            // The processor parks such an execution, and that shows.
+            Err(error) => return Ok(tracing::error!(execution.id = %id, "{error}")),
+        };
+        let execution = match Execution::fold(&history) {
+            Ok(Some(execution)) => execution,
+            Ok(None) => return Ok(()),
+            Err(error) => return Ok(tracing::error!(execution.id = %id, "execution {id}: {error}")),
+        };
+        let view = View::of(id, &execution);
+        match execution.due_at() {
+            // A row that has to be made is due soon: it may have been missing for long.
+            Some(due_at) => {
+                let due_at = due_at.min(self.clock.now() + WATCHDOG);
+                self.executions.project(&view, due_at).await.map(drop)
+            }
+            None => self.executions.finish(&view).await.map(drop),
+        }
+    }
+}

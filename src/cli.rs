@@ -1,0 +1,204 @@
+//! What can be said on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A durable webhook receiver: every webhook it answers with 202 is recorded first and carried to an end.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do; `serve` if nothing is said
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How to serve when no command is given
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+const EXAMPLES: &str = "Examples:
+  everhook                                     serve on http://127.0.0.1:8080, data in .everhook
+  everhook send --event push payload.json      sign a body as a sender would, and post it
+  everhook status TOKEN                        where an execution stands
+  everhook replay TOKEN                        its history, event by event, running nothing
+  everhook list --status failed                what needs a look
+  everhook check                               whether everhook.toml is right";
+
+/// One command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Receive webhooks and carry them to an end, on this machine
+    Serve(Serve),
+    /// Sign a body the way its sender would, and post it
+    Send(Send),
+    /// Show where an execution stands
+    Status(Status),
+    /// List executions, the newest first
+    List(List),
+    /// Fold a history again and show what each event changed; runs nothing
+    Replay(Replay),
+    /// Check everhook.toml
+    Check(Check),
+}
+
+/// `everhook serve`
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// The address to listen on; operators' queries are answered to this machine alone
+    #[arg(long, env = "EVERHOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// Where journal, payloads and generated secrets are kept
+    #[arg(long, env = "EVERHOOK_DATA_DIR", default_value = ".everhook", value_name = "FOLDER")]
+    pub data_dir: PathBuf,
+
+    /// Keep journal and payloads in memory only: everything is forgotten at the end
+    #[arg(long)]
+    pub in_memory: bool,
+
+    /// Sources and workflows
+    #[arg(long, env = "EVERHOOK_CONFIG", default_value = "everhook.toml", value_name = "FILE")]
+    pub config: PathBuf,
+
+    /// Use this DynamoDB instead of the embedded engine (DynamoDB Local, AWS); missing tables are made
+    #[arg(long, env = "EVERHOOK_DYNAMODB_ENDPOINT", value_name = "URL")]
+    pub dynamodb_endpoint: Option<String>,
+}
+
+/// Where the running server is.
+#[derive(Debug, Clone, Args)]
+pub struct Server {
+    /// The running server
+    #[arg(long, env = "EVERHOOK_SERVER", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub server: String,
+}
+
+/// `everhook send`
+#[derive(Debug, Clone, Args)]
+pub struct Send {
+    /// The body
+    pub file: PathBuf,
+
+    /// The source whose secret signs it
+    #[arg(long, default_value = "default")]
+    pub source: String,
+
+    /// The type of event to say it is, where the sender's scheme has a header for that
+    #[arg(long, value_name = "TYPE")]
+    pub event: Option<String>,
+
+    /// The delivery's id; a fresh one if nothing is said. Sending one id twice is a redelivery
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+
+    /// The configuration that names the secret
+    #[arg(long, env = "EVERHOOK_CONFIG", default_value = "everhook.toml", value_name = "FILE")]
+    pub config: PathBuf,
+
+    /// Where generated secrets are kept
+    #[arg(long, env = "EVERHOOK_DATA_DIR", default_value = ".everhook", value_name = "FOLDER")]
+    pub data_dir: PathBuf,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook status`
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    /// The execution's token, from the answer to the webhook
+    pub token: String,
+
+    /// Wait until it has ended
+    #[arg(long)]
+    pub wait: bool,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook list`
+#[derive(Debug, Clone, Args)]
+pub struct List {
+    /// Of this source only
+    #[arg(long)]
+    pub source: Option<String>,
+
+    /// In this status only: received, running, waiting, completed, failed or stalled
+    #[arg(long)]
+    pub status: Option<String>,
+
+    /// Created at or after this time (2026-11-24T12:00:00Z)
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+
+    /// Created at or before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+
+    /// At most this many
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook replay`
+#[derive(Debug, Clone, Args)]
+pub struct Replay {
+    /// The execution's token
+    pub token: String,
+
+    /// Stop after this event
+    #[arg(long, value_name = "SEQUENCE")]
+    pub until: Option<u64>,
+
+    /// As JSON: an array with an entry an event
+    #[arg(long)]
+    pub json: bool,
+
+    /// Read the journal there, without a running server
+    #[arg(long, env = "EVERHOOK_DYNAMODB_ENDPOINT", value_name = "URL")]
+    pub dynamodb_endpoint: Option<String>,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook check`
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    /// The configuration
+    #[arg(long, env = "EVERHOOK_CONFIG", default_value = "everhook.toml", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_means_serve() {
+        let cli = Cli::parse_from(["everhook", "--in-memory"]);
+        assert!(cli.command.is_none());
+        assert!(cli.serve.in_memory);
+    }
+}

@@ -1,0 +1,53 @@
+//! What each command does.
+
+mod check;
+mod client;
+mod list;
+mod replay;
+mod send;
+mod serve;
+mod status;
+
+use everhook_processor::Steps;
+
+use crate::cli::{Cli, Command};
+
+/// Why a command failed, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(String);
+
+impl Failure {
+    /// An error with its causes.
+    fn of(error: impl std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let next = error.to_string();
+            // Some errors already say what their cause says.
+            if !text.contains(&next) {
+                text = format!("{text}: {next}");
+            }
+            cause = error.source();
+        }
+        Self(text)
+    }
+}
+
+/// Runs one command.
+pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(serve) => serve::run(serve, steps).await,
+        Command::Send(send) => send::run(send).await,
+        Command::Status(status) => status::run(status).await,
+        Command::List(list) => list::run(list).await,
+        Command::Replay(replay) => replay::run(replay).await,
+        Command::Check(check) => check::run(&check, steps),
+    }
+}
+
+/// Prints a line; a reader who has gone away is no failure.
+fn print(text: &str) {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{text}").ok();
+}

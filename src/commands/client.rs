@@ -1,0 +1,79 @@
+//! Questions to a running server.
+
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::Failure;
+
+/// How long a question may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Speaks to a running server.
+pub(super) struct Client {
+    server: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// A client of the server at this URL.
+    pub(super) fn new(server: &str) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
+        let server = server.trim_end_matches('/').to_owned();
+        Ok(Self { server, http: http.map_err(Failure::of)? })
+    }
+
+    /// A `GET` of this path, with this query.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, Failure> {
+        let mut url = reqwest::Url::parse(&format!("{}{path}", self.server)).map_err(|error| {
+            Failure(format!("{} is not the URL of a server: {error}", self.server))
+        })?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let text = self.text(self.http.get(url)).await?;
+        serde_json::from_str(&text).map_err(|error| self.not_everhook(&error))
+    }
+
+    /// A `POST` of this body with these headers.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+    ) -> Result<serde_json::Value, Failure> {
+        let request = self.http.post(format!("{}{path}", self.server)).body(body);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        let text = self.text(request).await?;
+        serde_json::from_str(&text).map_err(|error| self.not_everhook(&error))
+    }
+
+    async fn text(&self, request: RequestBuilder) -> Result<String, Failure> {
+        let server = &self.server;
+        let response = request.send().await.map_err(|error| {
+            if error.is_connect() {
+                Failure(format!("nothing answers at {server}; start it with `everhook serve`, or name another with --server"))
+            } else {
+                Failure::of(error)
+            }
+        })?;
+        let status = response.status();
+        let text = response.text().await.map_err(Failure::of)?;
+        if status.is_success() {
+            return Ok(text);
+        }
+        let said: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+        let error = said.as_ref().and_then(|said| said["error"].as_str()).unwrap_or("no reason given");
+        let code = StatusCode::as_u16(&status);
+        Err(Failure(format!("{server} says {code}: {error}")))
+    }
+
+    fn not_everhook(&self, error: &serde_json::Error) -> Failure {
+        Failure(format!("{} does not answer as everhook does: {error}", self.server))
+    }
+}

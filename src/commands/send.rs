@@ -1,0 +1,46 @@
+//! `everhook send`: signs a body the way its sender would, and posts it.
+
+use everhook_ingest::{Secrets, Sources};
+use everhook_journal::config::Config;
+use everhook_journal::id::fresh;
+use everhook_journal::{Clock, SourceName};
+
+use super::client::Client;
+use super::{Failure, print};
+use crate::cli::Send;
+
+pub(super) async fn run(send: Send) -> Result<(), Failure> {
+    let body = std::fs::read(&send.file)
+        .map_err(|error| Failure(format!("{} cannot be read: {error}", send.file.display())))?;
+    let headers = signed(&send, &body)?;
+    let client = Client::new(&send.server.server)?;
+    let path = match send.source.as_str() {
+        "default" => "/webhook".to_owned(),
+        source => format!("/webhook/{source}"),
+    };
+    let answer = client.post(&path, &headers, body).await?;
+    print(&serde_json::to_string_pretty(&answer).map_err(Failure::of)?);
+    Ok(())
+}
+
+fn signed(send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failure> {
+    let mut config = Config::load(&send.config).map_err(Failure::of)?;
+    let name = SourceName::new(send.source.clone());
+    // The other sources' secrets are not needed here, and may not be here.
+    config.sources.retain(|source, _| *source == name);
+    if config.sources.is_empty() {
+        return Err(Failure(format!("{} has no source `{name}`", send.config.display())));
+    }
+    let secrets = Secrets::new(config.folder.clone(), Some(send.data_dir.join("secrets")));
+    let sources = Sources::from_config(&config, &secrets).map_err(|problems| {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Failure(format!("{}: {}", send.config.display(), problems.join("; ")))
+    })?;
+    let id = send.id.clone().unwrap_or_else(fresh);
+    let scheme = &sources.find(&name).scheme;
+    let mut headers = scheme.sign(&id, send.event.as_deref(), body, Clock::System.now());
+    let json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    let content_type = if json { "application/json" } else { "application/octet-stream" };
+    headers.push(("content-type".into(), content_type.into()));
+    Ok(headers)
+}

@@ -1,0 +1,54 @@
+//! `everhook serve`: everything on this machine, until it is told to stop.
+
+use std::io::IsTerminal;
+
+use everhook_journal::environment;
+use everhook_processor::Steps;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{Failure, print};
+use crate::cli::Serve;
+use crate::local::Server;
+use crate::local::server::Options;
+
+pub(super) async fn run(serve: Serve, steps: Steps) -> Result<(), Failure> {
+    log();
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(Failure::of)?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(Failure::of)?;
+    let options = Options {
+        listen: serve.listen,
+        data_dir: serve.data_dir,
+        in_memory: serve.in_memory,
+        config: serve.config,
+        dynamodb_endpoint: serve.dynamodb_endpoint,
+    };
+    let server = Server::start(&options, steps).await.map_err(Failure::of)?;
+    let place = match (&options.dynamodb_endpoint, options.in_memory) {
+        (Some(endpoint), _) => format!("tables at {endpoint}"),
+        (None, true) => "everything in memory".to_owned(),
+        (None, false) => format!("data in {}", options.data_dir.display()),
+    };
+    print(&format!("everhook listens on http://{} ({place})", server.address));
+    tokio::select! {
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+    }
+    tracing::info!("stopping; a second signal stops at once");
+    tokio::select! {
+        () = server.stop() => {}
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+    }
+    Ok(())
+}
+
+/// Logs for people on a terminal, as JSON lines elsewhere.
+fn log() {
+    if !std::io::stderr().is_terminal() {
+        return environment::log();
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logger = tracing_subscriber::fmt().compact().with_target(false).with_env_filter(filter);
+    logger.with_writer(std::io::stderr).try_init().ok();
+}

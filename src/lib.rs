@@ -1,0 +1,55 @@
+//! Everhook on one machine, and its command line.
+//!
+//! A program with its own steps is this and nothing more:
+//!
+//! ```no_run
+//! use clap::Parser;
+//! use everhook::{Cli, Input, StepError, Steps};
+//!
+//! async fn greet(input: Input) -> Result<String, StepError> {
+//!     Ok(format!("hello from {}", input.execution))
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     everhook::main(Cli::parse(), Steps::new().with("greet", greet))
+//! }
+//! ```
+//!
+//! - [`cli`]: what can be said on the command line
+//! - [`commands`]: what each command does
+//! - [`local`]: the server of one machine: engine, event sources, sweep, HTTP door
+//! - [`replay`]: a history, told event by event
+
+pub mod cli;
+pub mod commands;
+pub mod local;
+pub mod replay;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub use cli::Cli;
+pub use everhook_processor::{Input, Step, StepError, Steps};
+
+/// How long work that nobody waits for any more may hold up the end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Runs a command line with these kinds of step. Failure is one line on standard error.
+pub fn main(cli: Cli, steps: Steps) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("everhook: no threads could be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(commands::run(cli, steps));
+    runtime.shutdown_timeout(LINGER);
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("everhook: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The server of one machine: the Lambda functions' own handlers, and around them
+//! what AWS does in a deployment.
+//!
+//! | in AWS | here |
+//! |---|---|
+//! | DynamoDB | [`engine`], or another DynamoDB |
+//! | event source mappings | [`event_source`] |
+//! | API Gateway | [`door`] |
+//! | the sweep function's clock | [`server`] |
+
+pub mod door;
+pub mod engine;
+pub mod event_source;
+pub mod parts;
+pub mod server;
+
+pub use engine::Engine;
+pub use event_source::Doorbell;
+pub use parts::Parts;
+pub use server::Server;

@@ -1,0 +1,145 @@
+//! Which shards may be read: a parent is drained before its children begin.
+
+use std::collections::{BTreeMap, HashSet};
+
+/// A shard and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Descent {
+    pub(super) shard: String,
+    pub(super) parent: Option<String>,
+}
+
+/// The shards of a stream as last listed, and how far each is.
+#[derive(Debug, Default)]
+pub(super) struct Lineage {
+    parents: BTreeMap<String, Option<String>>,
+    reading: HashSet<String>,
+    finished: HashSet<String>,
+}
+
+impl Lineage {
+    /// Takes in the complete list of shards; those no longer listed have been trimmed.
+    pub(super) fn observe(&mut self, shards: Vec<Descent>) {
+        self.parents = shards.into_iter().map(|descent| (descent.shard, descent.parent)).collect();
+        self.finished.retain(|shard| self.parents.contains_key(shard));
+    }
+
+    /// Whether the stream still has this shard.
+    pub(super) fn lists(&self, shard: &str) -> bool {
+        self.parents.contains_key(shard)
+    }
+
+    /// The shards whose turn has come; each is handed out once.
+    pub(super) fn take_ready(&mut self) -> Vec<String> {
+        let ready: Vec<String> = self
+            .parents
+            .iter()
+            .filter(|(shard, _)| !self.reading.contains(*shard) && !self.finished.contains(*shard))
+            .filter(|(_, parent)| parent.as_ref().is_none_or(|parent| self.is_past(parent)))
+            .map(|(shard, _)| shard.clone())
+            .collect();
+        self.reading.extend(ready.iter().cloned());
+        ready
+    }
+
+    /// The shard is closed and all its records are done.
+    pub(super) fn finish(&mut self, shard: &str) {
+        self.reading.remove(shard);
+        self.finished.insert(shard.to_owned());
+    }
+
+    /// The shard was left before its end; if it is still listed its turn comes again.
+    pub(super) fn put_back(&mut self, shard: &str) {
+        self.reading.remove(shard);
+    }
+
+    /// A parent that was trimmed has nothing left to wait for, unless somebody still works on its records.
+    fn is_past(&self, parent: &str) -> bool {
+        self.finished.contains(parent) || (!self.lists(parent) && !self.reading.contains(parent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descent(shard: &str, parent: Option<&str>) -> Descent {
+        Descent { shard: shard.to_owned(), parent: parent.map(str::to_owned) }
+    }
+
+    fn parent_and_children() -> Vec<Descent> {
+        vec![
+            descent("child-1", Some("parent")),
+            descent("child-2", Some("parent")),
+            descent("parent", None),
+        ]
+    }
+
+    #[test]
+    fn children_wait_until_their_parent_is_finished() {
+        let mut lineage = Lineage::default();
+        lineage.observe(parent_and_children());
+
+        assert_eq!(lineage.take_ready(), ["parent"]);
+        assert!(lineage.take_ready().is_empty());
+
+        lineage.finish("parent");
+        assert_eq!(lineage.take_ready(), ["child-1", "child-2"]);
+    }
+
+    #[test]
+    fn children_of_a_trimmed_parent_do_not_wait() {
+        let mut lineage = Lineage::default();
+        lineage.observe(vec![descent("child", Some("long-gone"))]);
+
+        assert_eq!(lineage.take_ready(), ["child"]);
+    }
+
+    #[test]
+    fn a_parent_that_is_trimmed_while_its_batches_run_still_comes_first() {
+        let mut lineage = Lineage::default();
+        lineage.observe(parent_and_children());
+        lineage.take_ready();
+
+        lineage.observe(vec![descent("child-1", Some("parent"))]);
+        assert!(lineage.take_ready().is_empty());
+
+        lineage.finish("parent");
+        assert_eq!(lineage.take_ready(), ["child-1"]);
+    }
+
+    #[test]
+    fn grandchildren_wait_for_their_own_parent() {
+        let mut lineage = Lineage::default();
+        lineage.observe(vec![descent("a", None), descent("b", Some("a")), descent("c", Some("b"))]);
+        lineage.take_ready();
+
+        lineage.finish("a");
+
+        assert_eq!(lineage.take_ready(), ["b"]);
+    }
+
+    #[test]
+    fn a_shard_that_was_left_early_is_read_again() {
+        let mut lineage = Lineage::default();
+        lineage.observe(vec![descent("only", None)]);
+        lineage.take_ready();
+
+        lineage.put_back("only");
+
+        assert_eq!(lineage.take_ready(), ["only"]);
+    }
+
+    #[test]
+    fn a_finished_shard_is_not_read_again() {
+        let mut lineage = Lineage::default();
+        lineage.observe(parent_and_children());
+        lineage.take_ready();
+        lineage.finish("parent");
+        lineage.take_ready();
+
+        lineage.observe(parent_and_children());
+
+        assert!(lineage.take_ready().is_empty());
+    }
+}

@@ -1,0 +1,290 @@
+//! Runs everything on one machine until it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use everhook_ingest::Secrets;
+use everhook_journal::config::{Config, ConfigError};
+use everhook_journal::environment;
+use everhook_journal::execution::WATCHDOG;
+use everhook_journal::schema::Tables;
+use everhook_journal::store::{Store, Unavailable};
+use everhook_journal::stream::Batch;
+use everhook_journal::{Clock, Payloads};
+use everhook_processor::sweep::SWEEP_EVERY;
+use everhook_processor::{Invocation, Steps};
+use futures_util::FutureExt;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::engine::EngineError;
+use super::event_source::{BatchOutcome, EventSource, Function, Settings};
+use super::parts::PartsError;
+use super::{Doorbell, Engine, Parts, door};
+
+/// How often the embedded engine is rid of what has expired.
+const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long stream records are kept, as in AWS.
+const STREAM_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the projector gathers records: usually the processor has shown the end by then.
+const PROJECTOR_WINDOW: Duration = Duration::from_millis(250);
+
+/// What to serve, and where.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Whether journal and payloads are in memory only.
+    pub in_memory: bool,
+    /// Sources and workflows.
+    pub config: PathBuf,
+    /// Another DynamoDB than the embedded one.
+    pub dynamodb_endpoint: Option<String>,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its handlers.
+    pub parts: Parts,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    engine: Option<Engine>,
+}
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The embedded engine does not open.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// DynamoDB does not answer.
+    #[error(transparent)]
+    Store(#[from] Unavailable),
+    /// The handlers cannot be made.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+    /// The data folder cannot be used.
+    #[error("the folder {folder} cannot be used: {reason}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Server {
+    /// Starts everything; returns once webhooks are accepted.
+    pub async fn start(options: &Options, steps: Steps) -> Result<Self, ServerError> {
+        let config = Config::load(&options.config)?;
+        let generated = options.data_dir.join("secrets");
+        let secrets = Secrets::new(config.folder.clone(), Some(generated));
+        let (engine, client, streams) = connect(options).await?;
+        Tables::default().create(&client).await?;
+        let payloads = Payloads::new(objects(options)?);
+        let store = Store::new(client.clone());
+        let parts = Parts::new(&config, &secrets, steps, store, payloads, Clock::System).await?;
+        parts.ingest.publish(&config).await?;
+
+        let listen = |source| ServerError::Listen { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let (stop, stopped) = watch::channel(false);
+        let doorbell = Doorbell::new();
+        let mut tasks = JoinSet::new();
+        for source in event_sources(options, &parts, &client, streams, &doorbell).await? {
+            tasks.spawn(source.run(stopped.clone()));
+        }
+        tasks.spawn(sweep(parts.clone(), doorbell.clone(), stopped.clone()));
+        if let Some(engine) = &engine {
+            tasks.spawn(upkeep(engine.clone(), stopped.clone()));
+        }
+        tasks.spawn(serve(listener, parts.clone(), doorbell, stopped));
+        Ok(Self { address, parts, tasks, stop, engine })
+    }
+
+    /// Stops accepting, lets what runs end, and closes the engine.
+    pub async fn stop(mut self) {
+        self.stop.send(true).ok();
+        while self.tasks.join_next().await.is_some() {}
+        drop(self.parts);
+        if let Some(engine) = self.engine {
+            engine.close().await;
+        }
+    }
+}
+
+type Streams = aws_sdk_dynamodbstreams::Client;
+
+async fn connect(options: &Options) -> Result<(Option<Engine>, Client, Streams), ServerError> {
+    if let Some(endpoint) = &options.dynamodb_endpoint {
+        let aws = environment::aws().await.endpoint_url(endpoint).load().await;
+        return Ok((None, Client::new(&aws), Streams::new(&aws)));
+    }
+    let engine = match options.in_memory {
+        true => Engine::in_memory()?,
+        false => Engine::on_disk(&options.data_dir)?,
+    };
+    let (client, streams) = (engine.dynamodb(), engine.streams());
+    Ok((Some(engine), client, streams))
+}
+
+fn objects(options: &Options) -> Result<Arc<dyn ObjectStore>, ServerError> {
+    if options.in_memory {
+        return Ok(Arc::new(InMemory::new()));
+    }
+    let folder = options.data_dir.join("objects");
+    let unusable = |reason: String| ServerError::Folder { folder: folder.clone(), reason };
+    std::fs::create_dir_all(&folder).map_err(|error| unusable(error.to_string()))?;
+    let objects = LocalFileSystem::new_with_prefix(&folder);
+    Ok(Arc::new(objects.map_err(|error| unusable(error.to_string()))?.with_fsync(true)))
+}
+
+async fn event_sources(
+    options: &Options,
+    parts: &Parts,
+    client: &Client,
+    streams: Streams,
+    doorbell: &Doorbell,
+) -> Result<[EventSource; 2], ServerError> {
+    let table = Tables::default().journal;
+    let described = client.describe_table().table_name(&table).send().await;
+    let described = described.map_err(|error| {
+        Unavailable(aws_sdk_dynamodb::error::DisplayErrorContext(&error).to_string())
+    })?;
+    let arn = described.table.and_then(|table| table.latest_stream_arn);
+    let stream_arn =
+        arn.ok_or_else(|| Unavailable(format!("the table {table} has no stream")))?;
+    let kept = |name: &str| (!options.in_memory).then(|| options.data_dir.join(name));
+    if !options.in_memory {
+        make_folder(&options.data_dir)?;
+    }
+    let source = |name: &str, settings: Settings, function: Function| EventSource {
+        streams: streams.clone(),
+        stream_arn: stream_arn.clone(),
+        settings,
+        function,
+        doorbell: doorbell.clone(),
+        checkpoint: kept(&format!("{name}-position.json")),
+        failed_batches: kept(&format!("{name}-failed-batches.jsonl")),
+    };
+    let gathering = Settings { batching_window: PROJECTOR_WINDOW, ..Settings::default() };
+    Ok([
+        source("processor", Settings::default(), processor(parts, doorbell)),
+        source("projector", gathering, projector(parts)),
+    ])
+}
+
+fn make_folder(folder: &Path) -> Result<(), ServerError> {
+    std::fs::create_dir_all(folder).map_err(|error| ServerError::Folder {
+        folder: folder.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn processor(parts: &Parts, doorbell: &Doorbell) -> Function {
+    let (supervisor, doorbell) = (parts.supervisor.clone(), doorbell.clone());
+    Arc::new(move |event| {
+        let (supervisor, doorbell) = (supervisor.clone(), doorbell.clone());
+        async move {
+            let invocation = Invocation::Stream(Batch::from_event(event));
+            let deadline = Clock::System.now() + WATCHDOG;
+            let response = everhook_processor::handle(&supervisor, invocation, deadline).await;
+            // What was appended here is news too.
+            doorbell.ring();
+            Ok(BatchOutcome::from(response))
+        }
+        .boxed()
+    })
+}
+
+fn projector(parts: &Parts) -> Function {
+    let projector = parts.projector.clone();
+    Arc::new(move |event| {
+        let projector = projector.clone();
+        async move {
+            let batch = Batch::from_event(event);
+            Ok(BatchOutcome::from(everhook_projector::handle(&projector, batch).await))
+        }
+        .boxed()
+    })
+}
+
+async fn sweep(parts: Parts, doorbell: Doorbell, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    let mut running = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => break,
+        }
+        while running.try_join_next().is_some() {}
+        match parts.sweep.claim().await {
+            Ok(due) if due.is_empty() => {}
+            Ok(due) => {
+                let (supervisor, doorbell) = (parts.supervisor.clone(), doorbell.clone());
+                running.spawn(async move {
+                    let deadline = Clock::System.now() + WATCHDOG;
+                    let due = Invocation::Due(due);
+                    everhook_processor::handle(&supervisor, due, deadline).await;
+                    doorbell.ring();
+                });
+            }
+            Err(error) => tracing::warn!("could not look for what is due: {error}"),
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+async fn upkeep(engine: Engine, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        let trimmed = engine.trim_streams(STREAM_AGE).await;
+        let swept = engine.sweep_ttl().await;
+        if let Some(error) = trimmed.err().or(swept.err()) {
+            tracing::warn!("could not remove what has expired: {error}");
+        }
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    parts: Parts,
+    doorbell: Doorbell,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let app = door::router(parts, doorbell).into_make_service_with_connect_info::<SocketAddr>();
+    let stop = async move { stopped.wait_for(|stop| *stop).map(drop).await };
+    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
+        tracing::error!("the HTTP door closed: {error}");
+    }
+}
