@@ -71,7 +71,12 @@ pub struct Serve {
 #[derive(Debug, Clone, Args)]
 pub struct Server {
     /// The running server
-    #[arg(long, env = "EVERHOOK_SERVER", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    #[arg(
+        long,
+        env = "EVERHOOK_SERVER",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
     pub server: String,
 }
 

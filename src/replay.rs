@@ -65,7 +65,8 @@ fn changed(event: &Event) -> String {
     match event {
         Event::WebhookReceived(webhook) => {
             let kind = webhook.event_type.as_deref().unwrap_or("a webhook");
-            let by = webhook.verified.secret.as_deref().map_or(String::new(), |s| format!(" by {s}"));
+            let by =
+                webhook.verified.secret.as_deref().map_or(String::new(), |s| format!(" by {s}"));
             format!(
                 "{kind} from {}, delivery {}, {} bytes, verified as {}{by}; starts workflow {} ({})",
                 webhook.source,
@@ -77,12 +78,17 @@ fn changed(event: &Event) -> String {
             )
         }
         Event::StepCompleted { step, attempt, duration_ms, output, .. } => {
-            format!("step {step}, attempt {attempt}: completed in {duration_ms} ms with {}", shown(output))
+            format!(
+                "step {step}, attempt {attempt}: completed in {duration_ms} ms with {}",
+                shown(output)
+            )
         }
         Event::StepFailed { step, attempt, duration_ms, error, retry_at, .. } => {
             let next = retry_at.map_or("no retry".to_owned(), |at| format!("retry at {at}"));
             let (kind, message) = (&error.kind, &error.message);
-            format!("step {step}, attempt {attempt}: failed in {duration_ms} ms ({kind}: {message}), {next}")
+            format!(
+                "step {step}, attempt {attempt}: failed in {duration_ms} ms ({kind}: {message}), {next}"
+            )
         }
         Event::TimerFired { due } => format!("the time {due} has come"),
         Event::ExecutionCompleted {} => "all steps completed".to_owned(),
@@ -118,7 +124,8 @@ fn steps(execution: &Execution) -> Vec<String> {
             Outcome::Retrying(_) => "to be tried again",
             Outcome::Failed(_) => "failed",
         };
-        let attempts = if state.attempts == 1 { "1 attempt" } else { &format!("{} attempts", state.attempts) };
+        let attempts =
+            if state.attempts == 1 { "1 attempt" } else { &format!("{} attempts", state.attempts) };
         format!("{}: {outcome}, {attempts}", state.name)
     };
     states.map(line).collect()

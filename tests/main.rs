@@ -1,1 +1,15 @@
+//! The whole system on one machine: the deployed handlers, the embedded engine, and time as a number.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod bodies;
+mod disorder;
+mod engine_contract;
+mod failures;
+mod first_way;
+mod http_door;
+mod queries;
+mod recovery;
+mod refused;
+mod vectors;
+mod world;

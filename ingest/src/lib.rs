@@ -22,7 +22,7 @@ pub use secret::Secrets;
 pub use source::Sources;
 
 use answer::Answer;
-use request::{Request, Rejected};
+use request::{Rejected, Request};
 
 /// Answers one request. A 202 means: durably recorded, and it will be carried to an end.
 pub async fn handle(ingest: &Ingest, event: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {

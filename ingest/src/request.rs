@@ -169,8 +169,15 @@ impl Headers {
 /// Whether a header's name says that its value proves who somebody is.
 fn is_private(name: &str) -> bool {
     const WORDS: [&str; 9] = [
-        "authorization", "cookie", "token", "secret", "password", "api-key", "apikey",
-        "credential", "session",
+        "authorization",
+        "cookie",
+        "token",
+        "secret",
+        "password",
+        "api-key",
+        "apikey",
+        "credential",
+        "session",
     ];
     WORDS.iter().any(|word| name.contains(word))
 }

@@ -71,7 +71,9 @@ pub enum SecretError {
     #[error("`{0}` is no reference to a secret: write env:NAME, file:PATH or generated:NAME")]
     Reference(String),
     /// The environment variable is not set.
-    #[error("the environment variable {0} is not set; set it to the secret that the sender signs with")]
+    #[error(
+        "the environment variable {0} is not set; set it to the secret that the sender signs with"
+    )]
     Unset(String),
     /// The file cannot be read.
     #[error("the secret's file {path} cannot be read: {source}")]
@@ -108,9 +110,9 @@ impl Secrets {
     /// The secret that a reference names.
     pub fn read(&self, reference: &str) -> Result<Secret, SecretError> {
         let value = match reference.split_once(':') {
-            Some(("env", name)) => std::env::var(name)
-                .map_err(|_| SecretError::Unset(name.to_owned()))?
-                .into_bytes(),
+            Some(("env", name)) => {
+                std::env::var(name).map_err(|_| SecretError::Unset(name.to_owned()))?.into_bytes()
+            }
             Some(("file", path)) => trimmed(read_file(&self.folder.join(path))?),
             Some(("generated", name)) if is_plain(name) => match &self.generated {
                 Generated::In(folder) => trimmed(generated(&folder.join(name))?),

@@ -80,11 +80,7 @@ impl Sources {
     }
 }
 
-fn read(
-    mut section: Section,
-    workflow: &Workflow,
-    secrets: &Secrets,
-) -> Result<Source, Problem> {
+fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<Source, Problem> {
     let scheme = section.text("scheme")?;
     let verify = section.text("verify")?;
     let scheme = match (scheme, verify.as_deref()) {
@@ -142,7 +138,8 @@ fn keys(
     for reference in references {
         let secret = secrets.read(&reference).map_err(|error| section.problem(error))?;
         let key = key(&secret).ok_or_else(|| {
-            section.problem(format!("{reference} is not a secret of this scheme (whsec_ and base64)"))
+            section
+                .problem(format!("{reference} is not a secret of this scheme (whsec_ and base64)"))
         })?;
         keys.push(key);
     }

@@ -123,7 +123,16 @@ mod tests {
 
     #[test]
     fn any_json_has_a_summary_and_nothing_else_has() {
-        for json in ["[1,2,3]", "null", "3.5", "\"text\"", "{\"type\": 7}", "true", "-1", "18446744073709551616"] {
+        for json in [
+            "[1,2,3]",
+            "null",
+            "3.5",
+            "\"text\"",
+            "{\"type\": 7}",
+            "true",
+            "-1",
+            "18446744073709551616",
+        ] {
             assert!(Summary::of(json.as_bytes()).is_some(), "{json}");
         }
         for other in ["", "not json", "{", "a=b&c=d", "{} {}"] {

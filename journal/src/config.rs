@@ -33,6 +33,9 @@ const BODY_BYTES_DEFAULT: u64 = 1024 * 1024;
 /// How many executions advance at once, if nothing is said.
 const CONCURRENCY_DEFAULT: u64 = 64;
 
+/// The shortest timeout: definitions count in milliseconds.
+const STEP_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
 /// The most attempts that a step may have.
 const ATTEMPTS_MAX: u64 = 100;
 
@@ -156,7 +159,7 @@ impl Config {
             };
             problems.extend(read.err().into_iter().flatten());
         }
-        problems.extend(config.unknown_workflows());
+        problems.extend(config.unknown_workflows(document.get_ref()));
         problems.sort_by_key(|problem| problem.line);
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
@@ -170,7 +173,10 @@ impl Config {
         message: impl std::fmt::Display,
     ) -> Problem {
         let Some(place) = self.places.get(&(workflow.clone(), step.clone())) else {
-            return Problem { line: 1, message: format!("step `{step}` of `{workflow}`: {message}") };
+            return Problem {
+                line: 1,
+                message: format!("step `{step}` of `{workflow}`: {message}"),
+            };
         };
         let line = option.and_then(|key| place.options.get(key)).unwrap_or(&place.line);
         Problem { line: *line, message: format!("{}: {message}", place.label) }
@@ -192,7 +198,7 @@ impl Config {
                 execution_key: section.text("execution_key")?,
             };
             if settings.concurrency == 0 {
-                return Err(section.problem("`concurrency` must be at least 1"));
+                return Err(section.problem_of("concurrency", "`concurrency` must be at least 1"));
             }
             Ok(settings)
         };
@@ -217,7 +223,8 @@ impl Config {
     fn read_workflow(&mut self, lines: &Lines, name: &str, value: Place) -> Result<(), Problem> {
         let line = value.line(lines);
         let label = format!("[workflows.{name}]");
-        let problem = |line, message: String| Problem { line, message: format!("{label}: {message}") };
+        let problem =
+            |line, message: String| Problem { line, message: format!("{label}: {message}") };
         check_name(name).map_err(|message| problem(line, message))?;
         let DeValue::Table(table) = value.value else {
             return Err(problem(line, "must be a table with `steps`".into()));
@@ -253,12 +260,13 @@ impl Config {
 
     fn read_step(&self, mut section: Section) -> Result<(StepDefinition, StepPlace), Problem> {
         let name = section.required_text("name")?;
-        check_name(&name).map_err(|message| section.problem(message))?;
+        check_name(&name).map_err(|message| section.problem_of("name", message))?;
         let run = section.required_text("run")?;
         let timeout = section.duration("timeout")?.unwrap_or(STEP_TIMEOUT_DEFAULT);
-        if timeout.is_zero() || timeout > STEP_TIMEOUT_MAX {
+        if timeout < STEP_TIMEOUT_MIN || timeout > STEP_TIMEOUT_MAX {
             let most = STEP_TIMEOUT_MAX.as_secs();
-            return Err(section.problem(format!("`timeout` must be between 1ms and {most}s")));
+            let message = format!("`timeout` must be between 1ms and {most}s");
+            return Err(section.problem_of("timeout", message));
         }
         let usual = if PURE_KINDS.contains(&run.as_str()) { Retry::NEVER } else { Retry::DEFAULT };
         let retry = match section.section("retry")? {
@@ -288,14 +296,24 @@ impl Config {
         let full = self.folder.join(path);
         let text = std::fs::read_to_string(&full)
             .map_err(|error| format!("{} cannot be read: {error}", full.display()))?;
-        serde_json::from_str(&text).map_err(|error| format!("{} is not JSON: {error}", full.display()))
+        serde_json::from_str(&text)
+            .map_err(|error| format!("{} is not JSON: {error}", full.display()))
     }
 
-    fn unknown_workflows(&self) -> Vec<Problem> {
-        let unknown = |source: &&SourceSection| !self.workflows.contains_key(&source.workflow);
+    fn unknown_workflows(&self, document: &DeTable<'_>) -> Vec<Problem> {
+        // What the file says counts, not what was read: a workflow with a problem is there.
+        let written = match document.get("workflows").map(toml::Spanned::get_ref) {
+            Some(DeValue::Table(table)) => Some(table),
+            Some(_) | None => None,
+        };
+        let unknown = |source: &&SourceSection| {
+            !written.is_some_and(|table| table.contains_key(source.workflow.as_str()))
+        };
         let problem = |source: &SourceSection| {
             let name = &source.workflow;
-            source.section.problem(format!("there is no workflow `{name}`; write [[workflows.{name}.steps]]"))
+            let message =
+                format!("there is no workflow `{name}`; write [[workflows.{name}.steps]]");
+            source.section.problem_of("workflow", message)
         };
         self.sources.values().filter(unknown).map(problem).collect()
     }
@@ -397,9 +415,10 @@ fn to_json(value: &DeValue<'_>) -> Value {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map_or_else(|_| Value::String(number.to_string()), Value::from),
-        DeValue::Float(number) => {
-            number.as_str().parse::<f64>().map_or_else(|_| Value::String(number.to_string()), Value::from)
-        }
+        DeValue::Float(number) => number
+            .as_str()
+            .parse::<f64>()
+            .map_or_else(|_| Value::String(number.to_string()), Value::from),
         DeValue::Boolean(flag) => Value::Bool(*flag),
         DeValue::Datetime(time) => Value::String(time.to_string()),
         DeValue::Array(items) => items.iter().map(|item| to_json(item.get_ref())).collect(),
@@ -410,3 +429,6 @@ fn to_json(value: &DeValue<'_>) -> Value {
             .into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

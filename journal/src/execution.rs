@@ -257,6 +257,7 @@ impl Execution {
         match &self.status {
             Status::Completed | Status::Failed { .. } => Next::Nothing,
             Status::Failing { cause } => Next::Fail { cause: cause.clone() },
+            Status::Running if self.step_wanted().is_none() => Next::Complete,
             // The last place in the history is kept for its end.
             _ if self.sequence.get() + 1 >= EVENTS_MAX => Next::Fail { cause: over_budget() },
             Status::Waiting { until } => Next::Wait { until: *until },
@@ -371,11 +372,7 @@ impl Execution {
 impl Cause {
     /// A step's failure as the reason that its execution failed.
     pub fn of_step(step: &StepName, error: &StepFailure) -> Self {
-        Self {
-            step: Some(step.clone()),
-            kind: error.kind.clone(),
-            message: error.message.clone(),
-        }
+        Self { step: Some(step.clone()), kind: error.kind.clone(), message: error.message.clone() }
     }
 }
 
@@ -394,3 +391,8 @@ fn illegal(recorded: &Recorded) -> IllegalEvent {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

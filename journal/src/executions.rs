@@ -23,7 +23,9 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::id::{DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowName};
-use crate::item::{MalformedItem, malformed, number, read_number, read_optional, read_text, read_time, text};
+use crate::item::{
+    MalformedItem, malformed, number, read_number, read_optional, read_text, read_time, text,
+};
 use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
 use crate::time::Timestamp;
 use crate::view::{View, ViewStatus};
@@ -70,14 +72,15 @@ impl Executions {
     }
 
     /// Makes the row of a new execution, owed by `due_at`; says whether there was none.
+    /// One that has expired counts as none.
     pub async fn open(&self, view: &View, due_at: Timestamp) -> Result<bool, Unavailable> {
         let item = with_due(to_item(view), due_at, 1);
-        let absent = Expression::new("attribute_not_exists(#execution)", &["execution"]);
-        match self.store.put(&self.table, item, absent).await {
-            Ok(()) => Ok(true),
-            Err(WriteError::Condition(_)) => Ok(false),
-            Err(error) => Err(outage(error)),
-        }
+        let absent = Expression::new(
+            "attribute_not_exists(#execution) OR #ttl < :now",
+            &["execution", "ttl"],
+        )
+        .with(":now", number(view.created_at.as_millis().div_euclid(1000)));
+        met(self.store.put(&self.table, item, absent).await)
     }
 
     /// Makes the row anew beside a first event that was only now appended:
@@ -88,12 +91,7 @@ impl Executions {
             Some(Row { due: None, .. }) | None => 1,
         };
         let item = with_due(to_item(view), due_at, generation);
-        let not_past = Expression::new(
-            "attribute_not_exists(#execution) OR #sequence <= :sequence",
-            &["execution", "sequence"],
-        )
-        .with(":sequence", number(view.sequence));
-        met(self.store.put(&self.table, item, not_past).await).map(drop)
+        met(self.store.put(&self.table, item, not_past(view)).await).map(drop)
     }
 
     /// Shows a newer view of an unfinished execution; an older one changes nothing.
@@ -125,11 +123,12 @@ impl Executions {
             }
         }
         change.push_str(&format!(" REMOVE {}", removed.join(", ")));
-        let change = values
-            .into_iter()
-            .fold(Expression::new(change, &names), |change, (name, value)| change.with(name, value));
+        let change =
+            values.into_iter().fold(Expression::new(change, &names), |change, (name, value)| {
+                change.with(name, value)
+            });
         let newer = Expression::new(
-            "attribute_not_exists(#execution) OR #sequence < :sequence",
+            "attribute_not_exists(#execution) OR #sequence < :sequence OR #created_at < :created_at",
             &["execution"],
         );
         met(self.store.update(&self.table, key(&view.execution), change, newer).await)
@@ -137,12 +136,7 @@ impl Executions {
 
     /// Shows the view of an execution that has ended and lets go of its obligation, in one write.
     pub async fn finish(&self, view: &View) -> Result<bool, Unavailable> {
-        let not_past = Expression::new(
-            "attribute_not_exists(#execution) OR #sequence <= :sequence",
-            &["execution", "sequence"],
-        )
-        .with(":sequence", number(view.sequence));
-        met(self.store.put(&self.table, to_item(view), not_past).await)
+        met(self.store.put(&self.table, to_item(view), not_past(view)).await)
     }
 
     /// Moves the obligation, if it is still the one that was read.
@@ -220,9 +214,12 @@ impl Executions {
     ) -> Result<Vec<ExecutionId>, Unavailable> {
         let query = Query {
             index: Some("due"),
-            key: Expression::new("#due_shard = :shard AND #due_at <= :now", &["due_shard", "due_at"])
-                .with(":shard", number(shard))
-                .with(":now", text(now.to_string())),
+            key: Expression::new(
+                "#due_shard = :shard AND #due_at <= :now",
+                &["due_shard", "due_at"],
+            )
+            .with(":shard", number(shard))
+            .with(":now", text(now.to_string())),
             limit: Some(limit),
             ..Query::default()
         };
@@ -350,6 +347,16 @@ fn key(id: &ExecutionId) -> Item {
     Item::from([("execution".into(), text(id.as_str()))])
 }
 
+/// No row, an older view, or one of an execution that expired before this one began.
+fn not_past(view: &View) -> Expression {
+    Expression::new(
+        "attribute_not_exists(#execution) OR #sequence <= :sequence OR #created_at < :created_at",
+        &["execution", "sequence", "created_at"],
+    )
+    .with(":sequence", number(view.sequence))
+    .with(":created_at", text(view.created_at.to_string()))
+}
+
 fn unchanged(read: &Due) -> Expression {
     Expression::new("#generation = :generation", &["generation"])
         .with(":generation", number(read.generation))
@@ -380,9 +387,8 @@ fn execution_of(item: &Item) -> Option<ExecutionId> {
 }
 
 fn to_cursor(item: &Item) -> Cursor {
-    let texts = item.iter().filter_map(|(name, value)| {
-        Some((name.clone(), value.as_s().ok()?.clone()))
-    });
+    let texts =
+        item.iter().filter_map(|(name, value)| Some((name.clone(), value.as_s().ok()?.clone())));
     texts.collect()
 }
 
@@ -439,7 +445,9 @@ fn to_row(item: &Item) -> Result<Row, MalformedItem> {
     let status = ViewStatus::parse(read_text(item, "status")?)
         .ok_or_else(|| malformed("status", "not a status"))?;
     let error = match read_optional(item, "error") {
-        Some(json) => Some(serde_json::from_str(&json).map_err(|_| malformed("error", "not JSON"))?),
+        Some(json) => {
+            Some(serde_json::from_str(&json).map_err(|_| malformed("error", "not JSON"))?)
+        }
         None => None,
     };
     let view = View {
@@ -453,12 +461,16 @@ fn to_row(item: &Item) -> Result<Row, MalformedItem> {
         created_at: read_time(item, "created_at")?,
         updated_at: read_time(item, "updated_at")?,
         error,
-        keys: serde_json::from_str(read_text(item, "keys")?).map_err(|_| malformed("keys", "not JSON"))?,
+        keys: serde_json::from_str(read_text(item, "keys")?)
+            .map_err(|_| malformed("keys", "not JSON"))?,
         key_count: read_number(item, "key_count")?,
-        steps: serde_json::from_str(read_text(item, "steps")?).map_err(|_| malformed("steps", "not JSON"))?,
+        steps: serde_json::from_str(read_text(item, "steps")?)
+            .map_err(|_| malformed("steps", "not JSON"))?,
         sequence: Sequence::new(read_number(item, "sequence")?),
         expires_at: Timestamp::from_millis(
-            i64::try_from(read_number(item, "ttl")?).unwrap_or(i64::MAX / 1000).saturating_mul(1000),
+            i64::try_from(read_number(item, "ttl")?)
+                .unwrap_or(i64::MAX / 1000)
+                .saturating_mul(1000),
         ),
     };
     Ok(Row { view, due, parked })

@@ -16,12 +16,15 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::event::{Event, Events, Recorded};
-use crate::id::Sequence;
+use crate::id::{ExecutionId, Sequence};
 use crate::store::Item;
 use crate::time::Timestamp;
 
 /// The version of the stored form that is written.
 pub const FORM: u64 = 1;
+
+/// Beyond any position in a history.
+const SEQUENCE_MAX: u64 = u32::MAX as u64;
 
 /// An item that is not what we write.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -75,15 +78,26 @@ pub fn malformed(attribute: &'static str, reason: impl Into<String>) -> Malforme
     MalformedItem { attribute, reason: reason.into() }
 }
 
-/// The attributes of an append beside its key, its name and its `ttl`.
-pub(crate) fn from_events(events: &Events, at: Timestamp) -> Item {
+/// The item of an append.
+pub(crate) fn from_append(
+    id: &ExecutionId,
+    after: Sequence,
+    events: &Events,
+    expires_at: Timestamp,
+    at: Timestamp,
+    name: &str,
+) -> Item {
     let names: Vec<_> = events.as_slice().iter().map(Event::name).collect();
     let json = serde_json::to_string(events.as_slice()).expect("events are JSON");
     Item::from([
+        ("execution".into(), text(id.as_str())),
+        ("sequence".into(), number(after.next())),
         ("names".into(), text(names.join(" "))),
         ("form".into(), number(FORM)),
         ("events".into(), text(json)),
         ("at".into(), text(at.to_string())),
+        ("append".into(), text(name)),
+        ("ttl".into(), number(expires_at.to_ttl_seconds())),
     ])
 }
 
@@ -94,11 +108,17 @@ pub(crate) fn to_recorded(item: &Item) -> Result<Vec<Recorded>, MalformedItem> {
     if form != FORM {
         return Err(malformed("form", format!("{form} is not a form that this version knows")));
     }
-    let first = Sequence::new(read_number(item, "sequence")?);
+    let first = read_number(item, "sequence")?;
+    if !(1..=SEQUENCE_MAX).contains(&first) {
+        return Err(malformed("sequence", format!("{first} is no position")));
+    }
     let at = read_time(item, "at")?;
     let events: Vec<Event> = serde_json::from_str(read_text(item, "events")?)
         // The position says where to look; the text around it stays out of logs.
         .map_err(|e| malformed("events", format!("not events, at column {}", e.column())))?;
     let events = Events::new(events).ok_or_else(|| malformed("events", "none"))?;
-    Ok(events.record(first.before(), at))
+    Ok(events.record(Sequence::new(first).before(), at))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@
 //! - [`payload`]: bodies and step results, inline or in an object store
 //! - [`item`], [`store`], [`table`], [`executions`]: the two tables
 //! - [`stream`]: what the journal's stream tells, and what its readers answer
-//! - [`config`]: `everhook.toml`
+//! - [`config`]: what `everhook.toml` says
 //! - [`environment`]: what a Lambda function finds around it
 
 pub mod id;
@@ -35,6 +35,9 @@ pub mod table;
 
 pub mod config;
 pub mod environment;
+
+#[cfg(test)]
+mod samples;
 
 pub use event::{Event, Events, Recorded};
 pub use execution::{Command, Execution, Next, Refusal, Status};

@@ -56,10 +56,8 @@ impl Payload {
                 Err(_) => Self::Base64(BASE64.encode(bytes)),
             });
         }
-        let mut encoder = DeflateEncoder::new(
-            Vec::with_capacity(bytes.len() / 4),
-            Compression::fast(),
-        );
+        let mut encoder =
+            DeflateEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
         encoder.write_all(bytes).expect("writing to memory succeeds");
         let packed = encoder.finish().expect("writing to memory succeeds");
         (packed.len() <= INLINE_BYTES_MAX)
@@ -71,7 +69,10 @@ impl Payload {
         match self {
             Self::Json(json) => json.get().len() as u64,
             Self::Text(text) => text.len() as u64,
-            Self::Base64(base64) => (base64.len() / 4 * 3) as u64,
+            Self::Base64(base64) => {
+                let padding = base64.len() - base64.trim_end_matches('=').len();
+                (base64.len() / 4 * 3).saturating_sub(padding) as u64
+            }
             Self::Deflate { bytes, .. } | Self::Stored { bytes, .. } => *bytes,
         }
     }
@@ -144,7 +145,7 @@ fn inflate(base64: &str, bytes: u64) -> Result<Bytes, PayloadError> {
     let mut inflated = Vec::new();
     // One byte more than recorded is enough to know that the record is wrong.
     DeflateDecoder::new(packed.as_slice())
-        .take(bytes + 1)
+        .take(bytes.saturating_add(1))
         .read_to_end(&mut inflated)
         .map_err(|_| PayloadError::Damaged)?;
     (inflated.len() as u64 == bytes).then(|| inflated.into()).ok_or(PayloadError::Damaged)
@@ -215,8 +216,15 @@ mod tests {
     #[tokio::test]
     async fn every_body_comes_back_byte_for_byte() {
         let repetitive = b"{\"a\":1}".repeat(20_000);
-        let bodies: [&[u8]; 7] =
-            [b"", b" {\"a\" : 1.50}\n", b"\xff\xfe\x00", "\u{e9}\\u00e9".as_bytes(), &repetitive, &noise(900 * 1024), &noise(1025)];
+        let bodies: [&[u8]; 7] = [
+            b"",
+            b" {\"a\" : 1.50}\n",
+            b"\xff\xfe\x00",
+            "\u{e9}\\u00e9".as_bytes(),
+            &repetitive,
+            &noise(900 * 1024),
+            &noise(1025),
+        ];
         for body in bodies {
             let (_, opened) = kept_and_opened(body).await;
             assert_eq!(opened, body);
@@ -248,6 +256,73 @@ mod tests {
     async fn a_missing_object_is_told_from_an_outage() {
         let gone = Payload::Stored { sha256: "00".into(), bytes: 1 };
         assert!(matches!(payloads().open(&gone).await, Err(PayloadError::Missing)));
+    }
+
+    #[tokio::test]
+    async fn small_json_is_readable_and_large_json_comes_back_as_it_was() {
+        let payloads = payloads();
+        let small: Box<RawValue> = serde_json::from_str(r#"{"b": 1.50, "a": 1}"#).unwrap();
+        let long = serde_json::to_string(&"x".repeat(2_000)).unwrap();
+        let large: Box<RawValue> = serde_json::from_str(&long).unwrap();
+
+        let small = payloads.keep_json(small).await.unwrap();
+        let large = payloads.keep_json(large).await.unwrap();
+
+        assert_eq!(serde_json::to_string(&small).unwrap(), r#"{"json":{"b": 1.50, "a": 1}}"#);
+        assert_eq!(payloads.open(&small).await.unwrap(), r#"{"b": 1.50, "a": 1}"#);
+        assert!(matches!(large, Payload::Deflate { bytes: 2_002, .. }));
+        assert_eq!(payloads.open(&large).await.unwrap(), long);
+    }
+
+    #[tokio::test]
+    async fn a_payload_knows_its_size() {
+        for length in [0, 1, 2, 3, 4, 1024, 1025, 100_000] {
+            let bytes = vec![0xff; length];
+            let (payload, opened) = kept_and_opened(&bytes).await;
+            assert_eq!((payload.bytes(), opened.len()), (length as u64, length));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_limits_belong_to_the_smaller_kind() {
+        let (readable, _) = kept_and_opened(&[b'a'; READABLE_BYTES_MAX]).await;
+        let (packed, _) = kept_and_opened(&[b'a'; READABLE_BYTES_MAX + 1]).await;
+
+        assert!(matches!(readable, Payload::Text(_)));
+        assert!(matches!(packed, Payload::Deflate { .. }));
+    }
+
+    #[tokio::test]
+    async fn what_is_damaged_is_noticed() {
+        let payloads = payloads();
+        let stored = payloads.keep(noise(100_000).into()).await.unwrap();
+        let Payload::Stored { sha256, .. } = stored else { panic!("{stored:?}") };
+        let damaged = [
+            Payload::Base64("?".into()),
+            Payload::Deflate { base64: "?".into(), bytes: 1 },
+            Payload::Deflate { base64: BASE64.encode(b"no deflate"), bytes: u64::MAX },
+            Payload::Stored { sha256, bytes: 1 },
+        ];
+        for payload in damaged {
+            let opened = payloads.open(&payload).await;
+            assert!(matches!(opened, Err(PayloadError::Damaged)), "{opened:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_with_other_content_is_noticed() {
+        let payloads = payloads();
+        let sha256 = sha256_hex(b"one");
+        payloads.objects.put(&path(&sha256), Bytes::from("two").into()).await.unwrap();
+
+        let opened = payloads.open(&Payload::Stored { sha256, bytes: 3 }).await;
+
+        assert!(matches!(opened, Err(PayloadError::Damaged)));
+    }
+
+    #[test]
+    fn a_size_that_cannot_be_is_no_panic() {
+        assert_eq!(Payload::Base64("=".into()).bytes(), 0);
     }
 
     #[test]

@@ -29,8 +29,7 @@ pub enum Backoff {
 
 impl Retry {
     /// One attempt only.
-    pub const NEVER: Self =
-        Self { attempts: 1, backoff: Backoff::Fixed, first_ms: 0, max_ms: 0 };
+    pub const NEVER: Self = Self { attempts: 1, backoff: Backoff::Fixed, first_ms: 0, max_ms: 0 };
 
     /// What a step with side effects has if its definition says nothing: 6 attempts, 1 s doubling to 60 s.
     pub const DEFAULT: Self =
@@ -82,6 +81,17 @@ mod tests {
     }
 
     #[test]
+    fn a_fixed_delay_stays_and_has_no_jitter() {
+        let retry = Retry { attempts: 3, backoff: Backoff::Fixed, first_ms: 500, max_ms: 60_000 };
+
+        let delays: Vec<_> = (1..=3).map(|attempt| retry.delay(attempt, 0.0)).collect();
+
+        let half = Some(Duration::from_millis(500));
+        assert_eq!(delays, [half, half, None]);
+        assert_eq!(Retry::NEVER.delay(1, 0.0), None);
+    }
+
+    #[test]
     fn jitter_is_full() {
         assert_eq!(Retry::DEFAULT.delay(1, 0.0), Some(Duration::ZERO));
         assert_eq!(Retry::DEFAULT.delay(2, 0.5), Some(Duration::from_secs(1)));
@@ -89,7 +99,8 @@ mod tests {
 
     #[test]
     fn no_number_of_attempts_overflows() {
-        let retry = Retry { attempts: u32::MAX, first_ms: u64::MAX, max_ms: u64::MAX, ..Retry::DEFAULT };
+        let retry =
+            Retry { attempts: u32::MAX, first_ms: u64::MAX, max_ms: u64::MAX, ..Retry::DEFAULT };
         assert!(retry.delay(4_000_000, 1.0).is_some());
     }
 }

@@ -23,6 +23,8 @@ pub const BATCH_GET_MAX: usize = 100;
 const BATCH_GET_ROUNDS_MAX: usize = 8;
 
 /// DynamoDB, as far as we use it. A clone is the same store.
+///
+/// Each call is boxed: the client's futures have kilobytes, and every future above would hold them.
 #[derive(Debug, Clone)]
 pub struct Store {
     client: Client,
@@ -75,15 +77,16 @@ impl Store {
         condition: Expression,
     ) -> Result<(), WriteError> {
         Calls::count(&self.calls.puts);
-        self.client
+        let request = self
+            .client
             .put_item()
             .table_name(table)
             .set_item(Some(item))
             .condition_expression(&condition.text)
             .set_expression_attribute_names(condition.names())
             .set_expression_attribute_values(condition.values())
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        Box::pin(request.send())
             .await
             .map(drop)
             .map_err(|error| write_error(error, |e| match e {
@@ -106,15 +109,16 @@ impl Store {
             names: [change.names, condition.names].concat(),
             values: [change.values, condition.values].concat(),
         };
-        self.client
+        let request = self
+            .client
             .update_item()
             .table_name(table)
             .set_key(Some(key))
             .update_expression(&change.text)
             .condition_expression(&condition.text)
             .set_expression_attribute_names(both.names())
-            .set_expression_attribute_values(both.values())
-            .send()
+            .set_expression_attribute_values(both.values());
+        Box::pin(request.send())
             .await
             .map(drop)
             .map_err(|error| write_error(error, |e| match e {
@@ -131,14 +135,15 @@ impl Store {
         condition: Expression,
     ) -> Result<(), WriteError> {
         Calls::count(&self.calls.deletes);
-        self.client
+        let request = self
+            .client
             .delete_item()
             .table_name(table)
             .set_key(Some(key))
             .condition_expression(&condition.text)
             .set_expression_attribute_names(condition.names())
-            .set_expression_attribute_values(condition.values())
-            .send()
+            .set_expression_attribute_values(condition.values());
+        Box::pin(request.send())
             .await
             .map(drop)
             .map_err(|error| write_error(error, |e| match e {
@@ -150,15 +155,9 @@ impl Store {
     /// An item as of the last acknowledged write.
     pub async fn get(&self, table: &str, key: Item) -> Result<Option<Item>, Unavailable> {
         Calls::count(&self.calls.gets);
-        let output = self
-            .client
-            .get_item()
-            .table_name(table)
-            .set_key(Some(key))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(unavailable)?;
+        let request =
+            self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true);
+        let output = Box::pin(request.send()).await.map_err(unavailable)?;
         Ok(output.item)
     }
 
@@ -186,13 +185,8 @@ impl Store {
                     .set_expression_attribute_names(projection.and_then(|p| p.names()))
                     .build()
                     .expect("keys are set");
-                let output = self
-                    .client
-                    .batch_get_item()
-                    .request_items(table, request)
-                    .send()
-                    .await
-                    .map_err(unavailable)?;
+                let request = self.client.batch_get_item().request_items(table, request);
+                let output = Box::pin(request.send()).await.map_err(unavailable)?;
                 found.extend(output.responses.into_iter().flatten().flat_map(|(_, items)| items));
                 wanted = output
                     .unprocessed_keys
@@ -214,7 +208,7 @@ impl Store {
         let projection = projection(&query.attributes);
         let mut names = query.key.clone();
         names.names.extend(query.attributes);
-        let output = self
+        let request = self
             .client
             .query()
             .table_name(table)
@@ -226,10 +220,8 @@ impl Store {
             .set_scan_index_forward(query.descending.then_some(false))
             .set_limit(query.limit)
             .set_exclusive_start_key(query.start)
-            .set_consistent_read(query.consistent.then_some(true))
-            .send()
-            .await
-            .map_err(unavailable)?;
+            .set_consistent_read(query.consistent.then_some(true));
+        let output = Box::pin(request.send()).await.map_err(unavailable)?;
         Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
     }
 }

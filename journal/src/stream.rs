@@ -31,7 +31,9 @@ pub struct Record {
 impl Batch {
     /// Reads an invocation's payload, record by record, so that an odd one spoils no other.
     pub fn from_json(payload: Value) -> Self {
-        let Value::Object(mut payload) = payload else { return Self { unreadable: 1, ..Self::default() } };
+        let Value::Object(mut payload) = payload else {
+            return Self { unreadable: 1, ..Self::default() };
+        };
         let Some(Value::Array(records)) = payload.remove("Records") else {
             return Self { unreadable: 1, ..Self::default() };
         };
@@ -58,8 +60,8 @@ impl Batch {
 
 /// `None` for what cannot be read, `Some(None)` for what is not news of an execution.
 fn read(record: EventRecord) -> Option<Option<Record>> {
-    // Only appends are news: nothing is ever changed, and what is deleted has expired.
-    if record.event_name != "INSERT" {
+    // What is deleted has expired. A change is an append too: one over the remains of an expired history.
+    if record.event_name == "REMOVE" {
         return Some(None);
     }
     let keys = record.change.keys.into_inner();
@@ -114,6 +116,8 @@ impl Serialize for BatchResponse {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -173,6 +177,66 @@ mod tests {
             serde_json::to_value(response).unwrap(),
             json!({"batchItemFailures": [{"itemIdentifier": "999"}]})
         );
+    }
+
+    #[test]
+    fn an_append_over_expired_remains_is_news() {
+        let mut changed = record(ID, "2", "100");
+        changed["eventName"] = json!("MODIFY");
+        let batch = Batch::from_json(json!({ "Records": [changed] }));
+        assert_eq!(batch, Batch { records: vec![news("100")], unreadable: 0 });
+    }
+
+    #[test]
+    fn a_payload_that_is_no_batch_is_unreadable() {
+        let unreadable = Batch { records: vec![], unreadable: 1 };
+        for payload in [json!(null), json!([]), json!({}), json!({"Records": "none"})] {
+            assert_eq!(Batch::from_json(payload), unreadable);
+        }
+    }
+
+    #[test]
+    fn a_position_that_is_no_number_is_unreadable() {
+        for position in ["", "two", "-1", "1.5", "18446744073709551616"] {
+            let batch = Batch::from_json(json!({ "Records": [record(ID, position, "100")] }));
+            assert_eq!(batch, Batch { records: vec![], unreadable: 1 });
+        }
+    }
+
+    #[test]
+    fn a_typed_batch_reads_as_its_json_does() {
+        let payload = json!({ "Records": [record(ID, "2", "100")] });
+        let typed = Batch::from_event(serde_json::from_value(payload.clone()).unwrap());
+        assert_eq!(typed, Batch::from_json(payload));
+    }
+
+    /// Compares as schoolchildren do: written one above the other, from the left.
+    fn smaller<'n>(a: &'n str, b: &'n str) -> &'n str {
+        let width = a.len().max(b.len());
+        let digits = |number: &str| format!("{number:0>width$}").into_bytes();
+        if digits(a) <= digits(b) { a } else { b }
+    }
+
+    proptest! {
+        #[test]
+        fn the_lowest_of_any_numbers_is_reported(numbers in vec("[1-9][0-9]{0,39}", 1..8)) {
+            let lowest = numbers.iter().map(String::as_str).reduce(smaller).unwrap();
+            let failed: Vec<_> = numbers.iter().map(|number| news(number)).collect();
+
+            let response = BatchResponse::failed(&failed);
+
+            prop_assert_eq!(response, BatchResponse::FailedFrom(lowest.to_owned()));
+        }
+
+        #[test]
+        fn numbers_of_one_width_may_begin_with_zeros(numbers in vec(any::<u128>(), 1..8)) {
+            let lowest = numbers.iter().min().unwrap();
+            let failed: Vec<_> = numbers.iter().map(|n| news(&format!("{n:0>40}"))).collect();
+
+            let response = BatchResponse::failed(&failed);
+
+            prop_assert_eq!(response, BatchResponse::FailedFrom(format!("{lowest:0>40}")));
+        }
     }
 
     #[test]

@@ -41,10 +41,7 @@ impl Journal {
         at: Timestamp,
         name: &str,
     ) -> Result<Vec<Recorded>, AppendError> {
-        let mut item = item::from_events(&events, at);
-        item.insert("append".into(), text(name));
-        item.insert("ttl".into(), number(expires_at.to_ttl_seconds()));
-        item.extend(key(id.as_str(), after.next()));
+        let item = item::from_append(id, after, &events, expires_at, at, name);
         match self.store.put(&self.table, item, self.free_or_expired()).await {
             Ok(()) => Ok(events.record(after, at)),
             Err(WriteError::Condition(Some(old)))
@@ -56,7 +53,9 @@ impl Journal {
                 let existing = old.and_then(|old| item::to_recorded(&old).ok()).unwrap_or_default();
                 Err(AppendError::Conflict { id: id.clone(), sequence: after.next(), existing })
             }
-            Err(WriteError::Refused(reason)) => Err(AppendError::Refused { id: id.clone(), reason }),
+            Err(WriteError::Refused(reason)) => {
+                Err(AppendError::Refused { id: id.clone(), reason })
+            }
             Err(WriteError::Unavailable(source)) => Err(AppendError::Unavailable(source)),
         }
     }
@@ -134,10 +133,7 @@ impl Journal {
 }
 
 fn key(execution: &str, sequence: Sequence) -> Item {
-    Item::from([
-        ("execution".into(), text(execution)),
-        ("sequence".into(), number(sequence)),
-    ])
+    Item::from([("execution".into(), text(execution)), ("sequence".into(), number(sequence))])
 }
 
 /// Why nothing was appended, or why that is not known.

@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// 9999-12-30T22:00:00Z, the last moment whose text can be read back.
+    const LAST: Self = Self(253_402_207_200_000);
+
     /// Milliseconds since 1970.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -35,7 +38,7 @@ impl Timestamp {
 
     /// How long after `earlier` this is; zero if it is not.
     pub fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
@@ -44,7 +47,8 @@ impl std::ops::Add<Duration> for Timestamp {
 
     fn add(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(millis))
+        // A later moment would be stored as a text that nobody can read.
+        Self(self.0.saturating_add(millis)).min(Self::LAST)
     }
 }
 
@@ -105,7 +109,12 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const FIRST_OF_1970: i64 = 0;
+    const LAST_OF_9998: i64 = 253_370_764_799_999;
 
     #[test]
     fn a_timestamp_is_its_text() {
@@ -122,6 +131,68 @@ mod tests {
         assert_eq!(parse_duration("7d"), Some(Duration::from_secs(604_800)));
         assert_eq!(parse_duration("7 fortnights"), None);
         assert_eq!(parse_duration("-1s"), None);
+        assert_eq!(parse_duration(""), None);
+        assert_eq!(parse_duration("30"), None);
+        assert_eq!(parse_duration("1 month"), None);
+        assert_eq!(parse_duration("1h 30m"), Some(Duration::from_secs(5_400)));
+    }
+
+    #[test]
+    fn what_is_no_timestamp_does_not_parse() {
+        for text in ["", "now", "1795486845", "2026-11-24", "2026-11-24T02:20:45", "9 ms"] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn another_offset_is_the_same_moment() {
+        let moment = Timestamp::parse("2026-11-24T03:20:45.12+01:00");
+        assert_eq!(moment, Some(Timestamp::from_millis(1_795_486_845_120)));
+    }
+
+    #[test]
+    fn a_timestamp_is_stored_as_its_text() {
+        let moment = Timestamp::from_millis(1_795_486_845_120);
+        let stored = serde_json::to_string(&moment).unwrap();
+        assert_eq!(stored, "\"2026-11-24T02:20:45.120Z\"");
+        assert_eq!(serde_json::from_str::<Timestamp>(&stored).unwrap(), moment);
+        assert!(serde_json::from_str::<Timestamp>("\"soon\"").is_err());
+    }
+
+    #[test]
+    fn the_furthest_time_can_still_be_stored() {
+        let never = Timestamp::from_millis(1_795_486_845_120) + Duration::MAX;
+        assert_eq!(Timestamp::parse(&never.to_string()), Some(never));
+        assert_eq!(never + Duration::from_secs(1), never);
+    }
+
+    #[test]
+    fn no_time_has_passed_since_a_later_one() {
+        let (earlier, later) = (Timestamp::from_millis(1_000), Timestamp::from_millis(3_500));
+        assert_eq!(later.since(earlier), Duration::from_millis(2_500));
+        assert_eq!(earlier.since(later), Duration::ZERO);
+        let (first, last) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        assert_eq!(last.since(first), Duration::from_millis(i64::MAX as u64));
+    }
+
+    #[test]
+    fn a_manual_clock_is_moved_by_hand() {
+        let millis = Arc::new(AtomicI64::new(1_000));
+        let clock = Clock::Manual(millis.clone());
+        millis.store(2_000, Ordering::SeqCst);
+        assert_eq!(clock.now(), Timestamp::from_millis(2_000));
+    }
+
+    proptest! {
+        #[test]
+        fn timestamps_sort_as_their_texts_do(
+            a in FIRST_OF_1970..LAST_OF_9998,
+            b in FIRST_OF_1970..LAST_OF_9998,
+        ) {
+            let (a, b) = (Timestamp::from_millis(a), Timestamp::from_millis(b));
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+            prop_assert_eq!(Timestamp::parse(&a.to_string()), Some(a));
+        }
     }
 
     #[test]

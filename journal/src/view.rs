@@ -169,3 +169,6 @@ fn step(name: &StepName, execution: &Execution) -> StepView {
         error: error.map(|error| format!("{}: {}", error.kind, error.message)),
     }
 }
+
+#[cfg(test)]
+mod tests;

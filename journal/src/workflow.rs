@@ -125,6 +125,20 @@ mod tests {
     }
 
     #[test]
+    fn a_definition_is_stored() {
+        insta::assert_snapshot!(workflow(json!({"jq": ".a", "a": [1.5]})).to_canonical_json());
+    }
+
+    #[test]
+    fn the_longest_run_has_all_attempts_and_all_delays() {
+        let mut one = workflow(json!({}));
+        one.steps[0].retry = Retry { attempts: 3, ..Retry::DEFAULT };
+
+        // Three times 30 s, and delays of 1 s and 2 s.
+        assert_eq!(one.longest(), Duration::from_secs(93));
+    }
+
+    #[test]
     fn a_definition_is_read_back_whole() {
         let one = workflow(json!({"jq": ".a"}));
         let read: Workflow = serde_json::from_str(&one.to_canonical_json()).unwrap();

@@ -15,7 +15,8 @@ use everhook_journal::payload::{PayloadError, Payloads};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::{AppendError, ReadError};
 use everhook_journal::{
-    Clock, Command, Event, Execution, ExecutionId, Executions, Journal, Next, Recorded, Timestamp, View,
+    Clock, Command, Event, Execution, ExecutionId, Executions, Journal, Next, Recorded, Timestamp,
+    View,
 };
 
 use crate::plan::{FindError, Plan, Plans};
@@ -70,7 +71,15 @@ impl Driver {
         let steps = steps.allowing(&settings.private_hosts);
         let plans = Plans::from_config(config, journal.clone(), steps)?;
         let run_ahead = settings.run_ahead;
-        Ok(Self { journal, executions, payloads, plans, clock, run_ahead, recall: Recall::default() })
+        Ok(Self {
+            journal,
+            executions,
+            payloads,
+            plans,
+            clock,
+            run_ahead,
+            recall: Recall::default(),
+        })
     }
 }
 
@@ -184,10 +193,10 @@ struct Drive<'d> {
     driver: &'d Driver,
     wake: &'d Wake,
     deadline: Timestamp,
-    /// The state, with what is decided.
+    /// The state that the journal gives, as far as we know.
+    appended: Execution,
+    /// The state with what is decided.
     execution: Execution,
-    /// Where the journal ends, as far as we know.
-    appended: Sequence,
     /// What is decided and not yet appended.
     decided: Vec<(Command, Event)>,
     decided_bytes: u64,
@@ -209,7 +218,7 @@ impl<'d> Drive<'d> {
             Cause::Appended(_) => execution.created_at + WATCHDOG,
             Cause::Due => driver.clock.now() + WATCHDOG,
         };
-        let appended = execution.sequence;
+        let appended = execution.clone();
         let (decided, decided_bytes) = (Vec::new(), 0);
         Self { driver, wake, deadline, execution, appended, decided, decided_bytes, lease }
     }
@@ -255,9 +264,16 @@ impl<'d> Drive<'d> {
                         self.lease = settle::extend(self.driver, self.id(), needed).await?;
                     }
                     inputs.open(&self.driver.payloads, &self.execution).await?;
-                    let (command, bytes) =
-                        attempt::run(self.driver, self.id(), &self.execution, step, ready, attempt, &inputs)
-                            .await?;
+                    let (command, bytes) = attempt::run(
+                        self.driver,
+                        self.id(),
+                        &self.execution,
+                        step,
+                        ready,
+                        attempt,
+                        &inputs,
+                    )
+                    .await?;
                     self.decide(command, bytes)?;
                     let ends = matches!(
                         self.execution.next(&plan.workflow),
@@ -287,7 +303,7 @@ impl<'d> Drive<'d> {
     /// Decides a command on the state we know; it is appended with the next flush.
     fn decide(&mut self, command: Command, bytes: u64) -> Result<(), Trouble> {
         let event = self.execution.decide(command.clone()).map_err(|r| Trouble::Own(words(&r)))?;
-        let first = self.appended.next();
+        let first = self.appended.sequence.next();
         let sequence = self.execution.sequence.next();
         let recorded = Recorded { sequence, first, at: self.driver.clock.now(), event };
         self.execution =
@@ -306,12 +322,12 @@ impl<'d> Drive<'d> {
             let (commands, events): (Vec<_>, Vec<_>) = decided.into_iter().unzip();
             let Some(events) = Events::new(events) else { return Ok(Flushed::GoOn) };
             match self.append(events).await {
-                Ok(()) => return Ok(self.after_append()),
+                Ok(()) => return self.after_append().await,
                 Err(AppendError::Conflict { .. }) => {
                     let Some(theirs) = read(self.driver, self.id()).await? else {
                         return Ok(Flushed::Stop(Advanced::Absent));
                     };
-                    self.appended = theirs.sequence;
+                    self.appended = theirs.clone();
                     self.execution = theirs;
                     for command in commands {
                         if self.decide(command, 0).is_err() {
@@ -322,33 +338,43 @@ impl<'d> Drive<'d> {
                         return Ok(Flushed::Stop(Advanced::Superseded));
                     }
                 }
-                Err(error @ AppendError::Refused { .. }) => return Err(Trouble::Own(words(&error))),
+                Err(error @ AppendError::Refused { .. }) => {
+                    return Err(Trouble::Own(words(&error)));
+                }
                 Err(AppendError::Unavailable(error)) => return Err(error.into()),
             }
         }
         Ok(Flushed::Stop(Advanced::Superseded))
     }
 
+    /// Appends, and takes the state from what was recorded: its times are the journal's.
     async fn append(&mut self, events: Events) -> Result<(), AppendError> {
         let at = self.driver.clock.now();
+        let after = self.appended.sequence;
         let expires_at = self.execution.webhook.expires_at;
         let name = id::fresh();
         let journal = &self.driver.journal;
-        let recorded =
-            journal.append(self.id(), self.appended, events, expires_at, at, &name).await?;
+        let recorded = journal.append(self.id(), after, events, expires_at, at, &name).await?;
         for recorded in &recorded {
             log(self.id(), recorded);
+            let evolved = self.appended.clone().evolve(recorded);
+            self.appended = evolved.expect("these events were decided on this state");
         }
-        self.appended = self.execution.sequence;
+        self.execution = self.appended.clone();
         Ok(())
     }
 
-    fn after_append(&self) -> Flushed {
-        // The append's own record wakes somebody too, and not in this process's order.
-        // Whoever was woken by the clock leaves the next step to them, so that it runs once.
+    /// The append's own record wakes somebody too, and not in this process's order:
+    /// whoever was woken by the clock leaves the next step to them, so that it runs once.
+    async fn after_append(&self) -> Result<Flushed, Trouble> {
         match self.wake.cause {
-            Cause::Due if !self.execution.status.is_terminal() => Flushed::Stop(Advanced::Moved),
-            Cause::Due | Cause::Appended(_) => Flushed::GoOn,
+            Cause::Due if !self.execution.status.is_terminal() => {
+                // Should that record be lost as well, this was progress all the same.
+                let view = View::of(self.id(), &self.execution);
+                self.driver.executions.project(&view, self.lease).await?;
+                Ok(Flushed::Stop(Advanced::Moved))
+            }
+            Cause::Due | Cause::Appended(_) => Ok(Flushed::GoOn),
         }
     }
 

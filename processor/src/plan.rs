@@ -36,10 +36,9 @@ impl Plan {
     /// Makes all steps ready, or says which one cannot be.
     pub fn new(workflow: Workflow, steps: &Steps) -> Result<Self, PlanError> {
         let ready = |definition: &StepDefinition| {
-            let step = steps.build(definition).map_err(|source| PlanError {
-                step: definition.name.clone(),
-                source,
-            })?;
+            let step = steps
+                .build(definition)
+                .map_err(|source| PlanError { step: definition.name.clone(), source })?;
             let options = Arc::new(definition.options.clone());
             let pure = PURE_KINDS.contains(&definition.run.as_str());
             Ok(Ready { step, options, pure })
@@ -90,9 +89,10 @@ impl Plans {
     pub fn from_config(config: &Config, journal: Journal, steps: Steps) -> Result<Self, Problem> {
         let mut known = HashMap::new();
         for workflow in config.workflows.values() {
-            let plan = Plan::new(workflow.clone(), &steps).map_err(|PlanError { step, source }| {
-                config.step_problem(&workflow.name, &step, source.option.as_deref(), &source)
-            })?;
+            let plan =
+                Plan::new(workflow.clone(), &steps).map_err(|PlanError { step, source }| {
+                    config.step_problem(&workflow.name, &step, source.option.as_deref(), &source)
+                })?;
             known.insert(workflow.hash(), Arc::new(plan));
         }
         Ok(Self { journal, steps, known: RwLock::new(known) })

@@ -84,6 +84,9 @@ mod tests {
         let lease = |redrives| {
             lease(&Due { at: Timestamp::from_millis(0), generation: 1, redrives }).as_secs()
         };
-        assert_eq!([lease(0), lease(1), lease(5), lease(6), lease(20)], [60, 120, 1920, 3600, 3600]);
+        assert_eq!(
+            [lease(0), lease(1), lease(5), lease(6), lease(20)],
+            [60, 120, 1920, 3600, 3600]
+        );
     }
 }

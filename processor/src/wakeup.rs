@@ -65,10 +65,8 @@ mod tests {
 
         let wakes = from_batch(&Batch { records, unreadable: 0 });
 
-        let wake = |letter, n| Wake {
-            execution: id(letter),
-            cause: Cause::Appended(Sequence::new(n)),
-        };
+        let wake =
+            |letter, n| Wake { execution: id(letter), cause: Cause::Appended(Sequence::new(n)) };
         assert_eq!(wakes, [wake('A', 3), wake('B', 1)]);
     }
 }

@@ -59,12 +59,18 @@ impl Projector {
             Ok(history) => history,
             Err(ReadError::Unavailable(error)) => return Err(error),
             // The processor parks such an execution, and that shows.
-            Err(error) => return Ok(tracing::error!(execution.id = %id, "{error}")),
+            Err(error) => {
+                tracing::error!(execution.id = %id, "{error}");
+                return Ok(());
+            }
         };
         let execution = match Execution::fold(&history) {
             Ok(Some(execution)) => execution,
             Ok(None) => return Ok(()),
-            Err(error) => return Ok(tracing::error!(execution.id = %id, "execution {id}: {error}")),
+            Err(error) => {
+                tracing::error!(execution.id = %id, "execution {id}: {error}");
+                return Ok(());
+            }
         };
         let view = View::of(id, &execution);
         match execution.due_at() {

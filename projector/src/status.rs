@@ -117,7 +117,8 @@ impl StatusApi {
         let (mut limit, mut cursor) = (PAGE_DEFAULT, None);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let bad = |wanted: &str| Fault::Caller(400, format!("`{key}` must be {wanted}"));
-            let time = || Timestamp::parse(&value).ok_or_else(|| bad("a time: 2026-11-24T12:00:00Z"));
+            let time =
+                || Timestamp::parse(&value).ok_or_else(|| bad("a time: 2026-11-24T12:00:00Z"));
             match key.as_ref() {
                 "source" => filter.source = Some(SourceName::new(value.as_ref())),
                 "status" => {
@@ -129,7 +130,9 @@ impl StatusApi {
                 "to" => filter.to = Some(time()?),
                 "limit" => limit = number(&value).ok_or_else(|| bad("1 to 100"))?.min(PAGE_MAX),
                 "cursor" => cursor = Some(value.into_owned()),
-                _ => return Err(unknown_parameter(&key, "source, status, from, to, limit, cursor")),
+                _ => {
+                    return Err(unknown_parameter(&key, "source, status, from, to, limit, cursor"));
+                }
             }
         }
         let page =
@@ -167,7 +170,8 @@ impl StatusApi {
 
     async fn body(&self, token: &str) -> Result<ApiGatewayV2httpResponse, Fault> {
         let history = self.journal.read(&known(token)?, Sequence::START).await?;
-        let Some(Event::WebhookReceived(webhook)) = history.first().map(|first| &first.event) else {
+        let Some(Event::WebhookReceived(webhook)) = history.first().map(|first| &first.event)
+        else {
             return Err(unknown());
         };
         let body = self.payloads.open(&webhook.body).await?;

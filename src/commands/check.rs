@@ -24,6 +24,9 @@ pub(super) fn run(check: &Check, steps: Steps) -> Result<(), Failure> {
         return Err(Failure::of(ConfigError { path: check.config.clone(), problems }));
     }
     let (sources, workflows) = (config.sources.len(), config.workflows.len());
-    print(&format!("{}: {sources} sources, {workflows} workflows, no problems", check.config.display()));
+    print(&format!(
+        "{}: no problems (sources: {sources}, workflows: {workflows})",
+        check.config.display()
+    ));
     Ok(())
 }

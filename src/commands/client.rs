@@ -48,7 +48,8 @@ impl Client {
         body: Vec<u8>,
     ) -> Result<serde_json::Value, Failure> {
         let request = self.http.post(format!("{}{path}", self.server)).body(body);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(name, value));
         let text = self.text(request).await?;
         serde_json::from_str(&text).map_err(|error| self.not_everhook(&error))
     }
@@ -68,7 +69,8 @@ impl Client {
             return Ok(text);
         }
         let said: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-        let error = said.as_ref().and_then(|said| said["error"].as_str()).unwrap_or("no reason given");
+        let error =
+            said.as_ref().and_then(|said| said["error"].as_str()).unwrap_or("no reason given");
         let code = StatusCode::as_u16(&status);
         Err(Failure(format!("{server} says {code}: {error}")))
     }

@@ -8,12 +8,8 @@ use crate::cli::List;
 
 pub(super) async fn run(list: List) -> Result<(), Failure> {
     let client = Client::new(&list.server.server)?;
-    let filters = [
-        ("source", list.source),
-        ("status", list.status),
-        ("from", list.from),
-        ("to", list.to),
-    ];
+    let filters =
+        [("source", list.source), ("status", list.status), ("from", list.from), ("to", list.to)];
     let filters = filters.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let filters: Vec<_> = filters.collect();
     let mut executions = Vec::new();
@@ -41,7 +37,8 @@ pub(super) async fn run(list: List) -> Result<(), Failure> {
 fn line(execution: &ShownExecution) -> String {
     let summary = &execution.webhook_summary;
     let kind = summary.event_type.as_deref().unwrap_or("-");
-    let error = execution.error.as_ref().map_or(String::new(), |e| format!("  {}: {}", e.kind, e.message));
+    let error =
+        execution.error.as_ref().map_or(String::new(), |e| format!("  {}: {}", e.kind, e.message));
     format!(
         "{}  {:<9}  {}  {}  {kind}{error}",
         execution.execution_token,

@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 
-use everhook_journal::environment;
 use everhook_processor::Steps;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -43,12 +42,14 @@ pub(super) async fn run(serve: Serve, steps: Steps) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Logs for people on a terminal, as JSON lines elsewhere.
+/// Logs for people on a terminal, as JSON lines elsewhere; always to standard error.
 fn log() {
-    if !std::io::stderr().is_terminal() {
-        return environment::log();
-    }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logger = tracing_subscriber::fmt().compact().with_target(false).with_env_filter(filter);
-    logger.with_writer(std::io::stderr).try_init().ok();
+    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match std::io::stderr().is_terminal() {
+        true => logger.compact().with_target(false).try_init(),
+        false => logger.json().try_init(),
+    };
+    // A logger that a user's own program has set is as good.
+    set.ok();
 }

@@ -46,7 +46,10 @@ async fn answer(
     // In AWS these are behind IAM; here behind the machine's own edge. The name is checked too:
     // a page in a browser can point a name of its own at this machine.
     if is_operators && !(caller.ip().is_loopback() && names_this_machine(request.headers())) {
-        return error(StatusCode::FORBIDDEN, "operators' queries are answered on this machine only");
+        return error(
+            StatusCode::FORBIDDEN,
+            "operators' queries are answered on this machine only",
+        );
     }
     let event = match event(request, caller.ip()).await {
         Ok(event) => event,

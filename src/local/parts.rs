@@ -72,8 +72,7 @@ impl Parts {
             clock.clone(),
         )
         .map_err(PartsError::Workflow)?;
-        let supervisor =
-            Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;
+        let supervisor = Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;
         let sources = config.sources.keys().cloned().collect();
         Ok(Self {
             store,

@@ -178,8 +178,7 @@ async fn event_sources(
         Unavailable(aws_sdk_dynamodb::error::DisplayErrorContext(&error).to_string())
     })?;
     let arn = described.table.and_then(|table| table.latest_stream_arn);
-    let stream_arn =
-        arn.ok_or_else(|| Unavailable(format!("the table {table} has no stream")))?;
+    let stream_arn = arn.ok_or_else(|| Unavailable(format!("the table {table} has no stream")))?;
     let kept = |name: &str| (!options.in_memory).then(|| options.data_dir.join(name));
     if !options.in_memory {
         make_folder(&options.data_dir)?;

@@ -140,7 +140,10 @@ mod tests {
         assert_eq!(verify(ID, "+1614265330", SIGNATURE, now), Err(Unverified::Malformed));
         assert_eq!(verify(ID, TIME, &SIGNATURE[3..], now), Err(Unverified::Malformed));
         assert_eq!(verify(ID, TIME, "", now), Err(Unverified::Malformed));
-        assert_eq!(verify(ID, TIME, &SIGNATURE.replace("v1", "v1a"), now), Err(Unverified::Malformed));
+        assert_eq!(
+            verify(ID, TIME, &SIGNATURE.replace("v1", "v1a"), now),
+            Err(Unverified::Malformed)
+        );
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub struct Section {
     line: usize,
     entries: BTreeMap<String, Entry>,
     known: Vec<&'static str>,
+    lines: BTreeMap<&'static str, usize>,
 }
 
 /// A value with its line.
@@ -43,7 +44,7 @@ pub struct Entry {
 
 impl Section {
     pub(super) fn new(label: String, line: usize, entries: BTreeMap<String, Entry>) -> Self {
-        Self { label, line, entries, known: Vec::new() }
+        Self { label, line, entries, known: Vec::new(), lines: BTreeMap::new() }
     }
 
     /// The table as it stands in the file: `[sources.github]`.
@@ -61,10 +62,17 @@ impl Section {
         Problem { line, message: format!("{}: {message}", self.label) }
     }
 
+    /// Something wrong with the value of a key that was read; with the table, if the key is not there.
+    pub fn problem_of(&self, key: &str, message: impl fmt::Display) -> Problem {
+        self.problem_at(*self.lines.get(key).unwrap_or(&self.line), message)
+    }
+
     /// The value of a key, whatever it is.
     pub fn take(&mut self, key: &'static str) -> Option<Entry> {
         self.known.push(key);
-        self.entries.remove(key)
+        let entry = self.entries.remove(key)?;
+        self.lines.insert(key, entry.line);
+        Some(entry)
     }
 
     /// A text.

@@ -115,10 +115,7 @@ async fn isolated(
 }
 
 /// The result as an event holds it, or why it cannot.
-async fn keep(
-    driver: &Driver,
-    output: Output,
-) -> Result<Result<Payload, StepError>, PayloadError> {
+async fn keep(driver: &Driver, output: Output) -> Result<Result<Payload, StepError>, PayloadError> {
     let bytes = output.get().len();
     if bytes > RESULT_BYTES_MAX {
         let message = format!("the result has {bytes} bytes; at most {RESULT_BYTES_MAX} are kept");

@@ -58,7 +58,6 @@ impl From<BatchResponse> for BatchOutcome {
 
 #[cfg(test)]
 mod tests {
-    use aws_lambda_events::streams::DynamoDbBatchItemFailure;
     use serde_json::json;
 
     use super::*;
@@ -110,18 +109,9 @@ mod tests {
     }
 
     #[test]
-    fn a_typed_response_is_read_like_its_json() {
-        let mut response = DynamoDbEventResponse::default();
-        assert_eq!(BatchOutcome::from(response.clone()), BatchOutcome::Complete);
-
-        for identifier in ["12", "7"] {
-            let mut failure = DynamoDbBatchItemFailure::default();
-            failure.item_identifier = Some(identifier.to_owned());
-            response.batch_item_failures.push(failure);
-        }
-        assert_eq!(BatchOutcome::from(response.clone()), BatchOutcome::FailedFrom("7".to_owned()));
-
-        response.batch_item_failures[0].item_identifier = None;
-        assert_eq!(BatchOutcome::from(response), BatchOutcome::FailedFrom(String::new()));
+    fn our_own_response_says_what_it_means() {
+        let failed = BatchResponse::FailedFrom("7".to_owned());
+        assert_eq!(BatchOutcome::from(failed), BatchOutcome::FailedFrom("7".to_owned()));
+        assert_eq!(BatchOutcome::from(BatchResponse::Complete), BatchOutcome::Complete);
     }
 }

@@ -39,7 +39,7 @@ impl Default for Settings {
             retry_attempts: 4,
             record_age: Duration::from_secs(3_600),
             timeout: Duration::from_secs(60),
-            inserts_only: true,
+            inserts_only: false,
             partition_key: "execution".to_owned(),
             idle_poll: Duration::from_millis(250),
             pending_max: 10_000,

@@ -1,8 +1,7 @@
-//! The event source against the embedded engine, over HTTP as in production.
+//! The event source against the embedded engine.
 
 mod shards;
 
-use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant as StdInstant;
 
@@ -22,25 +21,15 @@ const AT_LAST: Duration = Duration::from_secs(3);
 
 /// A journal table in an engine of its own.
 struct Engine {
-    url: String,
+    engine: crate::local::Engine,
     table: aws_sdk_dynamodb::Client,
     stream_arn: String,
 }
 
 impl Engine {
     async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let engine = dynoxide::Database::memory().unwrap();
-        tokio::spawn(dynoxide::server::serve_with_shutdown(listener, engine, pending()));
-
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(&url)
-            .region(Region::new("local"))
-            .credentials_provider(Credentials::new("local", "local", None, None, "test"))
-            .build();
-        let table = aws_sdk_dynamodb::Client::from_conf(config);
+        let engine = crate::local::Engine::in_memory().unwrap();
+        let table = engine.dynamodb();
         let created = table
             .create_table()
             .table_name("everhook-journal")
@@ -60,7 +49,7 @@ impl Engine {
             .await
             .unwrap();
         let stream_arn = created.table_description.unwrap().latest_stream_arn.unwrap();
-        Engine { url, table, stream_arn }
+        Engine { engine, table, stream_arn }
     }
 
     async fn append(&self, execution: &str, sequence: u32) {
@@ -76,7 +65,7 @@ impl Engine {
 
     fn source(&self, settings: Settings, function: Function) -> EventSource {
         EventSource {
-            streams: streams_client(&self.url),
+            streams: self.engine.streams(),
             stream_arn: self.stream_arn.clone(),
             settings,
             function,
@@ -311,7 +300,7 @@ async fn a_panic_and_a_timeout_are_failures_and_what_is_given_up_is_noted() {
         let tell = tell.clone();
         Box::pin(async move {
             if keys.contains("hangs") {
-                pending::<()>().await;
+                std::future::pending::<()>().await;
             }
             tell.send(()).unwrap();
             Ok(BatchOutcome::Complete)

@@ -1,0 +1,60 @@
+//! A step of one's own: charges the card of a paid order, once.
+//!
+//! ```sh
+//! cargo run --example own_step -- serve --config examples/own-step.toml --data-dir .everhook/own-step
+//! printf '{"order": "A-1001", "cents": 4250, "card": "card_7"}' > order.json
+//! cargo run --example own_step -- send --config examples/own-step.toml --data-dir .everhook/own-step order.json
+//! cargo run --example own_step -- replay TOKEN
+//! ```
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use everhook::{Cli, Input, StepError, Steps};
+use serde::{Deserialize, Serialize};
+
+/// What the body of an order looks like. Other keys are no error.
+#[derive(Deserialize)]
+struct Order {
+    order: String,
+    cents: u64,
+    card: String,
+}
+
+/// What is recorded, and what later steps see as `$steps.charge`.
+#[derive(Debug, PartialEq, Serialize)]
+struct Charged {
+    order: String,
+    cents: u64,
+    receipt: String,
+}
+
+/// The step. Its arguments are in the webhook, its outcome is in the journal: it keeps nothing itself.
+async fn charge(input: Input) -> Result<Charged, StepError> {
+    // A body of another shape fails for good: trying again would not change it.
+    let Order { order, cents, card } = input.json()?;
+    let cents_max = input.options.get("cents_max").and_then(|max| max.as_u64());
+    if let Some(most) = cents_max.filter(|most| cents > *most) {
+        return Err(StepError::fatal("refused", format!("{cents} cents are more than {most}")));
+    }
+
+    // The step may run again after a crash. The key is the same then, so the card is not charged twice.
+    let receipt = pay(&card, cents, &input.idempotency_key()).await?;
+    Ok(Charged { order, cents, receipt })
+}
+
+/// Stands for the payment service. A real one remembers the key and answers a second call with the first result.
+async fn pay(card: &str, cents: u64, idempotency_key: &str) -> Result<String, StepError> {
+    if card.is_empty() {
+        return Err(StepError::fatal("declined", "there is no card"));
+    }
+    if cents == 0 {
+        // Tried again, as the step's `retry` says.
+        return Err(StepError::retryable("unavailable", "the payment service is busy"));
+    }
+    Ok(format!("receipt for {idempotency_key}"))
+}
+
+fn main() -> ExitCode {
+    everhook::main(Cli::parse(), Steps::new().with("charge", charge))
+}

@@ -1,0 +1,288 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::event::{Cause, IdOrigin, Verified, Webhook};
+use crate::payload::Payload;
+use crate::samples::{
+    at, completed, ended_badly, failed, fired, id, received, step, text as body, webhook,
+};
+
+/// The item of these events, appended at sequence 2.
+fn item(events: Vec<Event>) -> Item {
+    let events = Events::new(events).unwrap();
+    from_append(&id(), Sequence::new(1), &events, at(604_800), at(2), "append-1")
+}
+
+/// An item at sequence 2 with these stored events.
+fn item_with(events: &str) -> Item {
+    let mut item = item(vec![fired(at(9))]);
+    item.insert("events".into(), text(events));
+    item
+}
+
+/// The stored text of an event, which reads back as the same event.
+#[track_caller]
+fn stored(event: Event) -> String {
+    let item = item(vec![event.clone()]);
+    let stored = read_text(&item, "events").unwrap().to_owned();
+    assert_eq!(read(&stored).unwrap(), [event]);
+    stored
+}
+
+/// The events of a stored text.
+fn read(stored: &str) -> Result<Vec<Event>, String> {
+    let recorded = to_recorded(&item_with(stored)).map_err(|error| error.to_string())?;
+    Ok(recorded.into_iter().map(|recorded| recorded.event).collect())
+}
+
+/// A webhook with everything that may be missing.
+fn whole_webhook() -> Webhook {
+    Webhook {
+        delivery_id_from: IdOrigin::Signed,
+        event_type: Some("push".into()),
+        verified: Verified {
+            scheme: "github".into(),
+            secret: Some("env:GITHUB_WEBHOOK_SECRET".into()),
+        },
+        query: "a=1&b=%20".into(),
+        headers: BTreeMap::from([("content-type".into(), "application/json".into())]),
+        source_ip: Some("192.0.2.1".into()),
+        keys: vec!["ref".into(), "é\"".into()],
+        key_count: 2,
+        ..webhook(&["validate", "notify"])
+    }
+}
+
+fn with_output(output: Payload) -> Event {
+    Event::StepCompleted {
+        step: step("validate"),
+        attempt: 1,
+        started_at: at(1),
+        duration_ms: 20,
+        output,
+    }
+}
+
+#[test]
+fn a_webhook_with_everything_is_stored() {
+    insta::assert_snapshot!(stored(Event::WebhookReceived(Arc::new(whole_webhook()))));
+}
+
+#[test]
+fn a_webhook_with_only_what_must_be_is_stored() {
+    insta::assert_snapshot!(stored(received(&["validate"])));
+}
+
+#[test]
+fn a_webhook_whose_id_comes_from_its_body_is_stored() {
+    let webhook = Webhook { delivery_id_from: IdOrigin::Body, ..webhook(&[]) };
+    insta::assert_snapshot!(stored(Event::WebhookReceived(Arc::new(webhook))));
+}
+
+#[test]
+fn a_completed_step_is_stored() {
+    insta::assert_snapshot!(stored(completed("validate", 1)));
+}
+
+#[test]
+fn a_result_of_json_is_stored() {
+    let json = RawValue::from_string(r#"{"b": 1.50, "a": [null]}"#.into()).unwrap();
+    insta::assert_snapshot!(stored(with_output(Payload::Json(json))));
+}
+
+#[test]
+fn a_result_of_bytes_is_stored() {
+    insta::assert_snapshot!(stored(with_output(Payload::Base64("//4A".into()))));
+}
+
+#[test]
+fn a_result_that_is_compressed_is_stored() {
+    let output = Payload::Deflate { base64: "y0jNyclXyEhNKQYA".into(), bytes: 2000 };
+    insta::assert_snapshot!(stored(with_output(output)));
+}
+
+#[test]
+fn a_result_in_the_object_store_is_stored() {
+    let sha256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae".into();
+    insta::assert_snapshot!(stored(with_output(Payload::Stored { sha256, bytes: 100_000 })));
+}
+
+#[test]
+fn a_failed_step_with_a_retry_is_stored() {
+    insta::assert_snapshot!(stored(failed("notify", 1, Some(at(9)))));
+}
+
+#[test]
+fn a_failed_step_without_a_retry_is_stored() {
+    insta::assert_snapshot!(stored(failed("notify", 6, None)));
+}
+
+#[test]
+fn a_timer_is_stored() {
+    insta::assert_snapshot!(stored(fired(at(9))));
+}
+
+#[test]
+fn a_completion_is_stored() {
+    insta::assert_snapshot!(stored(Event::ExecutionCompleted {}));
+}
+
+#[test]
+fn an_execution_that_failed_at_a_step_is_stored() {
+    let cause = Cause {
+        step: Some(step("notify")),
+        kind: "timeout".into(),
+        message: "no answer in 30s".into(),
+    };
+    insta::assert_snapshot!(stored(ended_badly(cause)));
+}
+
+#[test]
+fn an_execution_that_failed_of_itself_is_stored() {
+    let cause = Cause {
+        step: None,
+        kind: "budget".into(),
+        message: "an execution may have 1000 events".into(),
+    };
+    insta::assert_snapshot!(stored(ended_badly(cause)));
+}
+
+#[test]
+fn an_append_is_stored_whole() {
+    let item = item(vec![completed("validate", 1), Event::ExecutionCompleted {}]);
+
+    let attributes: BTreeMap<_, _> = item.into_iter().collect();
+    let line = |(name, value): (String, AttributeValue)| format!("{name}: {value:?}");
+    insta::assert_snapshot!(attributes.into_iter().map(line).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn an_append_is_read_back_with_its_places() {
+    let events = vec![completed("validate", 1), Event::ExecutionCompleted {}];
+
+    let read = to_recorded(&item(events.clone())).unwrap();
+
+    let expected = Events::new(events).unwrap().record(Sequence::new(1), at(2));
+    assert_eq!(read, expected);
+    let places: Vec<_> = read.iter().map(|r| (r.sequence.get(), r.first.get())).collect();
+    assert_eq!(places, [(2, 2), (3, 2)]);
+}
+
+#[test]
+fn a_field_from_a_later_version_is_passed_over() {
+    let texts = [
+        r#"[{"TimerFired":{"due":"2026-11-24T02:00:09.000Z","zone":"UTC"}}]"#,
+        r#"[{"TimerFired":{"zone":{"name":["UTC"]},"due":"2026-11-24T02:00:09.000Z"}}]"#,
+    ];
+    for text in texts {
+        assert_eq!(read(text), Ok(vec![fired(at(9))]));
+    }
+    let completed = r#"[{"ExecutionCompleted":{"note":"with ease"}}]"#;
+    assert_eq!(read(completed), Ok(vec![Event::ExecutionCompleted {}]));
+}
+
+#[test]
+fn an_event_from_a_later_version_is_an_error() {
+    let error = read(r#"[{"ExecutionPaused":{"by":"canary"}}]"#).unwrap_err();
+
+    assert_eq!(error, "attribute `events` cannot be read: not events, at column 19");
+}
+
+#[test]
+fn what_is_no_list_of_events_is_an_error() {
+    let texts = ["", "[", "{}", "null", "[null]", r#"[{"TimerFired":{}}]"#, r#"["TimerFired"]"#];
+    for text in texts {
+        let error = read(text).unwrap_err();
+        assert!(error.starts_with("attribute `events` cannot be read: not events"), "{error}");
+    }
+    assert_eq!(read("[]").unwrap_err(), "attribute `events` cannot be read: none");
+}
+
+#[test]
+fn an_attribute_that_is_missing_or_wrong_is_an_error() {
+    let wrong = [
+        ("form", None, "no number"),
+        ("form", Some(number(2)), "2 is not a form that this version knows"),
+        ("form", Some(text("1")), "no number"),
+        ("sequence", None, "no number"),
+        ("sequence", Some(number(-1)), "no number"),
+        ("sequence", Some(number("1.5")), "no number"),
+        ("sequence", Some(number(0)), "0 is no position"),
+        ("sequence", Some(number(u64::MAX)), "18446744073709551615 is no position"),
+        ("at", None, "no text"),
+        ("at", Some(text("yesterday")), "not a timestamp"),
+        ("events", None, "no text"),
+        ("events", Some(number(1)), "no text"),
+    ];
+    for (attribute, value, reason) in wrong {
+        let mut item = item(vec![fired(at(9))]);
+        item.remove(attribute);
+        item.extend(value.map(|value| (attribute.to_owned(), value)));
+
+        let error = to_recorded(&item).unwrap_err();
+
+        assert_eq!((error.attribute, error.reason.as_str()), (attribute, reason));
+    }
+}
+
+/// JSON texts near to those of events.
+fn damaged() -> impl Strategy<Value = String> {
+    let events = vec![received(&["a"]), completed("a", 1), failed("a", 1, None), fired(at(9))];
+    let text = serde_json::to_string(&events).unwrap();
+    let length = text.len();
+    vec((0..length, any::<u8>()), 0..4).prop_map(move |damages| {
+        let mut bytes = text.clone().into_bytes();
+        for (place, byte) in damages {
+            bytes[place] = byte;
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    vec(any::<u8>(), 0..40).prop_map(|bytes| Payload::inline(&bytes).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_text_is_an_error_and_no_panic(text in damaged()) {
+        read(&text).ok();
+    }
+
+    #[test]
+    fn every_text_and_number_is_read_back(
+        texts in vec(".*", 4),
+        attempt in any::<u32>(),
+        duration_ms in any::<u64>(),
+        output in payload(),
+    ) {
+        let [name, key, header, query] = texts.as_slice() else { unreachable!() };
+        let webhook = Webhook {
+            event_type: Some(name.clone()),
+            query: query.clone(),
+            headers: BTreeMap::from([(key.clone(), header.clone())]),
+            keys: vec![key.clone()],
+            key_count: duration_ms,
+            body: body(header),
+            ..webhook(&[name])
+        };
+        let completed = Event::StepCompleted {
+            step: step(name),
+            attempt,
+            started_at: at(1),
+            duration_ms,
+            output,
+        };
+        let events = vec![Event::WebhookReceived(Arc::new(webhook)), completed];
+
+        let read = to_recorded(&item(events.clone())).unwrap();
+
+        let read: Vec<_> = read.into_iter().map(|recorded| recorded.event).collect();
+        prop_assert_eq!(read, events);
+    }
+}

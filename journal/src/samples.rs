@@ -1,0 +1,127 @@
+//! Values that the tests of several modules begin with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::{Cause, Event, IdOrigin, Recorded, StepFailure, Verified, Webhook, WorkflowRef};
+use crate::execution::Execution;
+use crate::id::{
+    DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowHash, WorkflowName,
+};
+use crate::payload::Payload;
+use crate::retry::Retry;
+use crate::time::Timestamp;
+use crate::workflow::{StepDefinition, Workflow};
+
+pub(crate) fn id() -> ExecutionId {
+    ExecutionId::parse("ABCDEFGHIJKLMNOPQRSTUVWXYZ").unwrap()
+}
+
+/// A moment of 2026-11-24, this many seconds after 02:00.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_485_600_000 + seconds * 1000)
+}
+
+pub(crate) fn step(name: &str) -> StepName {
+    StepName::new(name)
+}
+
+/// A webhook into a workflow of these steps, with nothing that may be missing.
+pub(crate) fn webhook(steps: &[&str]) -> Webhook {
+    Webhook {
+        source: SourceName::new("github"),
+        delivery_id: DeliveryId::new("d-1"),
+        delivery_id_from: IdOrigin::Unsigned,
+        event_type: None,
+        workflow: WorkflowRef {
+            name: WorkflowName::new("deploy"),
+            hash: WorkflowHash::new("0123456789abcdef0123456789abcdef"),
+            steps: steps.iter().map(|name| step(name)).collect(),
+        },
+        verified: Verified { scheme: "none".into(), secret: None },
+        method: "POST".into(),
+        path: "/webhook/github".into(),
+        query: String::new(),
+        headers: BTreeMap::new(),
+        source_ip: None,
+        request_id: "r-1".into(),
+        body: text("{}"),
+        body_sha256: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".into(),
+        keys: Vec::new(),
+        key_count: 0,
+        expires_at: at(604_800),
+    }
+}
+
+pub(crate) fn received(steps: &[&str]) -> Event {
+    Event::WebhookReceived(Arc::new(webhook(steps)))
+}
+
+pub(crate) fn text(text: &str) -> Payload {
+    Payload::Text(text.into())
+}
+
+pub(crate) fn failure() -> StepFailure {
+    StepFailure { kind: "timeout".into(), message: "no answer in 30s".into() }
+}
+
+/// An attempt that began at second 1 and gave `done`.
+pub(crate) fn completed(name: &str, attempt: u32) -> Event {
+    Event::StepCompleted {
+        step: step(name),
+        attempt,
+        started_at: at(1),
+        duration_ms: 20,
+        output: text("done"),
+    }
+}
+
+/// An attempt that began at second 1 and failed.
+pub(crate) fn failed(name: &str, attempt: u32, retry_at: Option<Timestamp>) -> Event {
+    Event::StepFailed {
+        step: step(name),
+        attempt,
+        started_at: at(1),
+        duration_ms: 20,
+        error: failure(),
+        retry_at,
+    }
+}
+
+pub(crate) fn fired(due: Timestamp) -> Event {
+    Event::TimerFired { due }
+}
+
+pub(crate) fn ended_badly(cause: Cause) -> Event {
+    Event::ExecutionFailed { cause }
+}
+
+/// An event with an append of its own, as many seconds after 02:00 as its sequence says.
+pub(crate) fn recorded(sequence: u64, event: Event) -> Recorded {
+    let place = Sequence::new(sequence);
+    Recorded { sequence: place, first: place, at: at(sequence.cast_signed()), event }
+}
+
+/// These events from sequence 1 on.
+pub(crate) fn history(events: impl IntoIterator<Item = Event>) -> Vec<Recorded> {
+    (1..).zip(events).map(|(sequence, event)| recorded(sequence, event)).collect()
+}
+
+/// The state after a webhook into a workflow of the steps `a` and `b`, and these events.
+#[track_caller]
+pub(crate) fn execution(events: impl IntoIterator<Item = Event>) -> Execution {
+    let history = history([received(&["a", "b"])].into_iter().chain(events));
+    Execution::fold(&history).unwrap().unwrap()
+}
+
+/// The definition of a workflow of these steps.
+pub(crate) fn workflow(steps: &[&str]) -> Workflow {
+    let definition = |name: &&str| StepDefinition {
+        name: step(name),
+        run: "http".into(),
+        timeout_ms: 30_000,
+        retry: Retry::DEFAULT,
+        options: BTreeMap::new(),
+    };
+    Workflow { name: WorkflowName::new("deploy"), steps: steps.iter().map(definition).collect() }
+}
