@@ -54,7 +54,7 @@ fn places_are_compared_as_numbers() {
 fn records_filtered_out_are_done() {
     let mut removal = record(2, "b");
     removal.event.event_name = "REMOVE".to_owned();
-    let mut shard = Shard::new(Arc::new(Settings { inserts_only: true, ..settings() }), None);
+    let mut shard = shard(Settings { inserts_only: true, ..settings() }, &["a"]);
     shard.accept(vec![removal], NOW);
 
     let (batch, places) = started(&mut shard, NOW);
