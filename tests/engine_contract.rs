@@ -222,3 +222,25 @@ async fn a_row_without_an_execution_is_left_a_while_and_then_removed() {
     assert!(kept);
     assert_eq!(executions.get(&ghost).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_holds_up_no_other() {
+    let (world, token, _) = received().await;
+    let broken = "AAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let text = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.into());
+    let put = world.engine.dynamodb().put_item().table_name("executions");
+    let put = (0..8).map(|shard| {
+        put.clone()
+            .item(
+                "execution",
+                text(&broken.replacen('A', &char::from(b'B' + shard).to_string(), 1)),
+            )
+            .item("due_at", text("2000-01-01T00:00:00.000Z"))
+            .item("due_shard", aws_sdk_dynamodb::types::AttributeValue::N(shard.to_string()))
+            .send()
+    });
+    futures_util::future::join_all(put).await.into_iter().for_each(|put| drop(put.unwrap()));
+    world.pass(Duration::from_secs(61));
+
+    assert_eq!(world.parts.sweep.claim().await.unwrap(), [token]);
+}

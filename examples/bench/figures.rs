@@ -32,7 +32,7 @@ impl Spread {
         took.sort_unstable();
         let at = |percent: usize| {
             let rank = (took.len() * percent).div_ceil(100).max(1);
-            took.get(rank - 1).map_or(0.0, |took| took.as_secs_f64() * 1e3)
+            took.get(rank - 1).map_or(0.0, |took| rounded(took.as_secs_f64() * 1e3))
         };
         Self { p50: at(50), p99: at(99), max: at(100) }
     }
@@ -158,6 +158,11 @@ fn trickle(latency: &Latency, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(f, "{:>20} {acknowledged_ms}", "the 202")?;
     // The client asks every millisecond, so that it learns of it up to that much later.
     writeln!(f, "{:>20} {completed_ms}", "seen completed")
+}
+
+/// More digits than these would be noise.
+pub(crate) fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 fn known(value: Option<f64>, digits: usize) -> String {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::client::Connection;
-use crate::figures::Spread;
+use crate::figures::{Spread, rounded};
 use crate::process::Process;
 use crate::webhook::Sender;
 
@@ -76,24 +76,24 @@ pub(crate) async fn measure(connections: usize, time: Duration) -> io::Result<Lo
     settle(&mut process).await?;
     let processor = process.processor_time().zip(processor).map(|(now, then)| now - then);
     let calls_now = process.calls()?;
-    let memory_peak_mib = process.memory_peak_mib();
+    let memory_peak_mib = process.memory_peak_mib().map(rounded);
 
     let (tokens, took): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
     let accepted = tokens.len();
-    let each = |count: f64| count / accepted as f64;
+    let each = |count: f64| rounded(count / accepted as f64);
     let ends = ends(process.address, tokens).await?;
     let last = ends.iter().copied().max().unwrap_or(ended_at).max(ended_at);
     let completed_under_load = ends.iter().filter(|end| **end <= ended_at).count();
     Ok(Load {
         connections,
-        seconds,
+        seconds: rounded(seconds),
         accepted,
-        accepted_per_second: accepted as f64 / seconds,
+        accepted_per_second: rounded(accepted as f64 / seconds),
         acknowledgement_ms: Spread::of(took),
         completed_under_load,
-        completed_under_load_per_second: completed_under_load as f64 / seconds,
+        completed_under_load_per_second: rounded(completed_under_load as f64 / seconds),
         drain_seconds: last.since(ended_at).as_secs_f64(),
-        sustained_per_second: accepted as f64 / last.since(began_at).as_secs_f64(),
+        sustained_per_second: rounded(accepted as f64 / last.since(began_at).as_secs_f64()),
         memory_peak_mib,
         processor_us_per_webhook: processor.map(|time| each(time.as_secs_f64() * 1e6)),
         calls_per_webhook: calls_now

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::CONNECTIONS;
-use crate::figures::Spread;
+use crate::figures::{Spread, rounded};
 use crate::process;
 
 /// What each item holds beside its key.
@@ -84,6 +84,6 @@ async fn put(client: &Client, callers: usize, time: Duration) -> io::Result<Puts
     }
     let results: io::Result<Vec<_>> = running.join_all().await.into_iter().collect();
     let took = results?.concat();
-    let per_second = took.len() as f64 / began.elapsed().as_secs_f64();
+    let per_second = rounded(took.len() as f64 / began.elapsed().as_secs_f64());
     Ok(Puts { callers, per_second, took_ms: Spread::of(took) })
 }

@@ -40,8 +40,13 @@ impl Sweep {
         let mut claimed = Vec::new();
         for shard in 0..DUE_SHARDS {
             for id in self.executions.due(shard, self.clock.now(), DUE_ROWS_MAX).await? {
-                if self.claim_one(&id).await? {
-                    claimed.push(id);
+                match self.claim_one(&id).await {
+                    Ok(true) => claimed.push(id),
+                    Ok(false) => {}
+                    // One row's trouble stays its own: those behind it are due as well.
+                    Err(error) => {
+                        tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
+                    }
                 }
             }
         }
