@@ -17,7 +17,7 @@ send *options:
 
 # All tests
 test *options:
-    cargo test --workspace --locked {{options}}
+    cargo test --locked {{options}}
 
 # The README's first webhook, with curl
 first-webhook:
