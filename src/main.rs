@@ -5,10 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use everhook::{Cli, Steps};
 
-/// The AWS client makes many small allocations, on many threads.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     everhook::main(Cli::parse(), Steps::new())
 }

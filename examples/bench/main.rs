@@ -31,10 +31,6 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use figures::Figures;
 
-/// The same as the program has.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// How many connections load is made with.
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
 

@@ -1,5 +1,6 @@
 //! Bodies and step results: inline in the event while small, else in an object store.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -56,10 +57,7 @@ impl Payload {
                 Err(_) => Self::Base64(BASE64.encode(bytes)),
             });
         }
-        let mut encoder =
-            DeflateEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-        encoder.write_all(bytes).expect("writing to memory succeeds");
-        let packed = encoder.finish().expect("writing to memory succeeds");
+        let packed = deflate(bytes);
         (packed.len() <= INLINE_BYTES_MAX)
             .then(|| Self::Deflate { base64: BASE64.encode(&packed), bytes: bytes.len() as u64 })
     }
@@ -138,6 +136,20 @@ impl Payloads {
             }
         }
     }
+}
+
+thread_local! {
+    // An encoder has 300 KiB of state: making one takes longer than using it.
+    static ENCODER: RefCell<DeflateEncoder<Vec<u8>>> =
+        RefCell::new(DeflateEncoder::new(Vec::new(), Compression::fast()));
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    ENCODER.with_borrow_mut(|encoder| {
+        encoder.write_all(bytes).expect("writing to memory succeeds");
+        // Finishes what was written, and hands it out.
+        encoder.reset(Vec::new()).expect("writing to memory succeeds")
+    })
 }
 
 fn inflate(base64: &str, bytes: u64) -> Result<Bytes, PayloadError> {
