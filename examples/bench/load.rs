@@ -92,7 +92,7 @@ pub(crate) async fn measure(connections: usize, time: Duration) -> io::Result<Lo
         acknowledgement_ms: Spread::of(took),
         completed_under_load,
         completed_under_load_per_second: rounded(completed_under_load as f64 / seconds),
-        drain_seconds: last.since(ended_at).as_secs_f64(),
+        drain_seconds: rounded(last.since(ended_at).as_secs_f64()),
         sustained_per_second: rounded(accepted as f64 / last.since(began_at).as_secs_f64()),
         memory_peak_mib,
         processor_us_per_webhook: processor.map(|time| each(time.as_secs_f64() * 1e6)),
