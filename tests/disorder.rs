@@ -223,6 +223,23 @@ async fn an_old_record_runs_nothing_that_the_newer_one_will_run() {
 }
 
 #[tokio::test]
+async fn whoever_the_clock_woke_leaves_the_step_to_the_record_of_its_append() {
+    let (steps, runs) = steps();
+    let world = World::with_steps(WORKFLOW, steps).await;
+    let token = world.accepted(&delivery("d-1", "{}")).await;
+    world.settle().await;
+    world.pass(Duration::from_secs(10));
+
+    world.sweep().await;
+    let after_the_clock = (world.story(&token).await, runs.load(Ordering::SeqCst));
+    world.process(&world.records().await).await;
+
+    assert_eq!(after_the_clock, (STORY[..4].iter().map(ToString::to_string).collect(), 1));
+    assert_eq!(world.story(&token).await, STORY);
+    assert_eq!(runs.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
 async fn two_processors_at_once_leave_one_history() {
     let (steps, _) = steps();
     let world = World::with_steps(WORKFLOW, steps).await;
