@@ -357,9 +357,9 @@ impl<'d> Drive<'d> {
         let recorded = journal.append(self.id(), after, events, expires_at, at, &name).await?;
         for recorded in &recorded {
             log(self.id(), recorded);
-            let evolved = self.appended.clone().evolve(recorded);
-            self.appended = evolved.expect("these events were decided on this state");
         }
+        let evolved = recorded.iter().try_fold(self.appended.clone(), Execution::evolve);
+        self.appended = evolved.expect("these events were decided on this state");
         self.execution = self.appended.clone();
         Ok(())
     }

@@ -55,7 +55,7 @@ pub async fn page(
         Some(Ok(position)) => position,
         Some(Err(bad)) => return Ok(Err(bad)),
     };
-    let mut listing = Listing { executions, filter, limit, position };
+    let mut listing = Listing { executions, filter, position };
     let mut rows = Vec::new();
     for _ in 0..READS_MAX {
         let wanted = limit - rows.len();
@@ -86,7 +86,6 @@ impl Filter {
 struct Listing<'l> {
     executions: &'l Executions,
     filter: &'l Filter,
-    limit: usize,
     position: Position,
 }
 
@@ -140,7 +139,7 @@ impl Listing<'_> {
         wanted: usize,
     ) -> Result<(Vec<Listed>, bool), Unavailable> {
         let start = self.position.get(status.as_str()).cloned().flatten();
-        let limit = i32::try_from(wanted.min(self.limit)).unwrap_or(i32::MAX);
+        let limit = i32::try_from(wanted).unwrap_or(i32::MAX);
         let (listed, more) = self.executions.attention(status, limit, start).await?;
         let is_more = more.is_some();
         self.position.insert(status.as_str().to_owned(), more);
