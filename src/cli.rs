@@ -24,7 +24,7 @@ const EXAMPLES: &str = "Examples:
   everhook status TOKEN                        where an execution stands
   everhook replay TOKEN                        its history, event by event, running nothing
   everhook list --status failed                what needs a look
-  everhook check                               whether everhook.toml is right";
+  everhook check                               whether config/everhook.toml is right";
 
 /// One command.
 #[derive(Debug, Subcommand)]
@@ -39,7 +39,7 @@ pub enum Command {
     List(List),
     /// Fold a history again and show what each event changed; runs nothing
     Replay(Replay),
-    /// Check everhook.toml
+    /// Check config/everhook.toml
     Check(Check),
 }
 
@@ -59,7 +59,12 @@ pub struct Serve {
     pub in_memory: bool,
 
     /// Sources and workflows
-    #[arg(long, env = "EVERHOOK_CONFIG", default_value = "everhook.toml", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "EVERHOOK_CONFIG",
+        default_value = "config/everhook.toml",
+        value_name = "FILE"
+    )]
     pub config: PathBuf,
 
     /// Use this DynamoDB instead of the embedded engine (DynamoDB Local, AWS); missing tables are made
@@ -99,7 +104,12 @@ pub struct Send {
     pub id: Option<String>,
 
     /// The configuration that names the secret
-    #[arg(long, env = "EVERHOOK_CONFIG", default_value = "everhook.toml", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "EVERHOOK_CONFIG",
+        default_value = "config/everhook.toml",
+        value_name = "FILE"
+    )]
     pub config: PathBuf,
 
     /// Where generated secrets are kept
@@ -185,7 +195,12 @@ pub struct Replay {
 #[derive(Debug, Clone, Args)]
 pub struct Check {
     /// The configuration
-    #[arg(long, env = "EVERHOOK_CONFIG", default_value = "everhook.toml", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "EVERHOOK_CONFIG",
+        default_value = "config/everhook.toml",
+        value_name = "FILE"
+    )]
     pub config: PathBuf,
 }
 

@@ -8,7 +8,7 @@ use crate::world::{World, delivery};
 
 /// The shipped configuration, with the secret of every test.
 fn shipped() -> String {
-    include_str!("../everhook.toml").replace("generated:default", "file:secret")
+    include_str!("../config/everhook.toml").replace("generated:default", "file:secret")
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use everhook_journal::{Clock, SourceName};
 use serde_json::{Value, json};
 
 /// The configuration that is measured.
-pub(crate) const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/everhook.toml");
+pub(crate) const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/everhook.toml");
 
 /// How many commits make a body of the usual size.
 const COMMITS: u64 = 6;

@@ -391,7 +391,7 @@ fn the_order_of_steps_is_part_of_a_definition() {
 
 #[test]
 fn the_shipped_file_is_read() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../everhook.toml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/everhook.toml");
 
     let config = Config::load(&path).unwrap();
 
