@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 
-use everhook_ingest::source::Source;
 use everhook_ingest::{Secrets, Sources};
 use everhook_journal::config::Config;
 use everhook_journal::{Clock, SourceName};
@@ -43,7 +42,7 @@ impl Sender {
     /// A whole HTTP request: the webhook with this number, which makes its id and body unique.
     pub(crate) fn request(&self, number: u64) -> Vec<u8> {
         let body = self.body.number(number);
-        let Source { scheme, .. } = self.sources.find(&self.name);
+        let scheme = &self.sources.find(&self.name).scheme;
         let id = format!("bench-{number}");
         let mut request = format!(
             "POST /webhook HTTP/1.1\r\nhost: {}\r\nuser-agent: GitHub-Hookshot/bench\r\n\

@@ -17,6 +17,8 @@ pub mod summary;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 
+use everhook_journal::telemetry;
+
 pub use receive::Ingest;
 pub use secret::Secrets;
 pub use source::Sources;
@@ -30,6 +32,7 @@ pub async fn handle(ingest: &Ingest, event: ApiGatewayV2httpRequest) -> ApiGatew
     let answer = match Request::from_event(event, ingest.body_bytes_max) {
         Ok(request) => ingest.receive(request).await,
         Err(rejected) => {
+            telemetry::rejected(rejected.kind());
             tracing::info!(request.id = request_id, reason = %rejected, "rejected: {rejected}");
             Answer::from(rejected)
         }

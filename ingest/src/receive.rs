@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use everhook_journal::config::{Config, Problem};
+use everhook_journal::config::{Config, Problem, SourceSection};
 use everhook_journal::event::{Event, IdOrigin, Recorded, Verified, Webhook};
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::id::{self, EXECUTION_KEY_BYTES_MIN, ExecutionKey, Sequence};
@@ -13,13 +13,13 @@ use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
 use everhook_journal::{
     Clock, DeliveryId, Execution, ExecutionId, Executions, Journal, Payloads, SourceName,
-    Timestamp, View,
+    Timestamp, View, telemetry,
 };
 
 use crate::answer::Answer;
 use crate::request::Request;
 use crate::secret::{SecretError, Secrets};
-use crate::signature::Claims;
+use crate::signature::{Claims, Unverified};
 use crate::source::{Expect, Source, Sources};
 use crate::summary::Summary;
 
@@ -28,6 +28,12 @@ const DELIVERY_ID_MAX: usize = 255;
 
 /// The longest type of an event that is kept, in characters.
 const EVENT_TYPE_MAX: usize = 128;
+
+/// How long recording a webhook may take: senders give up after a while, and so does a function.
+const RECORDED_WITHIN: Duration = Duration::from_secs(8);
+
+/// How long a history is kept beyond the longest its workflow can take, if nothing is said.
+const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Where the key for execution ids is, if nothing is said.
 const EXECUTION_KEY: &str = "generated:execution-key";
@@ -85,6 +91,10 @@ pub enum StartError {
     ShortKey,
 }
 
+fn execution_key(config: &Config) -> &str {
+    config.settings.execution_key.as_deref().unwrap_or(EXECUTION_KEY)
+}
+
 /// Something a webhook is recorded in did not answer.
 #[derive(Debug, thiserror::Error)]
 enum Outage {
@@ -97,6 +107,15 @@ enum Outage {
 }
 
 impl Ingest {
+    /// Fetches the secrets that AWS keeps, for [`Ingest::from_config`] to read.
+    pub async fn fetch(config: &Config, secrets: &Secrets) {
+        let of_source = |source: &SourceSection| source.section.clone().texts("secrets");
+        let of_sources = config.sources.values().filter_map(|source| of_source(source).ok());
+        let mut references: Vec<_> = of_sources.flatten().collect();
+        references.push(execution_key(config).to_owned());
+        secrets.fetch(references.iter().map(String::as_str)).await;
+    }
+
     /// Ingest as configured.
     pub fn from_config(
         config: &Config,
@@ -107,10 +126,10 @@ impl Ingest {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let sources = Sources::from_config(config, secrets).map_err(StartError::Sources)?;
-        let reference = config.settings.execution_key.as_deref().unwrap_or(EXECUTION_KEY);
-        let key = secrets.read(reference).map_err(StartError::Key)?;
+        let key = secrets.read(execution_key(config)).map_err(StartError::Key)?;
         let key = ExecutionKey::new(key.expose()).ok_or(StartError::ShortKey)?;
         let settings = &config.settings;
+        sources.fetched_at(clock.now());
         Ok(Self {
             sources,
             key,
@@ -118,7 +137,7 @@ impl Ingest {
             executions,
             payloads,
             clock,
-            retention: settings.retention,
+            retention: settings.retention.unwrap_or(RETENTION),
             body_bytes_max: settings.body_bytes_max,
             counts: Counts::default(),
         })
@@ -126,20 +145,18 @@ impl Ingest {
 
     /// Keeps the definitions of all workflows, before any history names one.
     pub async fn publish(&self, config: &Config) -> Result<(), Unavailable> {
-        for workflow in config.workflows.values() {
-            self.journal.publish(workflow).await?;
-        }
-        Ok(())
+        let published = config.workflows.values().map(|workflow| self.journal.publish(workflow));
+        futures_util::future::try_join_all(published).await.map(drop)
     }
 
     /// Answers a request that may be a webhook.
     pub async fn receive(&self, request: Request) -> Answer {
-        let source = self.sources.find(&request.source);
         let now = self.clock.now();
-        let claims = match source.scheme.verify(&request.headers, &request.body, now) {
-            Ok(claims) => claims,
+        let (source, claims) = match self.verify(&request, now).await {
+            Ok(verified) => verified,
             Err(reason) => {
                 count(&self.counts.unverified);
+                telemetry::rejected("unverified");
                 tracing::warn!(
                     request.id = request.request_id, reason = %reason,
                     "not verified: {reason}"
@@ -151,18 +168,38 @@ impl Ingest {
             (Some(summary), _) => summary,
             (None, Expect::Any) => Summary::default(),
             (None, Expect::Json) => {
+                telemetry::rejected("malformed");
                 let message = "the body is not JSON; if this source sends anything else, give it expect = \"any\"";
                 return Answer::error(400, message);
             }
         };
-        match self.record(request, source, claims, summary, now).await {
-            Ok((id, duplicate)) => Answer::accepted(&id, duplicate),
-            Err(outage) => {
-                tracing::error!(reason = %outage, "could not record a webhook: {outage}");
-                Answer::error(503, "the webhook could not be recorded; send it again")
-                    .with_header("retry-after", "5")
-            }
+        let record = self.record(request, &source, claims, summary, now);
+        let reason = match tokio::time::timeout(RECORDED_WITHIN, record).await {
+            Ok(Ok((id, duplicate))) => return Answer::accepted(&id, duplicate),
+            Ok(Err(outage)) => outage.to_string(),
+            Err(_) => format!("no end within {RECORDED_WITHIN:?}"),
+        };
+        telemetry::rejected("unavailable");
+        tracing::error!(reason, "could not record a webhook: {reason}");
+        Answer::error(503, "the webhook could not be recorded; send it again")
+            .with_header("retry-after", "5")
+    }
+
+    /// The source that sent these exact bytes, and what it says of them.
+    async fn verify(
+        &self,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<(Arc<Source>, Claims), Unverified> {
+        let source = self.sources.fresh(&request.source, now).await;
+        let claims = source.scheme.verify(&request.headers, &request.body, now);
+        if claims.is_err()
+            && let Some(newer) = self.sources.newer(&request.source, &source, now).await
+        {
+            let claims = newer.scheme.verify(&request.headers, &request.body, now)?;
+            return Ok((newer, claims));
         }
+        Ok((source, claims?))
     }
 
     /// Makes the webhook durable. Returns its execution, and whether it had been recorded before.
@@ -227,6 +264,7 @@ impl Ingest {
                     self.executions.reopen(&view, due_at).await?;
                 }
                 count(&self.counts.accepted);
+                telemetry::accepted();
                 tracing::info!(
                     execution.id = %id, source = %source, event.sequence = 1,
                     event.name = "WebhookReceived", "execution {id}: 1 WebhookReceived from {source}"
@@ -250,6 +288,7 @@ impl Ingest {
         existing: &[Recorded],
     ) {
         count(&self.counts.duplicates);
+        telemetry::duplicate();
         let same = existing.iter().any(|recorded| match &recorded.event {
             Event::WebhookReceived(first) => first.body_sha256 == webhook.body_sha256,
             _ => false,

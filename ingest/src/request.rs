@@ -63,6 +63,19 @@ pub enum Rejected {
     NotBase64,
 }
 
+impl Rejected {
+    /// What it is counted as.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoSuchPath => "not_found",
+            Self::NotPost => "method",
+            Self::TooLarge { .. } => "too_large",
+            Self::Encoded => "encoded",
+            Self::NotBase64 => "malformed",
+        }
+    }
+}
+
 impl Request {
     /// Reads the gateway's event.
     pub fn from_event(

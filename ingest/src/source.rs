@@ -1,15 +1,20 @@
 //! The sources of `everhook.toml`: who may send, how it is proved, and which workflow it starts.
 
+mod slot;
+
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use everhook_journal::config::{Config, Problem, Section, unknown_key};
 use everhook_journal::event::WorkflowRef;
-use everhook_journal::{SourceName, Workflow};
+use everhook_journal::{SourceName, Timestamp, Workflow};
 
 use crate::secret::{Secret, Secrets};
 use crate::signature::{Github, HmacSha256, Key, Scheme, StandardWebhooks};
 use crate::signature::{ID_HEADERS, SIGNATURE_HEADERS, TOLERANCE, TYPE_HEADERS};
+
+use slot::Slot;
 
 /// The names of all schemes.
 pub const SCHEMES: [&str; 4] = ["github", "standard-webhooks", "hmac-sha256", "none"];
@@ -20,8 +25,9 @@ const TOLERANCE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// All sources.
 #[derive(Debug)]
 pub struct Sources {
-    by_name: HashMap<SourceName, Source>,
-    decoy: Source,
+    by_name: HashMap<SourceName, Slot>,
+    decoy: Arc<Source>,
+    secrets: Secrets,
 }
 
 /// Somebody who sends webhooks.
@@ -53,23 +59,49 @@ impl Sources {
         let mut problems = Vec::new();
         for (name, source) in &config.sources {
             let workflow = &config.workflows[&source.workflow];
-            match read(source.section.clone(), workflow, secrets) {
-                Ok(source) => {
-                    if let Scheme::None(_) = source.scheme {
+            match Slot::new(source.section.clone(), workflow, secrets) {
+                Ok(slot) => {
+                    if let Scheme::None(_) = slot.current().scheme {
                         tracing::warn!(source = %name, "source {name} accepts unverified webhooks");
                     }
-                    by_name.insert(name.clone(), source);
+                    by_name.insert(name.clone(), slot);
                 }
                 Err(problem) => problems.push(problem),
             }
         }
-        if problems.is_empty() { Ok(Self { by_name, decoy: decoy() }) } else { Err(problems) }
+        let decoy = Arc::new(decoy());
+        let secrets = secrets.clone();
+        if problems.is_empty() { Ok(Self { by_name, decoy, secrets }) } else { Err(problems) }
+    }
+
+    /// Says when the secrets were fetched with which these sources were read.
+    pub fn fetched_at(&self, at: Timestamp) {
+        self.by_name.values().for_each(|slot| slot.fetched_at(at));
     }
 
     /// The source of this name. For an unknown one, one that nobody can sign for,
     /// so that the answer takes as long as a wrong signature's.
-    pub fn find(&self, name: &SourceName) -> &Source {
-        self.by_name.get(name).unwrap_or(&self.decoy)
+    pub fn find(&self, name: &SourceName) -> Arc<Source> {
+        self.by_name.get(name).map_or_else(|| self.decoy.clone(), Slot::current)
+    }
+
+    /// Like [`Sources::find`]; secrets that AWS keeps are fetched again when they have become old.
+    pub async fn fresh(&self, name: &SourceName, now: Timestamp) -> Arc<Source> {
+        match self.by_name.get(name) {
+            Some(slot) => slot.fresh(&self.secrets, now).await,
+            None => self.decoy.clone(),
+        }
+    }
+
+    /// The source with other secrets than the ones that were tried, if AWS keeps any:
+    /// one may just have been changed. Asks at a bounded rate.
+    pub async fn newer(
+        &self,
+        name: &SourceName,
+        tried: &Arc<Source>,
+        now: Timestamp,
+    ) -> Option<Arc<Source>> {
+        self.by_name.get(name)?.newer(tried, &self.secrets, now).await
     }
 
     /// The names of all sources.

@@ -24,9 +24,6 @@ use crate::workflow::{
 /// because a crash costs no more than computing them again.
 pub const PURE_KINDS: [&str; 2] = ["validate", "transform"];
 
-/// How long histories are kept after the longest an execution can take, if nothing is said.
-const RETENTION_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// The largest body that is accepted, if nothing is said.
 const BODY_BYTES_DEFAULT: u64 = 1024 * 1024;
 
@@ -57,7 +54,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// `retention`: how long histories are kept.
-    pub retention: Duration,
+    pub retention: Option<Duration>,
     /// `run_ahead`: whether a step may follow the one before in the same invocation.
     pub run_ahead: bool,
     /// `body_bytes_max`: the largest body that is accepted.
@@ -186,7 +183,7 @@ impl Config {
         let mut read = || -> Result<Settings, Problem> {
             let usual = Settings::default();
             let settings = Settings {
-                retention: section.duration("retention")?.unwrap_or(usual.retention),
+                retention: section.duration("retention")?,
                 run_ahead: section.flag("run_ahead")?.unwrap_or(usual.run_ahead),
                 body_bytes_max: section
                     .number("body_bytes_max")?
@@ -322,7 +319,7 @@ impl Config {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            retention: RETENTION_DEFAULT,
+            retention: None,
             run_ahead: true,
             body_bytes_max: BODY_BYTES_DEFAULT as usize,
             concurrency: CONCURRENCY_DEFAULT as usize,

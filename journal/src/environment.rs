@@ -5,6 +5,8 @@
 //! | `EVERHOOK_CONFIG` | the configuration; `/opt/everhook.toml` if it is not set |
 //! | `EVERHOOK_JOURNAL_TABLE`, `EVERHOOK_EXECUTIONS_TABLE` | the tables; `journal` and `executions` |
 //! | `EVERHOOK_PAYLOADS` | where large payloads are: `s3://BUCKET` or `file:///FOLDER` |
+//! | `EVERHOOK_RETENTION` | how long histories are kept if the configuration does not say: `7d` |
+//! | `EVERHOOK_DEPLOYMENT` | the dimension `Deployment` of all metrics |
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use object_store::local::LocalFileSystem;
 
 use crate::payload::Payloads;
 use crate::store::Store;
+use crate::telemetry;
+use crate::time::parse_duration;
 
 /// How long one try at a DynamoDB call may take.
 const ATTEMPT: Duration = Duration::from_secs(3);
@@ -31,6 +35,9 @@ pub enum EnvironmentError {
     /// A variable has to be set.
     #[error("the environment variable {0} is not set")]
     Unset(&'static str),
+    /// The retention is no duration.
+    #[error("EVERHOOK_RETENTION is `{0}`, which is no duration: write 7d or 12h")]
+    Retention(String),
     /// The place for payloads is none.
     #[error("EVERHOOK_PAYLOADS is `{place}`, which is no place for payloads: {reason}")]
     Payloads {
@@ -41,12 +48,25 @@ pub enum EnvironmentError {
     },
 }
 
-/// Logs as JSON lines. `RUST_LOG` says how much.
-pub fn log() {
+/// Logs as JSON lines, as much as `RUST_LOG` says, and collects metrics.
+pub fn observe() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let json = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
     // A logger that is set already is as good.
-    tracing_subscriber::fmt().json().with_env_filter(filter).without_time().try_init().ok();
+    json.with_env_filter(filter).try_init().ok();
+    telemetry::start();
+}
+
+/// A variable that has to be set.
+pub fn needed(variable: &'static str) -> Result<String, EnvironmentError> {
+    std::env::var(variable).map_err(|_| EnvironmentError::Unset(variable))
+}
+
+/// How long histories are kept if the configuration does not say.
+pub fn retention() -> Result<Option<Duration>, EnvironmentError> {
+    let Ok(text) = std::env::var("EVERHOOK_RETENTION") else { return Ok(None) };
+    parse_duration(&text).map(Some).ok_or(EnvironmentError::Retention(text))
 }
 
 /// The configuration's path.
@@ -70,8 +90,7 @@ pub async fn aws() -> aws_config::ConfigLoader {
 
 /// The payload store that `EVERHOOK_PAYLOADS` names.
 pub fn payloads() -> Result<Payloads, EnvironmentError> {
-    let place = std::env::var("EVERHOOK_PAYLOADS")
-        .map_err(|_| EnvironmentError::Unset("EVERHOOK_PAYLOADS"))?;
+    let place = needed("EVERHOOK_PAYLOADS")?;
     let bad = |reason: String| EnvironmentError::Payloads { place: place.clone(), reason };
     let objects: Arc<dyn ObjectStore> = match place.split_once("://") {
         Some(("s3", _)) => {

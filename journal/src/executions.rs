@@ -240,6 +240,12 @@ impl Executions {
         Ok(items.iter().filter_map(pair).collect())
     }
 
+    /// Opens a connection. What fails here fails again, and is told, when it matters.
+    pub async fn warm(&self) {
+        let nothing = Item::from([("execution".into(), text("none"))]);
+        self.store.batch_get(&self.table, vec![nothing], &["execution"]).await.ok();
+    }
+
     /// The rows of these executions, in this order; those that are gone are left out.
     pub async fn rows(&self, ids: &[ExecutionId]) -> Result<Vec<Row>, Unavailable> {
         let keys = ids.iter().map(key).collect();

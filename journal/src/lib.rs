@@ -14,6 +14,7 @@
 //! - [`stream`]: what the journal's stream tells, and what its readers answer
 //! - [`config`]: what `everhook.toml` says
 //! - [`environment`]: what a Lambda function finds around it
+//! - [`telemetry`]: what is counted and timed
 
 pub mod id;
 pub mod time;
@@ -35,6 +36,7 @@ pub mod table;
 
 pub mod config;
 pub mod environment;
+pub mod telemetry;
 
 #[cfg(test)]
 mod samples;

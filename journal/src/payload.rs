@@ -101,6 +101,11 @@ impl Payloads {
         Self { objects }
     }
 
+    /// Opens a connection. What fails here fails again, and is told, when it matters.
+    pub async fn warm(&self) {
+        self.objects.head(&path("none")).await.ok();
+    }
+
     /// Makes bytes ready for an event; large ones are durable before this returns.
     pub async fn keep(&self, bytes: Bytes) -> Result<Payload, PayloadError> {
         if let Some(inline) = Payload::inline(&bytes) {

@@ -116,6 +116,12 @@ impl Journal {
         }
     }
 
+    /// Opens a connection. What fails here fails again, and is told, when it matters.
+    pub async fn warm(&self) {
+        let nothing = key(WORKFLOW_PREFIX, Sequence::START);
+        self.store.get(&self.table, nothing).await.ok();
+    }
+
     /// A workflow's definition; `None` if it was never published.
     pub async fn workflow(&self, hash: &WorkflowHash) -> Result<Option<Workflow>, Unavailable> {
         let key = key(&format!("{WORKFLOW_PREFIX}{hash}"), Sequence::START.next());

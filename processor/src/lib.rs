@@ -19,7 +19,7 @@ pub mod sweep;
 pub mod wakeup;
 
 use everhook_journal::stream::{Batch, BatchResponse};
-use everhook_journal::{ExecutionId, Timestamp};
+use everhook_journal::{ExecutionId, Timestamp, telemetry};
 
 pub use advance::{Advanced, Driver};
 pub use plan::Plans;
@@ -63,6 +63,7 @@ pub async fn handle(
         Invocation::Stream(batch) => {
             if batch.unreadable > 0 {
                 tracing::error!(records = batch.unreadable, "skipped records that cannot be read");
+                telemetry::unreadable(batch.unreadable);
             }
             let failed = supervisor.drive(wakeup::from_batch(&batch), deadline).await;
             BatchResponse::failed(batch.records.iter().filter(|r| failed.contains(&r.execution)))

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use everhook_journal::config::Config;
-use everhook_journal::environment;
 use everhook_journal::schema::Tables;
-use everhook_journal::{Clock, Executions, Journal, Timestamp};
+use everhook_journal::{Clock, Executions, Journal, Timestamp, environment, telemetry};
 use everhook_processor::{Driver, Invocation, Steps, Supervisor};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    environment::log();
+    environment::observe();
     let config = Config::load(&environment::config_path())?;
     let (store, tables) = (environment::store().await, Tables::from_env());
     let journal = Journal::new(store.clone(), tables.journal, Clock::System);
     let executions = Executions::new(store, tables.executions);
     let payloads = environment::payloads()?;
+    tokio::join!(journal.warm(), payloads.warm());
     let driver =
         Driver::from_config(&config, Steps::new(), journal, executions, payloads, Clock::System)?;
     let supervisor = Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;
@@ -27,7 +27,9 @@ async fn main() -> Result<(), Error> {
         async move {
             let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline)?);
             let invocation = Invocation::from_json(event.payload);
-            Ok::<_, Error>(everhook_processor::handle(&supervisor, invocation, deadline).await)
+            let response = everhook_processor::handle(&supervisor, invocation, deadline).await;
+            telemetry::flush();
+            Ok::<_, Error>(response)
         }
     }))
     .await

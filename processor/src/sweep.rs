@@ -5,7 +5,7 @@ use std::time::Duration;
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::executions::{DUE_SHARDS, Due};
 use everhook_journal::store::Unavailable;
-use everhook_journal::{Clock, ExecutionId, Executions};
+use everhook_journal::{Clock, ExecutionId, Executions, Timestamp, telemetry};
 
 /// How often the sweep looks.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -38,11 +38,15 @@ impl Sweep {
     /// Claims what is due now, for the processor to be woken for.
     pub async fn claim(&self) -> Result<Vec<ExecutionId>, Unavailable> {
         let mut claimed = Vec::new();
+        let mut oldest = Duration::ZERO;
         for shard in 0..DUE_SHARDS {
             for id in self.executions.due(shard, self.clock.now(), DUE_ROWS_MAX).await? {
                 match self.claim_one(&id).await {
-                    Ok(true) => claimed.push(id),
-                    Ok(false) => {}
+                    Ok(Some(overdue)) => {
+                        oldest = oldest.max(overdue);
+                        claimed.push(id);
+                    }
+                    Ok(None) => {}
                     // One row's trouble stays its own: those behind it are due as well.
                     Err(error) => {
                         tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
@@ -50,48 +54,62 @@ impl Sweep {
                 }
             }
         }
+        telemetry::swept(oldest, claimed.len());
         Ok(claimed)
     }
 
-    async fn claim_one(&self, id: &ExecutionId) -> Result<bool, Unavailable> {
+    /// How long the execution has been due, if it is claimed.
+    async fn claim_one(&self, id: &ExecutionId) -> Result<Option<Duration>, Unavailable> {
         let now = self.clock.now();
         // The index lags behind: only the row itself says what is due.
         let Some(due) = self.executions.get(id).await?.and_then(|row| row.due) else {
-            return Ok(false);
+            return Ok(None);
         };
         if due.at > now {
-            return Ok(false);
+            return Ok(None);
         }
         if due.redrives == REDRIVES_MAX {
             tracing::error!(execution.id = %id, "execution {id} is stalled");
+            telemetry::stalled();
             let reason = format!("no progress after {REDRIVES_MAX} tries");
             self.executions.park(id, &due, &reason, now + STALLED).await?;
-            return Ok(false);
+            return Ok(None);
         }
-        self.executions.claim(id, &due, now + lease(&due)).await
+        let claimed = self.executions.claim(id, &due, now + lease(due.redrives)).await?;
+        Ok(claimed.then(|| overdue(&due, now)))
     }
 }
 
 /// Longer than an invocation may take, and longer after each try without progress.
-fn lease(due: &Due) -> Duration {
-    let doublings = u32::try_from(due.redrives.min(16)).unwrap_or(16);
+fn lease(redrives: u64) -> Duration {
+    let doublings = u32::try_from(redrives.min(16)).unwrap_or(16);
     (WATCHDOG * 2u32.pow(doublings)).min(REDRIVE_DELAY_MAX)
+}
+
+/// How long an execution has been due. Each claim moves the due time on,
+/// so the claims that brought no progress count with their leases.
+fn overdue(due: &Due, now: Timestamp) -> Duration {
+    let claims = due.redrives.min(REDRIVES_MAX);
+    now.since(due.at) + (0..claims).map(lease).sum::<Duration>()
 }
 
 #[cfg(test)]
 mod tests {
-    use everhook_journal::Timestamp;
-
     use super::*;
 
     #[test]
     fn the_lease_doubles_up_to_an_hour() {
-        let lease = |redrives| {
-            lease(&Due { at: Timestamp::from_millis(0), generation: 1, redrives }).as_secs()
-        };
+        let seconds = |redrives| lease(redrives).as_secs();
         assert_eq!(
-            [lease(0), lease(1), lease(5), lease(6), lease(20)],
+            [seconds(0), seconds(1), seconds(5), seconds(6), seconds(20)],
             [60, 120, 1920, 3600, 3600]
         );
+    }
+
+    #[test]
+    fn claims_without_progress_count_as_due() {
+        let due = |redrives| Due { at: Timestamp::from_millis(0), generation: 1, redrives };
+        let overdue = |redrives| overdue(&due(redrives), Timestamp::from_millis(2_000)).as_secs();
+        assert_eq!([overdue(0), overdue(1), overdue(3)], [2, 62, 422]);
     }
 }

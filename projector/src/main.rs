@@ -2,28 +2,30 @@
 
 use std::sync::Arc;
 
-use everhook_journal::environment;
 use everhook_journal::schema::Tables;
 use everhook_journal::stream::Batch;
-use everhook_journal::{Clock, Executions, Journal};
+use everhook_journal::{Clock, Executions, Journal, environment, telemetry};
 use everhook_projector::Projector;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    environment::log();
+    environment::observe();
     let (store, tables) = (environment::store().await, Tables::from_env());
     let projector = Arc::new(Projector {
         journal: Journal::new(store.clone(), tables.journal, Clock::System),
         executions: Executions::new(store, tables.executions),
         clock: Clock::System,
     });
+    projector.executions.warm().await;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let projector = projector.clone();
         async move {
             let batch = Batch::from_json(event.payload);
-            Ok::<_, Error>(everhook_projector::handle(&projector, batch).await)
+            let response = everhook_projector::handle(&projector, batch).await;
+            telemetry::flush();
+            Ok::<_, Error>(response)
         }
     }))
     .await

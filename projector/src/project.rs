@@ -24,6 +24,9 @@ pub struct Projector {
 /// A view is a pure fold of a history and is written only if it is newer,
 /// so late, repeated and reordered records change nothing.
 pub async fn handle(projector: &Projector, batch: Batch) -> BatchResponse {
+    if batch.unreadable > 0 {
+        tracing::error!(records = batch.unreadable, "skipped records that cannot be read");
+    }
     let mut latest: HashMap<&ExecutionId, Sequence> = HashMap::new();
     for record in &batch.records {
         let sequence = latest.entry(&record.execution).or_insert(record.sequence);

@@ -1,6 +1,6 @@
 //! `everhook send`: signs a body the way its sender would, and posts it.
 
-use everhook_ingest::{Secrets, Sources};
+use everhook_ingest::{Ingest, Secrets, Sources};
 use everhook_journal::config::Config;
 use everhook_journal::id::fresh;
 use everhook_journal::{Clock, SourceName};
@@ -12,7 +12,7 @@ use crate::cli::Send;
 pub(super) async fn run(send: Send) -> Result<(), Failure> {
     let body = std::fs::read(&send.file)
         .map_err(|error| Failure(format!("{} cannot be read: {error}", send.file.display())))?;
-    let headers = signed(&send, &body)?;
+    let headers = signed(&send, &body).await?;
     let client = Client::new(&send.server.server)?;
     let path = match send.source.as_str() {
         "default" => "/webhook".to_owned(),
@@ -23,7 +23,7 @@ pub(super) async fn run(send: Send) -> Result<(), Failure> {
     Ok(())
 }
 
-fn signed(send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failure> {
+async fn signed(send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failure> {
     let mut config = Config::load(&send.config).map_err(Failure::of)?;
     let name = SourceName::new(send.source.clone());
     // The other sources' secrets are not needed here, and may not be here.
@@ -31,7 +31,12 @@ fn signed(send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failure> {
     if config.sources.is_empty() {
         return Err(Failure(format!("{} has no source `{name}`", send.config.display())));
     }
-    let secrets = Secrets::new(config.folder.clone(), Some(send.data_dir.join("secrets")));
+    let secrets = match std::env::var_os("EVERHOOK_GENERATED_SECRETS") {
+        // The server is in AWS, and so are its secrets.
+        Some(_) => Secrets::from_env(config.folder.clone()),
+        None => Secrets::new(config.folder.clone(), Some(send.data_dir.join("secrets"))),
+    };
+    Ingest::fetch(&config, &secrets).await;
     let sources = Sources::from_config(&config, &secrets).map_err(|problems| {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Failure(format!("{}: {}", send.config.display(), problems.join("; ")))

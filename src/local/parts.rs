@@ -55,6 +55,7 @@ impl Parts {
         let tables = Tables::default();
         let journal = Journal::new(store.clone(), tables.journal, clock.clone());
         let executions = Executions::new(store.clone(), tables.executions);
+        Ingest::fetch(config, secrets).await;
         let ingest = Ingest::from_config(
             config,
             secrets,

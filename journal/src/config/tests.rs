@@ -210,7 +210,7 @@ fn all_settings_are_read() {
                 concurrency = 8\nprivate_hosts = [\"ci.internal\"]\nexecution_key = \"env:KEY\"\n";
 
     let expected = Settings {
-        retention: Duration::from_secs(30 * 24 * 3600),
+        retention: Some(Duration::from_secs(30 * 24 * 3600)),
         run_ahead: false,
         body_bytes_max: 1_000,
         concurrency: 8,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use everhook_journal::execution::WATCHDOG;
 use everhook_journal::table::ReadError;
-use everhook_journal::{Execution, ExecutionId, Timestamp, View};
+use everhook_journal::{Execution, ExecutionId, Timestamp, View, telemetry};
 
-use super::{Advanced, Driver, Outage, Trouble, WATCHDOG, words};
+use super::{Advanced, Driver, Outage, Trouble, words};
 
 /// How long a row without an execution is left, in case its webhook is still being recorded.
 const ABSENT_GRACE: Duration = Duration::from_secs(600);
@@ -74,6 +75,7 @@ pub(super) async fn park(
     reason: &str,
 ) -> Result<Advanced, Outage> {
     tracing::error!(execution.id = %id, "execution {id} is parked: {reason}");
+    telemetry::stalled();
     if let Some(due) = driver.executions.get(id).await?.and_then(|row| row.due) {
         driver.executions.park(id, &due, reason, driver.clock.now() + PARKED).await?;
     }

@@ -12,7 +12,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    environment::log();
+    environment::observe();
     let config = Config::load(&environment::config_path())?;
     let (store, tables) = (environment::store().await, Tables::from_env());
     let status = Arc::new(StatusApi {
@@ -21,6 +21,7 @@ async fn main() -> Result<(), Error> {
         payloads: environment::payloads()?,
         sources: config.sources.into_keys().collect(),
     });
+    status.executions.warm().await;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
         let status = status.clone();
         async move { Ok::<_, Error>(status.handle(event.payload).await) }
