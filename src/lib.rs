@@ -20,6 +20,7 @@
 //! - [`local`]: the server of one machine: engine, event sources, sweep, HTTP door
 //! - [`replay`]: a history, told event by event
 
+mod aws;
 pub mod cli;
 pub mod commands;
 pub mod local;

@@ -14,6 +14,8 @@ use everhook::local::Server;
 use everhook::local::server::Options;
 use serde_json::{Value, json};
 
+use crate::world::client;
+
 /// A target that refuses twice, accepts, or never answers.
 async fn target(State(calls): State<Arc<AtomicU32>>, request: Request) -> (StatusCode, String) {
     match request.uri().path() {
@@ -55,7 +57,7 @@ impl Running {
             dynamodb_endpoint: None,
         };
         let server = Server::start(&options, Steps::new()).await.unwrap();
-        Self { server, client: reqwest::Client::new(), _folder: folder }
+        Self { server, client: client(), _folder: folder }
     }
 
     fn url(&self, path: &str) -> String {

@@ -5,11 +5,13 @@
 mod bodies;
 mod disorder;
 mod engine_contract;
+mod events;
 mod failures;
 mod first_way;
 mod http_door;
 mod queries;
 mod recovery;
 mod refused;
+mod secrets;
 mod vectors;
 mod world;

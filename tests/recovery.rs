@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use everhook_projector::shown::ShownExecution;
 use everhook_projector::status::ShownEvents;
 
+use crate::world::client;
+
 /// How many webhooks are sent.
 const WEBHOOKS: usize = 500;
 
@@ -114,7 +116,7 @@ async fn get<T: serde::de::DeserializeOwned>(client: &reqwest::Client, url: Stri
 async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("everhook.toml"), CONFIG).unwrap();
-    let client = reqwest::Client::new();
+    let client = client();
 
     let server = Server::start(folder.path());
     let url = server.url.clone();

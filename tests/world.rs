@@ -11,6 +11,8 @@ use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use aws_sdk_dynamodbstreams::types::{AttributeValue, ShardIteratorType};
 use everhook::Steps;
 use everhook::local::{Engine, Parts};
+use everhook_ingest::secret::Secret;
+use everhook_ingest::signature::{HmacSha256, Key, Scheme};
 use everhook_ingest::{Secrets, Sources};
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
@@ -95,11 +97,22 @@ impl World {
 
     /// A world over an engine that may hold an earlier world's tables.
     pub(crate) async fn over(engine: Engine, config: &str, steps: Steps) -> Self {
+        Self::with_secrets(engine, config, steps, |secrets| secrets).await
+    }
+
+    /// A world whose secrets are changed by `with` before anything reads them.
+    pub(crate) async fn with_secrets(
+        engine: Engine,
+        config: &str,
+        steps: Steps,
+        with: impl FnOnce(Secrets) -> Secrets,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), SECRET).unwrap();
         std::fs::write(folder.path().join("other-secret"), "another secret").unwrap();
         let config = Config::parse(config, folder.path().to_owned()).unwrap();
         let secrets = Secrets::new(folder.path().to_owned(), Some(folder.path().to_owned()));
+        let secrets = with(secrets);
         let time = Arc::new(AtomicI64::new(BEGINNING.as_millis()));
         let client = engine.dynamodb();
         Tables::default().create(&client).await.unwrap();
@@ -115,7 +128,7 @@ impl World {
         )
         .await
         .unwrap();
-        parts.ingest.publish(&config).await.unwrap();
+        parts.ingest.publish().await.unwrap();
         let sources = Sources::from_config(&config, &secrets).unwrap();
         let iterator = tokio::sync::Mutex::new(None);
         Self { parts, engine, time, sources, iterator, _folder: folder }
@@ -250,6 +263,27 @@ pub(crate) fn in_short(event: &Event) -> String {
         Event::ExecutionFailed { cause } => format!("ExecutionFailed {}", cause.kind),
         event => event.name().to_owned(),
     }
+}
+
+/// The request of somebody who signs with this secret, whatever the source knows.
+pub(crate) fn signed_with(secret: &str, delivery: &Delivery) -> ApiGatewayV2httpRequest {
+    let key = Key::new(&Secret::new("a sender's", secret), secret.as_bytes()).unwrap();
+    let headers = vec!["x-webhook-signature".to_owned()];
+    let ids = vec!["x-github-delivery".to_owned()];
+    let scheme = HmacSha256 {
+        keys: vec![key],
+        signature_headers: headers,
+        id_headers: ids,
+        ..HmacSha256::default()
+    };
+    let headers = Scheme::HmacSha256(scheme).sign(&delivery.id, None, &delivery.body, BEGINNING);
+    request(delivery.source, &headers, &delivery.body)
+}
+
+/// A client for a server on this machine.
+pub(crate) fn client() -> reqwest::Client {
+    everhook_journal::environment::prepare_tls();
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 /// A request with these headers, as API Gateway hands it over.

@@ -8,17 +8,18 @@ use std::path::PathBuf;
 use everhook::Steps;
 use everhook::local::Server;
 use everhook::local::server::Options;
+use everhook_journal::environment;
 use tokio::sync::mpsc;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::webhook::CONFIG;
 
 /// Serves until standard input ends: says the address, then the counts of calls for each line of input.
 pub(crate) async fn serve(data_dir: PathBuf) -> io::Result<()> {
     // As the server logs, only not to standard output, which is taken.
-    let filter = EnvFilter::from_default_env();
-    let logger = tracing_subscriber::fmt().json().with_env_filter(filter).without_time();
-    logger.with_writer(io::stderr).init();
+    let logger = tracing_subscriber::fmt::layer().json().without_time().with_writer(io::stderr);
+    tracing_subscriber::registry().with(logger).with(environment::levels()).init();
     let options = Options {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         data_dir,

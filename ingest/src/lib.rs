@@ -16,8 +16,8 @@ pub mod source;
 pub mod summary;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-
-use everhook_journal::telemetry;
+use everhook_journal::{gateway, telemetry};
+use serde_json::Value;
 
 pub use receive::Ingest;
 pub use secret::Secrets;
@@ -25,6 +25,18 @@ pub use source::Sources;
 
 use answer::Answer;
 use request::{Rejected, Request};
+
+/// Answers one event as Lambda hands it over. What cannot be read is refused, and fails nothing.
+pub async fn handle_event(ingest: &Ingest, event: Value) -> ApiGatewayV2httpResponse {
+    match gateway::read(event) {
+        Ok(event) => handle(ingest, event).await,
+        Err(unreadable) => {
+            telemetry::rejected("malformed");
+            tracing::warn!("rejected: {unreadable}");
+            Answer::error(400, unreadable.to_string()).into_response("")
+        }
+    }
+}
 
 /// Answers one request. A 202 means: durably recorded, and it will be carried to an end.
 pub async fn handle(ingest: &Ingest, event: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {

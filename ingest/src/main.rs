@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use everhook_ingest::{Ingest, Secrets};
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
 use everhook_journal::{Clock, Executions, Journal, environment, telemetry};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -15,20 +15,21 @@ async fn main() -> Result<(), Error> {
     let mut config = Config::load(&environment::config_path())?;
     config.settings.retention = config.settings.retention.or(environment::retention()?);
     let secrets = Secrets::from_env(config.folder.clone());
-    let (store, tables) = (environment::store().await, Tables::from_env());
+    let (store, tables) = (environment::store(), Tables::from_env());
     let journal = Journal::new(store.clone(), tables.journal, Clock::System);
     let executions = Executions::new(store, tables.executions);
     let payloads = environment::payloads()?;
     // A webhook is two puts side by side: two connections.
-    tokio::join!(Ingest::fetch(&config, &secrets), journal.warm(), journal.warm(), payloads.warm(),);
+    let connections = async { tokio::join!(journal.warm(), journal.warm(), payloads.warm()) };
+    tokio::join!(Ingest::fetch(&config, &secrets), environment::warm(connections));
     let ingest =
         Ingest::from_config(&config, &secrets, journal, executions, payloads, Clock::System)?;
-    ingest.publish(&config).await?;
+    environment::warm(ingest.publish()).await;
     let ingest = Arc::new(ingest);
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| {
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let ingest = ingest.clone();
         async move {
-            let answer = everhook_ingest::handle(&ingest, event.payload).await;
+            let answer = everhook_ingest::handle_event(&ingest, event.payload).await;
             telemetry::flush();
             Ok::<_, Error>(answer)
         }

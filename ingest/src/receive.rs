@@ -13,8 +13,9 @@ use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
 use everhook_journal::{
     Clock, DeliveryId, Execution, ExecutionId, Executions, Journal, Payloads, SourceName,
-    Timestamp, View, telemetry,
+    Timestamp, View, Workflow, telemetry,
 };
+use tokio::sync::OnceCell;
 
 use crate::answer::Answer;
 use crate::request::Request;
@@ -62,6 +63,8 @@ pub struct Ingest {
     pub body_bytes_max: usize,
     /// What was answered so far.
     pub counts: Counts,
+    workflows: Vec<Workflow>,
+    published: OnceCell<()>,
 }
 
 /// How many requests were answered, by answer.
@@ -107,13 +110,18 @@ enum Outage {
 }
 
 impl Ingest {
-    /// Fetches the secrets that AWS keeps, for [`Ingest::from_config`] to read.
-    pub async fn fetch(config: &Config, secrets: &Secrets) {
+    /// The references to all secrets that ingest needs.
+    pub fn references(config: &Config) -> Vec<String> {
         let of_source = |source: &SourceSection| source.section.clone().texts("secrets");
         let of_sources = config.sources.values().filter_map(|source| of_source(source).ok());
         let mut references: Vec<_> = of_sources.flatten().collect();
         references.push(execution_key(config).to_owned());
-        secrets.fetch(references.iter().map(String::as_str)).await;
+        references
+    }
+
+    /// Fetches the secrets that AWS keeps, for [`Ingest::from_config`] to read.
+    pub async fn fetch(config: &Config, secrets: &Secrets) {
+        secrets.fetch(Self::references(config).iter().map(String::as_str)).await;
     }
 
     /// Ingest as configured.
@@ -140,13 +148,19 @@ impl Ingest {
             retention: settings.retention.unwrap_or(RETENTION),
             body_bytes_max: settings.body_bytes_max,
             counts: Counts::default(),
+            workflows: config.workflows.values().cloned().collect(),
+            published: OnceCell::new(),
         })
     }
 
-    /// Keeps the definitions of all workflows, before any history names one.
-    pub async fn publish(&self, config: &Config) -> Result<(), Unavailable> {
-        let published = config.workflows.values().map(|workflow| self.journal.publish(workflow));
-        futures_util::future::try_join_all(published).await.map(drop)
+    /// Keeps the definitions of all workflows, unless that is done. No webhook is recorded before it is:
+    /// every history finds the definition it names.
+    pub async fn publish(&self) -> Result<(), Unavailable> {
+        let publish = || async {
+            let published = self.workflows.iter().map(|workflow| self.journal.publish(workflow));
+            futures_util::future::try_join_all(published).await.map(drop)
+        };
+        self.published.get_or_try_init(publish).await.copied()
     }
 
     /// Answers a request that may be a webhook.
@@ -157,9 +171,11 @@ impl Ingest {
             Err(reason) => {
                 count(&self.counts.unverified);
                 telemetry::rejected("unverified");
+                // The name of a source that is configured, and nothing that a stranger made up.
+                let source = self.sources.known(&request.source).unwrap_or("none");
                 tracing::warn!(
-                    request.id = request.request_id, reason = %reason,
-                    "not verified: {reason}"
+                    request.id = request.request_id, source, reason = %reason,
+                    "not verified for the source {source}: {reason}"
                 );
                 return Answer::error(401, UNVERIFIED);
             }
@@ -169,10 +185,15 @@ impl Ingest {
             (None, Expect::Any) => Summary::default(),
             (None, Expect::Json) => {
                 telemetry::rejected("malformed");
+                tracing::info!(
+                    request.id = request.request_id, source = %request.source,
+                    "rejected: the body is not JSON"
+                );
                 let message = "the body is not JSON; if this source sends anything else, give it expect = \"any\"";
                 return Answer::error(400, message);
             }
         };
+        let (request_id, name) = (request.request_id.clone(), request.source.clone());
         let record = self.record(request, &source, claims, summary, now);
         let reason = match tokio::time::timeout(RECORDED_WITHIN, record).await {
             Ok(Ok((id, duplicate))) => return Answer::accepted(&id, duplicate),
@@ -180,7 +201,10 @@ impl Ingest {
             Err(_) => format!("no end within {RECORDED_WITHIN:?}"),
         };
         telemetry::rejected("unavailable");
-        tracing::error!(reason, "could not record a webhook: {reason}");
+        tracing::error!(
+            request.id = request_id, source = %name, reason,
+            "could not record a webhook: {reason}"
+        );
         Answer::error(503, "the webhook could not be recorded; send it again")
             .with_header("retry-after", "5")
     }
@@ -211,6 +235,7 @@ impl Ingest {
         summary: Summary,
         now: Timestamp,
     ) -> Result<(ExecutionId, bool), Outage> {
+        self.publish().await?;
         let name = request.source.clone();
         let body_sha256 = sha256_hex(&request.body);
         let (delivery_id, delivery_id_from) = delivery_id(&claims, &body_sha256);

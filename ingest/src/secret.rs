@@ -7,6 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_types::SdkConfig;
+
 use vault::{Place, Vault};
 
 /// The shortest secret that is accepted, in bytes.
@@ -107,7 +109,9 @@ pub enum SecretError {
         bytes: usize,
     },
     /// There is no place for generated secrets.
-    #[error("{0}: no secrets are generated here; write env:NAME, file:PATH or secretsmanager:NAME")]
+    #[error(
+        "{0}: no secrets are generated here; write env:NAME, file:PATH, secretsmanager:NAME or ssm:/PATH"
+    )]
     NotLocal(String),
     /// AWS did not give it.
     #[error("{reference} cannot be read: {reason}")]
@@ -135,6 +139,11 @@ impl Secrets {
     /// Like [`Secrets::new`], but takes to be there what is generated or kept by AWS.
     pub fn pretending(folder: PathBuf) -> Self {
         Self::of(folder, Generated::Pretended)
+    }
+
+    /// The same, with AWS reached like this instead of as Lambda's environment says.
+    pub fn reaching(self, aws: SdkConfig) -> Self {
+        Self { vault: Arc::new(Vault::reached_by(aws)), ..self }
     }
 
     fn of(folder: PathBuf, generated: Generated) -> Self {

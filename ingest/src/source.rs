@@ -85,6 +85,11 @@ impl Sources {
         self.by_name.get(name).map_or_else(|| self.decoy.clone(), Slot::current)
     }
 
+    /// The name, if a source has it.
+    pub fn known(&self, name: &SourceName) -> Option<&str> {
+        self.by_name.get_key_value(name).map(|(name, _)| name.as_str())
+    }
+
     /// Like [`Sources::find`]; secrets that AWS keeps are fetched again when they have become old.
     pub async fn fresh(&self, name: &SourceName, now: Timestamp) -> Arc<Source> {
         match self.by_name.get(name) {

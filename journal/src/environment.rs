@@ -6,17 +6,31 @@
 //! | `EVERHOOK_JOURNAL_TABLE`, `EVERHOOK_EXECUTIONS_TABLE` | the tables; `journal` and `executions` |
 //! | `EVERHOOK_PAYLOADS` | where large payloads are: `s3://BUCKET` or `file:///FOLDER` |
 //! | `EVERHOOK_RETENTION` | how long histories are kept if the configuration does not say: `7d` |
+//! | `EVERHOOK_GENERATED_SECRETS` | under which reference the stack's generated secrets are: `secretsmanager:STACK` |
 //! | `EVERHOOK_DEPLOYMENT` | the dimension `Deployment` of all metrics |
+//! | `EVERHOOK_PROCESSOR_FUNCTION` | the function that the sweep wakes |
+//! | `RUST_LOG` | how much is logged: `error`, `warn`, `info`, `debug` |
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
-use aws_config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Credentials, Region, SharedCredentialsProvider, SharedHttpClient,
+};
+use aws_smithy_http_client::Builder as HttpClientBuilder;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_types::SdkConfig;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::payload::Payloads;
 use crate::store::Store;
@@ -28,6 +42,10 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// How long a DynamoDB call may take with all its tries.
 const OPERATION: Duration = Duration::from_secs(10);
+
+/// How long a start may wait for connections. Lambda ends a start after 10 seconds,
+/// and a function that has started can say what it cannot reach.
+const WARM: Duration = Duration::from_secs(2);
 
 /// Why a function cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +68,22 @@ pub enum EnvironmentError {
 
 /// Logs as JSON lines, as much as `RUST_LOG` says, and collects metrics.
 pub fn observe() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let json = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
+    let json = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
     // A logger that is set already is as good.
-    json.with_env_filter(filter).try_init().ok();
+    tracing_subscriber::registry().with(json).with(levels()).try_init().ok();
     telemetry::start();
+}
+
+/// How much `RUST_LOG` lets through: `info`, or `warn,everhook=debug`. `info` if it says nothing.
+pub fn levels() -> Targets {
+    let said = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    said.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+}
+
+/// Does this while the function starts, when it has a whole processor. What takes too long, or fails,
+/// is done again and told when it matters.
+pub async fn warm<T>(connections: impl Future<Output = T>) {
+    tokio::time::timeout(WARM, connections).await.ok();
 }
 
 /// A variable that has to be set.
@@ -75,17 +103,58 @@ pub fn config_path() -> PathBuf {
 }
 
 /// DynamoDB, as the environment describes it.
-pub async fn store() -> Store {
-    Store::new(aws_sdk_dynamodb::Client::new(&aws().await.load().await))
+pub fn store() -> Store {
+    Store::new(aws_sdk_dynamodb::Client::new(&aws()))
 }
 
-/// The AWS clients' settings, as the environment describes them.
-pub async fn aws() -> aws_config::ConfigLoader {
-    let timeouts = TimeoutConfig::builder()
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(OPERATION)
-        .build();
-    aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts)
+/// The AWS clients' settings, as Lambda describes them to a function: it gives the credentials of its role,
+/// and no place where others could be looked for.
+pub fn aws() -> SdkConfig {
+    let variable = |name| std::env::var(name).ok();
+    let credentials = Credentials::new(
+        variable("AWS_ACCESS_KEY_ID").unwrap_or_default(),
+        variable("AWS_SECRET_ACCESS_KEY").unwrap_or_default(),
+        variable("AWS_SESSION_TOKEN"),
+        None,
+        "environment",
+    );
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(variable("AWS_REGION").map(Region::new))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .service_config(Endpoints)
+        .retry_config(RetryConfig::standard())
+        .timeout_config(timeouts())
+        .http_client(https())
+        .build()
+}
+
+/// How long a call to AWS may take.
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(OPERATION).build()
+}
+
+/// What carries the calls to AWS.
+pub fn https() -> SharedHttpClient {
+    HttpClientBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
+/// Makes TLS possible for clients that do not bring it along. To be called before the first of them is made.
+pub fn prepare_tls() {
+    // Whoever was first has chosen.
+    rustls::crypto::ring::default_provider().install_default().ok();
+}
+
+/// `AWS_ENDPOINT_URL_DYNAMODB` and its like, for tests and for endpoints of one's own.
+#[derive(Debug)]
+struct Endpoints;
+
+impl LoadServiceConfig for Endpoints {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let service = key.service_id().to_uppercase().replace([' ', '-'], "_");
+        let own = std::env::var(format!("{}_{service}", key.env())).ok();
+        own.or_else(|| std::env::var(key.env()).ok())
+    }
 }
 
 /// The payload store that `EVERHOOK_PAYLOADS` names.
@@ -94,6 +163,7 @@ pub fn payloads() -> Result<Payloads, EnvironmentError> {
     let bad = |reason: String| EnvironmentError::Payloads { place: place.clone(), reason };
     let objects: Arc<dyn ObjectStore> = match place.split_once("://") {
         Some(("s3", _)) => {
+            prepare_tls();
             let bucket = AmazonS3Builder::from_env().with_url(&place).build();
             Arc::new(bucket.map_err(|error| bad(error.to_string()))?)
         }

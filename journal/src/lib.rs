@@ -14,8 +14,10 @@
 //! - [`stream`]: what the journal's stream tells, and what its readers answer
 //! - [`config`]: what `everhook.toml` says
 //! - [`environment`]: what a Lambda function finds around it
+//! - [`gateway`]: what API Gateway hands to a function
 //! - [`telemetry`]: what is counted and timed
 
+pub mod gateway;
 pub mod id;
 pub mod time;
 

@@ -13,11 +13,11 @@ use serde_json::Value;
 async fn main() -> Result<(), Error> {
     environment::observe();
     let config = Config::load(&environment::config_path())?;
-    let (store, tables) = (environment::store().await, Tables::from_env());
+    let (store, tables) = (environment::store(), Tables::from_env());
     let journal = Journal::new(store.clone(), tables.journal, Clock::System);
     let executions = Executions::new(store, tables.executions);
     let payloads = environment::payloads()?;
-    tokio::join!(journal.warm(), payloads.warm());
+    environment::warm(async { tokio::join!(journal.warm(), payloads.warm()) }).await;
     let driver =
         Driver::from_config(&config, Steps::new(), journal, executions, payloads, Clock::System)?;
     let supervisor = Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;

@@ -62,13 +62,11 @@ impl Sweep {
     async fn claim_one(&self, id: &ExecutionId) -> Result<Option<Duration>, Unavailable> {
         let now = self.clock.now();
         // The index lags behind: only the row itself says what is due.
-        let Some(due) = self.executions.get(id).await?.and_then(|row| row.due) else {
-            return Ok(None);
-        };
-        if due.at > now {
-            return Ok(None);
-        }
-        if due.redrives == REDRIVES_MAX {
+        let Some(row) = self.executions.get(id).await? else { return Ok(None) };
+        let is_parked = row.parked.is_some();
+        let Some(due) = row.due.filter(|due| due.at <= now) else { return Ok(None) };
+        // One that is parked already keeps its reason, and is tried again.
+        if due.redrives >= REDRIVES_MAX && !is_parked {
             tracing::error!(execution.id = %id, "execution {id} is stalled");
             telemetry::stalled();
             let reason = format!("no progress after {REDRIVES_MAX} tries");
@@ -76,7 +74,8 @@ impl Sweep {
             return Ok(None);
         }
         let claimed = self.executions.claim(id, &due, now + lease(due.redrives)).await?;
-        Ok(claimed.then(|| overdue(&due, now)))
+        // A stalled execution has a metric of its own, and is late on purpose.
+        Ok(claimed.then(|| if is_parked { now.since(due.at) } else { overdue(&due, now) }))
     }
 }
 

@@ -12,13 +12,13 @@ use serde_json::Value;
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     environment::observe();
-    let (store, tables) = (environment::store().await, Tables::from_env());
+    let (store, tables) = (environment::store(), Tables::from_env());
     let projector = Arc::new(Projector {
         journal: Journal::new(store.clone(), tables.journal, Clock::System),
         executions: Executions::new(store, tables.executions),
         clock: Clock::System,
     });
-    projector.executions.warm().await;
+    environment::warm(projector.executions.warm()).await;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let projector = projector.clone();
         async move {

@@ -8,9 +8,11 @@ use everhook_journal::payload::{PayloadError, Payloads};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::ReadError;
 use everhook_journal::view::ViewStatus;
-use everhook_journal::{ExecutionId, Executions, Journal, Sequence, SourceName, Timestamp};
+use everhook_journal::{
+    ExecutionId, Executions, Journal, Sequence, SourceName, Timestamp, gateway,
+};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::list::{self, BadCursor, Filter, PAGE_DEFAULT, PAGE_MAX};
 use crate::shown::{ShownExecution, ShownPage};
@@ -78,6 +80,17 @@ impl From<PayloadError> for Fault {
 }
 
 impl StatusApi {
+    /// Answers one event as Lambda hands it over. What cannot be read is refused, and fails nothing.
+    pub async fn handle_event(&self, event: Value) -> ApiGatewayV2httpResponse {
+        match gateway::read(event) {
+            Ok(event) => self.handle(event).await,
+            Err(unreadable) => {
+                tracing::warn!("refused: {unreadable}");
+                error(400, unreadable.to_string())
+            }
+        }
+    }
+
     /// Answers one query. Who may ask what is decided before this: everybody a status, operators the rest.
     pub async fn handle(&self, event: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
         let path = event.raw_path.unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use everhook_journal::environment;
 use reqwest::{RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -19,6 +20,7 @@ pub(super) struct Client {
 impl Client {
     /// A client of the server at this URL.
     pub(super) fn new(server: &str) -> Result<Self, Failure> {
+        environment::prepare_tls();
         let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
         let server = server.trim_end_matches('/').to_owned();
         Ok(Self { server, http: http.map_err(Failure::of)? })

@@ -1,6 +1,5 @@
 //! `everhook replay`: a history, event by event, running nothing.
 
-use everhook_journal::environment;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::Store;
 use everhook_journal::{Clock, ExecutionId, Journal, Recorded, Sequence};
@@ -8,6 +7,7 @@ use everhook_projector::status::ShownEvents;
 
 use super::client::Client;
 use super::{Failure, print};
+use crate::aws;
 use crate::cli::Replay;
 use crate::replay;
 
@@ -47,7 +47,7 @@ async fn from_server(id: &ExecutionId, server: &str) -> Result<Vec<Recorded>, Fa
 }
 
 async fn from_dynamodb(id: &ExecutionId, endpoint: &str) -> Result<Vec<Recorded>, Failure> {
-    let aws = environment::aws().await.endpoint_url(endpoint).load().await;
+    let aws = aws::at(endpoint).await;
     let store = Store::new(aws_sdk_dynamodb::Client::new(&aws));
     let journal = Journal::new(store, Tables::from_env().journal, Clock::System);
     journal.read(id, Sequence::START).await.map_err(Failure::of)

@@ -7,6 +7,7 @@ use everhook_journal::{Clock, SourceName};
 
 use super::client::Client;
 use super::{Failure, print};
+use crate::aws;
 use crate::cli::Send;
 
 pub(super) async fn run(send: Send) -> Result<(), Failure> {
@@ -36,6 +37,7 @@ async fn signed(send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failu
         Some(_) => Secrets::from_env(config.folder.clone()),
         None => Secrets::new(config.folder.clone(), Some(send.data_dir.join("secrets"))),
     };
+    let secrets = aws::secrets(&config, secrets).await;
     Ingest::fetch(&config, &secrets).await;
     let sources = Sources::from_config(&config, &secrets).map_err(|problems| {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();

@@ -2,9 +2,12 @@
 
 use std::io::IsTerminal;
 
+use everhook_journal::environment;
 use everhook_processor::Steps;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{Failure, print};
 use crate::cli::Serve;
@@ -44,12 +47,11 @@ pub(super) async fn run(serve: Serve, steps: Steps) -> Result<(), Failure> {
 
 /// Logs for people on a terminal, as JSON lines elsewhere; always to standard error.
 fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = match std::io::stderr().is_terminal() {
-        true => logger.compact().with_target(false).try_init(),
-        false => logger.json().try_init(),
+    let logger = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logger = match std::io::stderr().is_terminal() {
+        true => logger.compact().with_target(false).boxed(),
+        false => logger.json().flatten_event(true).with_span_list(false).boxed(),
     };
     // A logger that a user's own program has set is as good.
-    set.ok();
+    tracing_subscriber::registry().with(logger).with(environment::levels()).try_init().ok();
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use everhook_ingest::Secrets;
 use everhook_journal::config::{Config, ConfigError};
-use everhook_journal::environment;
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::{Store, Unavailable};
@@ -23,6 +22,8 @@ use object_store::memory::InMemory;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::aws;
 
 use super::engine::EngineError;
 use super::event_source::{BatchOutcome, EventSource, Function, Settings};
@@ -104,12 +105,13 @@ impl Server {
         let config = Config::load(&options.config)?;
         let generated = options.data_dir.join("secrets");
         let secrets = Secrets::new(config.folder.clone(), Some(generated));
+        let secrets = aws::secrets(&config, secrets).await;
         let (engine, client, streams) = connect(options).await?;
         Tables::default().create(&client).await?;
         let payloads = Payloads::new(objects(options)?);
         let store = Store::new(client.clone());
         let parts = Parts::new(&config, &secrets, steps, store, payloads, Clock::System).await?;
-        parts.ingest.publish(&config).await?;
+        parts.ingest.publish().await?;
 
         let listen = |source| ServerError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
@@ -143,7 +145,7 @@ type Streams = aws_sdk_dynamodbstreams::Client;
 
 async fn connect(options: &Options) -> Result<(Option<Engine>, Client, Streams), ServerError> {
     if let Some(endpoint) = &options.dynamodb_endpoint {
-        let aws = environment::aws().await.endpoint_url(endpoint).load().await;
+        let aws = aws::at(endpoint).await;
         return Ok((None, Client::new(&aws), Streams::new(&aws)));
     }
     let engine = match options.in_memory {

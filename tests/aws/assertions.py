@@ -218,6 +218,10 @@ ALARMED = [
         for metric in ("ReadThrottleEvents", "WriteThrottleEvents")
         for table in ("JournalTable", "ExecutionsTable")
     ],
+    *[
+        ("WriteThrottleEvents", {"TableName": "ExecutionsTable", "GlobalSecondaryIndexName": index}, "notBreaching")
+        for index in ("due", "recent", "attention")
+    ],
 ]
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -471,15 +475,16 @@ def check_timeouts_fit_into_one_another(t):
             yield f"{name} gives up before its function does"
 
 
-def check_concurrency_is_reserved_only_on_request(t):
+def check_concurrency_is_reserved_for_the_sweep_and_else_on_request(t):
+    usual = {"Ingest": -1, "Processor": -1, "Sweep": 2}
     for name, function in t.of("AWS::Lambda::Function").items():
         short = name.removesuffix("Function")
         wanted = {"Fn::If": [f"{short}IsReserved", {"Ref": f"{short}Concurrency"}, {"Ref": "AWS::NoValue"}]}
-        reserved = short in ("Ingest", "Processor", "Sweep")
-        if function.get("ReservedConcurrentExecutions") != (wanted if reserved else None):
+        if function.get("ReservedConcurrentExecutions") != (wanted if short in usual else None):
             yield f"{name} reserves {function.get('ReservedConcurrentExecutions')}"
-        if reserved and t.document["Parameters"][f"{short}Concurrency"]["Default"] != -1:
-            yield f"{short}Concurrency is reserved by default: a new account could not deploy"
+        default = t.document["Parameters"].get(f"{short}Concurrency", {}).get("Default")
+        if default != usual.get(short):
+            yield f"{short}Concurrency is {default}, if nothing is said"
 
 
 def check_what_runs_late_is_not_repeated(t):
@@ -575,8 +580,10 @@ def check_tables_expire_and_can_be_restored(t):
         for key, value in wanted.items():
             if table.get(key) != value:
                 yield f"{name}: {key} is {table.get(key)}"
-        if not is_kept(t.resource(name)):
-            yield f"{name} is deleted with the stack"
+        policies = (t.resource(name).get("DeletionPolicy"), t.resource(name).get("UpdateReplacePolicy"))
+        # Not RetainExceptOnCreate: a protected table cannot be deleted when a first deployment is rolled back.
+        if policies != ("Retain", "Retain"):
+            yield f"{name} is deleted with the stack, or should be when its creation fails"
     journal, executions = tables.get("JournalTable", {}), tables.get("ExecutionsTable", {})
     if journal.get("StreamSpecification") != {"StreamViewType": "KEYS_ONLY"}:
         yield f"the journal's stream is {journal.get('StreamSpecification')}"

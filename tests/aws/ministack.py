@@ -149,10 +149,11 @@ def client(url, service, key="test", secret="test"):
 
 
 def binary(folder, function):
-    for candidate in (folder / function / "bootstrap", folder / BINARIES[function]):
+    name = BINARIES[function]
+    for candidate in (folder / function / "bootstrap", folder / name / "bootstrap", folder / name):
         if candidate.is_file():
             return candidate
-    raise SystemExit(f"{folder} has neither {function}/bootstrap nor {BINARIES[function]}: build first")
+    raise SystemExit(f"{folder} has no {name}: build it first")
 
 
 def packaged(path, folder):

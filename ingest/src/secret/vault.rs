@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_types::SdkConfig;
 use everhook_journal::environment;
 use futures_util::StreamExt;
 use serde_json::Value;
-use tokio::sync::OnceCell;
 
 /// How many secrets are fetched at once.
 const TOGETHER: usize = 8;
@@ -53,7 +53,9 @@ impl Place {
 /// What AWS gave so far.
 #[derive(Default)]
 pub(super) struct Vault {
-    clients: OnceCell<Clients>,
+    /// How AWS is reached, if not as the environment says.
+    aws: Option<SdkConfig>,
+    clients: OnceLock<Clients>,
     known: RwLock<HashMap<Place, Result<Vec<u8>, String>>>,
 }
 
@@ -63,13 +65,21 @@ struct Clients {
 }
 
 impl Vault {
+    /// A vault that reaches AWS like this.
+    pub(super) fn reached_by(aws: SdkConfig) -> Self {
+        Self { aws: Some(aws), ..Self::default() }
+    }
+
     /// Fetches these secrets anew, each once. Where that fails, what is known stays.
     pub(super) async fn fetch(&self, places: Vec<Place>) {
         let wholes: BTreeSet<_> = places.iter().map(Place::whole).collect();
         if wholes.is_empty() {
             return;
         }
-        let clients = self.clients.get_or_init(Clients::from_env).await;
+        let clients = self.clients.get_or_init(|| match &self.aws {
+            Some(aws) => Clients::new(aws),
+            None => Clients::new(&environment::aws()),
+        });
         let fetched: Vec<_> = futures_util::stream::iter(wholes)
             .map(|place| async move { (clients.fetch(&place).await, place) })
             .buffer_unordered(TOGETHER)
@@ -107,11 +117,10 @@ fn member(json: &[u8], key: &str) -> Option<Vec<u8>> {
 }
 
 impl Clients {
-    async fn from_env() -> Self {
-        let aws = environment::aws().await.load().await;
+    fn new(aws: &SdkConfig) -> Self {
         Self {
-            secrets: aws_sdk_secretsmanager::Client::new(&aws),
-            parameters: aws_sdk_ssm::Client::new(&aws),
+            secrets: aws_sdk_secretsmanager::Client::new(aws),
+            parameters: aws_sdk_ssm::Client::new(aws),
         }
     }
 

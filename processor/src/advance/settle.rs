@@ -75,8 +75,12 @@ pub(super) async fn park(
     reason: &str,
 ) -> Result<Advanced, Outage> {
     tracing::error!(execution.id = %id, "execution {id} is parked: {reason}");
-    telemetry::stalled();
-    if let Some(due) = driver.executions.get(id).await?.and_then(|row| row.due) {
+    let row = driver.executions.get(id).await?;
+    // It is news once, however often it is tried.
+    if row.as_ref().is_none_or(|row| row.parked.is_none()) {
+        telemetry::stalled();
+    }
+    if let Some(due) = row.and_then(|row| row.due) {
         driver.executions.park(id, &due, reason, driver.clock.now() + PARKED).await?;
     }
     Ok(Advanced::Parked)

@@ -32,9 +32,9 @@ struct Processor {
 async fn main() -> Result<(), Error> {
     environment::observe();
     let function = environment::needed("EVERHOOK_PROCESSOR_FUNCTION")?;
-    let aws = environment::aws().await.load().await;
+    let aws = environment::aws();
     let processor = Arc::new(Processor { lambda: Client::new(&aws), function });
-    let executions = Executions::new(environment::store().await, Tables::from_env().executions);
+    let executions = Executions::new(environment::store(), Tables::from_env().executions);
     let sweep = Sweep::new(executions, Clock::System);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let (sweep, processor) = (sweep.clone(), processor.clone());

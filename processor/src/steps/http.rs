@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use everhook_journal::environment;
 use everhook_journal::workflow::StepDefinition;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
@@ -210,6 +211,7 @@ impl Clients {
         if let Some(pair) = self.0.get() {
             return Ok(pair);
         }
+        environment::prepare_tls();
         let client = || {
             Client::builder()
                 .user_agent(concat!("everhook/", env!("CARGO_PKG_VERSION")))
