@@ -87,6 +87,7 @@ fn key(name: &str, kind: KeyType) -> KeySchemaElement {
 fn streams_client(url: &str) -> Client {
     let config = aws_sdk_dynamodbstreams::Config::builder()
         .behavior_version(BehaviorVersion::latest())
+        .http_client(everhook_journal::environment::https())
         .endpoint_url(url)
         .region(Region::new("local"))
         .credentials_provider(Credentials::new("local", "local", None, None, "test"))
