@@ -36,15 +36,40 @@ lint:
 
 # Measure this machine
 bench *options:
-    cargo run --release --locked --example bench -- {{options}}
+    cargo run --profile server --locked --example bench -- {{options}}
 
 # All of the above: what must hold before a change goes in
 ci:
     .ci/run
 
-# The program, and the Lambda functions' binaries, optimised
+# The program for one machine, optimised: target/server/everhook
 build:
-    cargo build --workspace --release --locked
+    cargo build --profile server --locked
+
+# The Lambda functions as they are deployed, x86_64 or arm64
+lambda-build architecture='x86_64':
+    tests/aws/build.sh {{architecture}}
+
+# The template: form, rules, permissions, and a deployment into a stand-in for AWS
+aws-check: lambda-build
+    tests/aws/check.sh
+    PATH="$(tests/aws/tools.sh ministack):$PATH" python tests/aws/ministack.py
+
+# The functions' binaries under a Lambda Runtime API against DynamoDB Local, with deaths and outages
+lambda-e2e: lambda-build
+    cargo run --locked --package everhook-on-aws -- e2e
+
+# Sizes and starts of the functions, and what they add to the time of their calls
+lambda-bench *options: lambda-build (lambda-build 'arm64')
+    cargo run --locked --package everhook-on-aws -- bench --arm64 .aws-sam/build-arm64 {{options}}
+
+# What a webhook costs: compare docs/costs.md with a count, or renew it with --write
+costs *options: lambda-build
+    cargo run --locked --package everhook-on-aws -- costs {{options}}
+
+# The local event source over a stream whose shards end; needs faketime
+shards *options:
+    cargo run --locked --package everhook-on-aws -- shards {{options}}
 
 # A step of one's own, serving
 example:

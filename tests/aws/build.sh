@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the functions as they are deployed, with `sam build`, for the processor of this machine or the one named:
+# Builds the functions as they are deployed, with `sam build`, for the processor named, and translates the template:
 #
-#   tests/aws/build.sh            # x86_64 here: .aws-sam/build
+#   tests/aws/build.sh            # x86_64, to run here: .aws-sam/build
 #   tests/aws/build.sh arm64      # .aws-sam/build-arm64
 #
 # Needs Rust with that processor's target, and python3; installs the rest (tools.sh).
@@ -21,3 +21,4 @@ fi
 tools="$(tests/aws/tools.sh tools)"
 export PATH="$tools:$PATH" SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION="${AWS_DEFAULT_REGION:-eu-central-1}"
 sam build --parameter-overrides "Architecture=$architecture" --build-dir "$folder" "${@:2}"
+python tests/aws/translate.py template.yaml target/aws/template.json

@@ -12,8 +12,9 @@ use crate::e2e::small;
 use crate::events;
 use crate::function::{BINARIES, binary};
 
-/// How large a binary may be, in bytes.
-const SIZE_MAX: u64 = 8 * 1024 * 1024;
+/// How large a binary may be, in MiB: for arm64, which is what is deployed, and for x86_64, whose code is larger.
+const ARM64_MAX: u64 = 8;
+const X86_64_MAX: u64 = 12;
 
 /// How often each function is started.
 const STARTS: usize = 15;
@@ -35,29 +36,33 @@ const STEPS: u32 = 10;
 /// What a step may take beyond its own append, in the median.
 const STEP_MAX: Duration = Duration::from_millis(2);
 
-pub(crate) async fn run(built: &Built, arm64: Option<&Path>, checks: &mut Checks) {
+pub(crate) async fn run(built: &Built, arm64: Option<&Path>, patience: u32, checks: &mut Checks) {
     for (name, _) in BINARIES {
-        size(name, "", &built.binaries, checks);
+        size(name, "x86_64", &built.binaries, X86_64_MAX, checks);
         if let Some(folder) = arm64 {
-            size(name, ", arm64", folder, checks);
+            size(name, "arm64", folder, ARM64_MAX, checks);
         }
     }
     let aws = Deployment::start(built, 1).await;
-    starts(&aws, checks).await;
-    ingest_adds_little(&aws, checks).await;
+    starts(&aws, patience, checks).await;
+    ingest_adds_little(&aws, patience, checks).await;
     for (source, told) in [("computing", "transform"), ("calling", "http")] {
-        steps_add_little(&aws, source, told, checks).await;
+        steps_add_little(&aws, source, told, patience, checks).await;
     }
 }
 
-fn size(name: &str, told: &str, folder: &Path, checks: &mut Checks) {
+fn size(name: &str, processor: &str, folder: &Path, mebibytes_max: u64, checks: &mut Checks) {
     let bytes = std::fs::metadata(binary(folder, name)).unwrap().len();
     let hundredths = bytes * 100 / 1024 / 1024;
-    let size = format!("{}.{:02} MiB", hundredths / 100, hundredths % 100);
-    checks.that(&format!("size of {name}{told}: {size}"), bytes <= SIZE_MAX, "more than 8 MiB");
+    let told = format!(
+        "size of {name}, {processor}: {}.{:02} MiB of {mebibytes_max}",
+        hundredths / 100,
+        hundredths % 100
+    );
+    checks.that(&told, hundredths <= mebibytes_max * 100, "it is larger");
 }
 
-async fn starts(aws: &Deployment, checks: &mut Checks) {
+async fn starts(aws: &Deployment, patience: u32, checks: &mut Checks) {
     let functions = [&aws.ingest, &aws.processor, &aws.projector, &aws.status, &aws.sweep];
     // The first one makes what the others find: tables' metadata, published workflows.
     for function in functions {
@@ -69,12 +74,12 @@ async fn starts(aws: &Deployment, checks: &mut Checks) {
             times.push(function.start_once().await);
         }
         let (median, worst) = (percentile(&mut times, 50), percentile(&mut times, 100));
-        let told = format!("start of {name}: {}, at most {}", ms(median), ms(worst));
-        checks.that(&told, median <= START_MAX, "more than 30 ms");
+        let told = format!("start of {name}: median {}, worst {}", ms(median), ms(worst));
+        checks.that(&told, median <= START_MAX * patience, "too long");
     }
 }
 
-async fn ingest_adds_little(aws: &Deployment, checks: &mut Checks) {
+async fn ingest_adds_little(aws: &Deployment, patience: u32, checks: &mut Checks) {
     let mut added = Vec::new();
     let mut whole = Vec::new();
     for number in 0..WARMING + WEBHOOKS {
@@ -100,11 +105,17 @@ async fn ingest_adds_little(aws: &Deployment, checks: &mut Checks) {
         ms(percentile(&mut whole, 50)),
         ms(percentile(&mut whole, 99))
     );
-    checks.that(&told, p99 <= INGEST_MAX, "more than 5 ms");
+    checks.that(&told, p99 <= INGEST_MAX * patience, "too long");
 }
 
 /// Executions of ten steps in one invocation; of `http` steps each has an append of its own.
-async fn steps_add_little(aws: &Deployment, source: &'static str, told: &str, checks: &mut Checks) {
+async fn steps_add_little(
+    aws: &Deployment,
+    source: &'static str,
+    told: &str,
+    patience: u32,
+    checks: &mut Checks,
+) {
     let mut added = Vec::new();
     for number in 0..WARMING / 10 + EXECUTIONS {
         let webhook = small(source, &format!("steps-{number}"));
@@ -127,7 +138,7 @@ async fn steps_add_little(aws: &Deployment, source: &'static str, told: &str, ch
     let (p50, p99) = (percentile(&mut added, 50), percentile(&mut added, 99));
     let told =
         format!("a step of kind {told} takes beyond its append: p50 {}, p99 {}", ms(p50), ms(p99));
-    checks.that(&told, p50 <= STEP_MAX, "more than 2 ms");
+    checks.that(&told, p50 <= STEP_MAX * patience, "too long");
 }
 
 /// How much of the time from `began` to `ended` any of these spans covers.

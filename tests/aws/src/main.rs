@@ -10,7 +10,7 @@
 //! - [`target`]: whom `http` steps call
 //! - [`deployment`]: all of it together
 //! - [`odd_events`]: events that nobody expects
-//! - [`e2e`], [`costs`], [`bench`], [`shards`]: what is done with it
+//! - [`e2e`], [`costs`], [`mod@bench`], [`shards`]: what is done with it
 
 #![expect(clippy::unwrap_used, reason = "whatever cannot be set up ends the run, and says where")]
 
@@ -64,6 +64,9 @@ enum Command {
         /// Binaries for arm64, whose sizes are shown beside
         #[arg(long, value_name = "FOLDER")]
         arm64: Option<PathBuf>,
+        /// Allow four times as long for everything: others use this machine too
+        #[arg(long)]
+        busy: bool,
     },
     /// The local event source over a stream whose shards end: DynamoDB Local with a clock that runs
     Shards {
@@ -97,8 +100,9 @@ async fn main() -> ExitCode {
         Command::Costs { built, write } => {
             Box::pin(costs::run(&built, write, &mut checks)).await;
         }
-        Command::Bench { built, arm64 } => {
-            Box::pin(bench::run(&built, arm64.as_deref(), &mut checks)).await;
+        Command::Bench { built, arm64, busy } => {
+            let patience = if busy { 4 } else { 1 };
+            Box::pin(bench::run(&built, arm64.as_deref(), patience, &mut checks)).await;
         }
         Command::Shards { seconds } => Box::pin(shards::run(seconds, &mut checks)).await,
     }

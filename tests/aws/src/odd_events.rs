@@ -1,4 +1,4 @@
-//! What AWS could hand over and nobody expects.
+//! What AWS could hand over and nobody expects: to each function, what it can survive.
 
 use serde_json::{Value, json};
 
@@ -29,6 +29,15 @@ pub(crate) async fn spoil_nothing(aws: &Deployment, checks: &mut Checks) {
             let payload = answered.map(|answered| answered.payload);
             let whole = payload == Ok(json!({ "batchItemFailures": [] }));
             checks.that(&format!("the {who} survives {name}"), whole, format!("{payload:?}"));
+        }
+    }
+    for (who, function) in [("ingest", &aws.ingest), ("status", &aws.status)] {
+        for event in [json!({}), json!(null), json!({ "headers": 17, "body": [] })] {
+            let told = format!("{who} refuses {event} and does not fail");
+            let answered = function.invoke(event).await;
+            let status = answered.map(|answered| answered.payload["statusCode"].clone());
+            let refused = status.as_ref().is_ok_and(|status| *status == 400 || *status == 404);
+            checks.that(&told, refused, format!("{status:?}"));
         }
     }
 }
