@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
+mod batches;
 mod bodies;
 mod disorder;
 mod engine_contract;

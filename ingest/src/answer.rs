@@ -17,15 +17,20 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Recorded, now or before.
-    pub fn accepted(id: &ExecutionId, duplicate: bool) -> Self {
+    /// Recorded, now or before: each event of the request with its execution and whether it was known.
+    /// What is said of one event is said of the first, and of all of them below `executions`.
+    pub fn accepted(recorded: &[(ExecutionId, bool)]) -> Self {
+        let duplicate = recorded.iter().all(|(_, duplicate)| *duplicate);
         let message = if duplicate { "Webhook already received" } else { "Webhook received" };
-        let body = json!({
-            "message": message,
-            "executionToken": id,
-            "duplicate": duplicate,
-            "statusUrl": format!("/status/{id}"),
-        });
+        let mut body = json!({ "message": message, "duplicate": duplicate });
+        if let Some((first, _)) = recorded.first() {
+            body["executionToken"] = json!(first);
+            body["statusUrl"] = json!(format!("/status/{first}"));
+        }
+        if recorded.len() > 1 {
+            let each = |(id, duplicate): &(ExecutionId, bool)| json!({ "executionToken": id, "duplicate": duplicate });
+            body["executions"] = recorded.iter().map(each).collect();
+        }
         Self { status: 202, body, headers: Vec::new() }
     }
 

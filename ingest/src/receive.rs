@@ -17,10 +17,14 @@ use everhook_journal::{
 };
 use tokio::sync::OnceCell;
 
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+
 use crate::answer::Answer;
+use crate::items::{Item, NotItems};
 use crate::request::Request;
 use crate::secret::{SecretError, Secrets};
-use crate::signature::{Claims, Unverified};
+use crate::signature::{Claims, Scheme, Unverified};
 use crate::source::{Expect, Source, Sources};
 use crate::summary::Summary;
 
@@ -32,6 +36,9 @@ const EVENT_TYPE_MAX: usize = 128;
 
 /// How long recording a webhook may take: senders give up after a while, and so does a function.
 const RECORDED_WITHIN: Duration = Duration::from_secs(8);
+
+/// How many events of one request are recorded at once.
+const RECORDED_TOGETHER: usize = 16;
 
 /// How long a history is kept beyond the longest its workflow can take, if nothing is said.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -193,10 +200,21 @@ impl Ingest {
                 return Answer::error(400, message);
             }
         };
+        let events = match events(&source, &request, claims, summary) {
+            Ok(events) => events,
+            Err(refused) => {
+                telemetry::rejected("malformed");
+                tracing::info!(
+                    request.id = request.request_id, source = %request.source,
+                    reason = %refused, "rejected: {refused}"
+                );
+                return Answer::error(400, refused.to_string());
+            }
+        };
         let (request_id, name) = (request.request_id.clone(), request.source.clone());
-        let record = self.record(request, &source, claims, summary, now);
+        let record = self.record_all(&request, &source, events, now);
         let reason = match tokio::time::timeout(RECORDED_WITHIN, record).await {
-            Ok(Ok((id, duplicate))) => return Answer::accepted(&id, duplicate),
+            Ok(Ok(recorded)) => return Answer::accepted(&recorded),
             Ok(Err(outage)) => outage.to_string(),
             Err(_) => format!("no end within {RECORDED_WITHIN:?}"),
         };
@@ -226,20 +244,33 @@ impl Ingest {
         Ok((source, claims?))
     }
 
-    /// Makes the webhook durable. Returns its execution, and whether it had been recorded before.
+    /// Makes all events of a request durable, or says that not all of them are:
+    /// sent again, those that are there are known.
+    async fn record_all(
+        &self,
+        request: &Request,
+        source: &Source,
+        events: Vec<Arrived>,
+        now: Timestamp,
+    ) -> Result<Vec<(ExecutionId, bool)>, Outage> {
+        self.publish().await?;
+        let recorded = events.into_iter().map(|event| self.record(request, source, event, now));
+        futures_util::stream::iter(recorded).buffered(RECORDED_TOGETHER).try_collect().await
+    }
+
+    /// Makes an event durable. Returns its execution, and whether it had been recorded before.
     async fn record(
         &self,
-        request: Request,
+        request: &Request,
         source: &Source,
-        claims: Claims,
-        summary: Summary,
+        event: Arrived,
         now: Timestamp,
     ) -> Result<(ExecutionId, bool), Outage> {
-        self.publish().await?;
-        let name = request.source.clone();
-        let body_sha256 = sha256_hex(&request.body);
+        let Arrived { body, claims, summary } = event;
+        let name = &request.source;
+        let body_sha256 = sha256_hex(&body);
         let (delivery_id, delivery_id_from) = delivery_id(&claims, &body_sha256);
-        let id = ExecutionId::derive(&self.key, &name, &delivery_id);
+        let id = ExecutionId::derive(&self.key, name, &delivery_id);
         let event_type = claims.event_type.or(summary.event_type);
         let webhook = Webhook {
             source: name.clone(),
@@ -249,19 +280,19 @@ impl Ingest {
             workflow: source.workflow.clone(),
             verified: Verified { scheme: source.scheme.name().into(), secret: claims.secret },
             method: "POST".into(),
-            path: request.path,
-            query: request.query,
+            path: request.path.clone(),
+            query: request.query.clone(),
             headers: request.headers.kept(),
-            source_ip: request.source_ip,
-            request_id: request.request_id,
+            source_ip: request.source_ip.clone(),
+            request_id: request.request_id.clone(),
             // Durable before the event that names it.
-            body: self.payloads.keep(request.body).await?,
+            body: self.payloads.keep(body).await?,
             body_sha256,
             keys: summary.keys,
             key_count: summary.key_count,
             expires_at: now + source.longest + self.retention,
         };
-        self.begin(&id, &name, Arc::new(webhook), now).await
+        self.begin(&id, name, Arc::new(webhook), now).await
     }
 
     async fn begin(
@@ -328,6 +359,38 @@ impl Ingest {
             );
         }
     }
+}
+
+/// An event of a verified request.
+struct Arrived {
+    body: Bytes,
+    claims: Claims,
+    summary: Summary,
+}
+
+/// The events of a request: one, or those that its sender put together.
+fn events(
+    source: &Source,
+    request: &Request,
+    claims: Claims,
+    summary: Summary,
+) -> Result<Vec<Arrived>, NotItems> {
+    let Some(items) = &source.items else {
+        return Ok(vec![Arrived { body: request.body.clone(), claims, summary }]);
+    };
+    let origin = match source.scheme {
+        Scheme::None(_) => IdOrigin::Unsigned,
+        Scheme::Github(_) | Scheme::StandardWebhooks(_) | Scheme::HmacSha256(_) => IdOrigin::Signed,
+    };
+    let arrived = |item: Item| {
+        let summary = Summary::of(&item.body).unwrap_or_default();
+        // The request's own id, if it has one, is not an item's: two items would be one.
+        let delivery_id = item.delivery_id.map(|id| (id, origin));
+        let event_type = item.event_type.or_else(|| claims.event_type.clone());
+        let claims = Claims { secret: claims.secret.clone(), delivery_id, event_type };
+        Arrived { body: item.body, claims, summary }
+    };
+    Ok(items.of(&request.body)?.into_iter().map(arrived).collect())
 }
 
 /// The sender's id, or one from the body. Never a constant: a sender without ids would lose all but one webhook.

@@ -10,6 +10,7 @@ use everhook_journal::config::{Config, Problem, Section, unknown_key};
 use everhook_journal::event::WorkflowRef;
 use everhook_journal::{SourceName, Timestamp, Workflow};
 
+use crate::items::Items;
 use crate::secret::{Secret, Secrets};
 use crate::signature::{Github, HmacSha256, Key, Scheme, StandardWebhooks};
 use crate::signature::{ID_HEADERS, SIGNATURE_HEADERS, TOLERANCE, TYPE_HEADERS};
@@ -37,6 +38,8 @@ pub struct Source {
     pub scheme: Scheme,
     /// What its bodies must be.
     pub expect: Expect,
+    /// Where the events of a request are, if it may have several.
+    pub items: Option<Items>,
     /// The workflow they start.
     pub workflow: WorkflowRef,
     /// The longest that the workflow can take.
@@ -157,8 +160,40 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
             return Err(section.problem(message));
         }
     };
+    let items = items(&mut section)?;
+    if items.is_some() && expect == Expect::Any {
+        return Err(section.problem("`items` needs JSON: take `expect = \"any\"` away"));
+    }
     section.finish()?;
-    Ok(Source { scheme, expect, workflow: workflow.reference(), longest: workflow.longest() })
+    Ok(Source {
+        scheme,
+        expect,
+        items,
+        workflow: workflow.reference(),
+        longest: workflow.longest(),
+    })
+}
+
+/// `items = "/value"`, `item_id = ["/id"]`, `item_type = "/changeType"`.
+fn items(section: &mut Section) -> Result<Option<Items>, Problem> {
+    let (list, id, event_type) =
+        (section.text("items")?, section.texts("item_id")?, section.text("item_type")?);
+    let Some(list) = list else {
+        return match id.is_empty() && event_type.is_none() {
+            true => Ok(None),
+            false => {
+                Err(section.problem("`item_id` and `item_type` say something only with `items`"))
+            }
+        };
+    };
+    for pointer in [&list].into_iter().chain(&id).chain(&event_type) {
+        if !(pointer.is_empty() || pointer.starts_with('/')) {
+            let message =
+                format!("`{pointer}` is no way into JSON: write \"/name\", or \"\" for the whole");
+            return Err(section.problem(message));
+        }
+    }
+    Ok(Some(Items { list, id, event_type }))
 }
 
 fn keys(
@@ -223,6 +258,7 @@ fn decoy() -> Source {
     Source {
         scheme: Scheme::HmacSha256(scheme),
         expect: Expect::Json,
+        items: None,
         workflow: workflow.reference(),
         longest: Duration::ZERO,
     }

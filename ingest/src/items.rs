@@ -1,0 +1,160 @@
+//! Senders that put several events in one request: each becomes an execution of its own.
+
+use bytes::Bytes;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::HashMap;
+
+/// How many events one request may have.
+pub const ITEMS_MAX: usize = 1_000;
+
+/// Where the events of a request are, and what names each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Items {
+    /// The way to the list, as a JSON Pointer; empty if the body is the list.
+    pub list: String,
+    /// What tells an item from all others, as JSON Pointers in it; nothing, if only its content does.
+    pub id: Vec<String>,
+    /// Its type, as a JSON Pointer in it.
+    pub event_type: Option<String>,
+}
+
+/// One event of several, by the exact bytes that it has in the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its part of the body.
+    pub body: Bytes,
+    /// The sender's id of it.
+    pub delivery_id: Option<String>,
+    /// What the sender calls this kind of event.
+    pub event_type: Option<String>,
+}
+
+/// A body that does not hold what its sender sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotItems {
+    /// There is no list where it should be.
+    #[error("the body has no list of events where this source's are")]
+    NoList,
+    /// The list is too long.
+    #[error("the body has more than {ITEMS_MAX} events")]
+    TooMany,
+}
+
+impl Items {
+    /// The events of a body. A list without any is one event: whatever was sent is recorded.
+    pub fn of(&self, body: &Bytes) -> Result<Vec<Item>, NotItems> {
+        let text = std::str::from_utf8(body).map_err(|_| NotItems::NoList)?;
+        let list = self.list(text)?;
+        if list.is_empty() {
+            return Ok(vec![Item { body: body.clone(), delivery_id: None, event_type: None }]);
+        }
+        if list.len() > ITEMS_MAX {
+            return Err(NotItems::TooMany);
+        }
+        Ok(list.into_iter().map(|raw| self.item(body.slice_ref(raw.get().as_bytes()))).collect())
+    }
+
+    fn list<'b>(&self, text: &'b str) -> Result<Vec<&'b RawValue>, NotItems> {
+        let mut raw: &RawValue = serde_json::from_str(text).map_err(|_| NotItems::NoList)?;
+        for key in self.list.split('/').skip(1) {
+            let object: HashMap<String, &RawValue> =
+                serde_json::from_str(raw.get()).map_err(|_| NotItems::NoList)?;
+            raw = object.get(key).ok_or(NotItems::NoList)?;
+        }
+        serde_json::from_str(raw.get()).map_err(|_| NotItems::NoList)
+    }
+
+    fn item(&self, body: Bytes) -> Item {
+        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let parts: Option<Vec<_>> = self.id.iter().map(|pointer| text(&value, pointer)).collect();
+        let delivery_id = parts.filter(|parts| !parts.is_empty()).map(|parts| joined(&parts));
+        let event_type = self.event_type.as_ref().and_then(|pointer| text(&value, pointer));
+        Item { body, delivery_id, event_type }
+    }
+}
+
+/// A text or a number, as text.
+fn text(value: &Value, pointer: &str) -> Option<String> {
+    match value.pointer(pointer)? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
+    }
+}
+
+/// One part as it is; several with their lengths, so that no two lists of parts are one text.
+fn joined(parts: &[String]) -> String {
+    match parts {
+        [part] => part.clone(),
+        parts => parts.iter().map(|part| format!("{}:{part}", part.len())).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(list: &str, id: &[&str], event_type: &str) -> Items {
+        let id = id.iter().map(|pointer| (*pointer).to_owned()).collect();
+        Items { list: list.into(), id, event_type: Some(event_type.into()) }
+    }
+
+    fn item(body: &'static str, delivery_id: &str, event_type: &str) -> Item {
+        let body = Bytes::from_static(body.as_bytes());
+        let (delivery_id, event_type) = (Some(delivery_id.into()), Some(event_type.into()));
+        Item { body, delivery_id, event_type }
+    }
+
+    #[test]
+    fn each_item_of_a_list_is_an_event_with_its_own_bytes() {
+        let sendgrid = items("", &["/sg_event_id"], "/event");
+        let body = r#"[ {"sg_event_id": "a", "event": "open", "n": 1.0},{"event":"click","sg_event_id":"b"}]"#;
+
+        let found = sendgrid.of(&Bytes::from_static(body.as_bytes())).unwrap();
+
+        let one = item(r#"{"sg_event_id": "a", "event": "open", "n": 1.0}"#, "a", "open");
+        let two = item(r#"{"event":"click","sg_event_id":"b"}"#, "b", "click");
+        assert_eq!(found, [one, two]);
+    }
+
+    #[test]
+    fn ids_of_several_parts_never_meet() {
+        let adyen = items(
+            "/notificationItems",
+            &["/NotificationRequestItem/eventCode", "/NotificationRequestItem/pspReference"],
+            "/NotificationRequestItem/eventCode",
+        );
+        let body = |code: &str, reference: &str| {
+            let item = format!(r#"{{"eventCode":"{code}","pspReference":"{reference}"}}"#);
+            let body = format!(
+                r#"{{"live":"false","notificationItems":[{{"NotificationRequestItem":{item}}}]}}"#
+            );
+            adyen.of(&body.into()).unwrap().remove(0).delivery_id.unwrap()
+        };
+        assert_eq!(body("CAPTURE", "X1"), "7:CAPTURE2:X1");
+        assert_ne!(body("CAPTURE2:X", "1"), body("CAPTURE", "2:X1"));
+    }
+
+    #[test]
+    fn an_item_without_its_id_is_known_by_its_content() {
+        let hubspot = items("", &["/eventId"], "/subscriptionType");
+        let found = hubspot.of(&Bytes::from_static(br#"[{"eventId": 7}, {"eventId": null}, 3]"#));
+        let ids: Vec<_> = found.unwrap().into_iter().map(|item| item.delivery_id).collect();
+        assert_eq!(ids, [Some("7".to_owned()), None, None]);
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused_and_an_empty_one_is_one_event() {
+        let nested = items("/value", &["/id"], "/changeType");
+        let of = |body: &'static str| nested.of(&Bytes::from_static(body.as_bytes()));
+        for body in ["", "[]", "{}", "null", r#"{"value": {}}"#, r#"{"value": 3}"#, "\u{e9}"] {
+            assert_eq!(of(body), Err(NotItems::NoList), "{body}");
+        }
+        assert_eq!(of(r#"{"value": []}"#).unwrap().len(), 1);
+        let many = format!("[{}]", vec!["1"; ITEMS_MAX + 1].join(","));
+        assert_eq!(items("", &[], "").of(&many.into()), Err(NotItems::TooMany));
+    }
+}
