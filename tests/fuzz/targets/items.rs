@@ -1,0 +1,21 @@
+//! Bodies with several events: each item is a part of the body, byte for byte.
+
+#![no_main]
+
+use bytes::Bytes;
+use everhook_ingest::items::{ITEMS_MAX, Items};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let body = Bytes::copy_from_slice(data);
+    for list in ["", "/value", "/a/b"] {
+        let id = vec!["/id".to_owned(), "/n".to_owned()];
+        let items = Items { list: list.into(), id, event_type: Some("/type".into()) };
+        if let Ok(found) = items.of(&body) {
+            assert!((1..=ITEMS_MAX).contains(&found.len()));
+            for item in found {
+                assert!(data.windows(item.body.len().max(1)).any(|part| part == item.body));
+            }
+        }
+    }
+});
