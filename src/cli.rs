@@ -24,7 +24,8 @@ const EXAMPLES: &str = "Examples:
   everhook status TOKEN                        where an execution stands
   everhook replay TOKEN                        its history, event by event, running nothing
   everhook list --status failed                what needs a look
-  everhook check                               whether config/everhook.toml is right";
+  everhook check                               whether config/everhook.toml is right
+  everhook conformance vectors.json            whether signatures are judged as they must be";
 
 /// One command.
 #[derive(Debug, Subcommand)]
@@ -41,6 +42,8 @@ pub enum Command {
     Replay(Replay),
     /// Check config/everhook.toml
     Check(Check),
+    /// Judge a file of vectors: signed requests to accept, and forged ones to refuse
+    Conformance(Conformance),
 }
 
 /// `everhook serve`
@@ -202,6 +205,22 @@ pub struct Check {
         value_name = "FILE"
     )]
     pub config: PathBuf,
+}
+
+/// `everhook conformance`
+#[derive(Debug, Clone, Args)]
+pub struct Conformance {
+    /// The vectors and handshakes, in JSON
+    pub file: PathBuf,
+
+    /// Send them to this running receiver instead, whose sources are named like the schemes:
+    /// those that pin no clock and whose secret its source would have
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What each command does.
 
 mod check;
-mod client;
+pub(crate) mod client;
+mod conformance;
 mod list;
 mod replay;
 mod send;
@@ -43,6 +44,7 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
         Command::List(list) => list::run(list).await,
         Command::Replay(replay) => replay::run(replay).await,
         Command::Check(check) => check::run(&check, steps),
+        Command::Conformance(conformance) => conformance::run(conformance).await,
     }
 }
 

@@ -17,12 +17,14 @@
 //!
 //! - [`cli`]: what can be said on the command line
 //! - [`commands`]: what each command does
+//! - [`conformance`]: vectors of requests, and whether they are judged as they must be
 //! - [`local`]: the server of one machine: engine, event sources, sweep, HTTP door
 //! - [`replay`]: a history, told event by event
 
 mod aws;
 pub mod cli;
 pub mod commands;
+pub mod conformance;
 pub mod local;
 pub mod replay;
 

@@ -77,15 +77,52 @@ async fn a_batch_sent_again_creates_none_twice_and_one_more_event_one_more() {
 }
 
 #[tokio::test]
-async fn what_is_no_batch_is_told_so_and_an_empty_one_is_recorded() {
+async fn what_is_no_batch_is_one_event_and_too_large_a_one_is_told_so() {
     let world = World::start(CONFIG).await;
+    let many = json!(vec![json!({}); 1_001]);
 
     let odd = world.deliver(&delivery("1", r#"{"events": {}}"#)).await;
     let empty = world.deliver(&batch("2", &json!([]))).await;
     let one = world.deliver(&batch("3", &json!([{"id": "a"}]))).await;
+    let many = world.deliver(&batch("4", &many)).await;
 
-    assert_eq!(odd.status, 400);
-    assert!(odd.body["error"].as_str().unwrap().contains("no list of events"));
-    assert_eq!((empty.status, one.status), (202, 202));
+    assert_eq!((odd.status, empty.status, one.status), (202, 202, 202));
     assert!(one.body["executions"].is_null() && one.body["executionToken"].is_string());
+    assert_eq!(many.status, 400);
+    assert!(many.body["error"].as_str().unwrap().contains("more than 1000 events"));
+}
+
+#[tokio::test]
+async fn the_senders_that_batch_are_known_without_being_told() {
+    let world = World::start(
+        r#"
+        [sources.default]
+        scheme = "hubspot-v1"
+        secrets = ["file:secret"]
+
+        [[workflows.default.steps]]
+        name = "validate"
+        run = "validate"
+    "#,
+    )
+    .await;
+    let events = json!([
+        {"eventId": 1, "subscriptionId": 7, "subscriptionType": "contact.creation", "attemptNumber": 0},
+        {"eventId": 2, "subscriptionId": 7, "subscriptionType": "contact.deletion", "attemptNumber": 0},
+    ]);
+    let mut retried = events.clone();
+    retried[0]["attemptNumber"] = json!(1);
+
+    let first = world.deliver(&delivery("1", &events.to_string())).await;
+    let second = world.deliver(&delivery("2", &retried.to_string())).await;
+
+    assert_eq!(tokens(&first), tokens(&second));
+    let types: Vec<_> = {
+        let mut types = Vec::new();
+        for token in tokens(&first) {
+            types.push(world.status(&token).await["webhookSummary"]["type"].clone());
+        }
+        types
+    };
+    assert_eq!(types, [json!("contact.creation"), json!("contact.deletion")]);
 }

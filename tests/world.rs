@@ -12,7 +12,7 @@ use aws_sdk_dynamodbstreams::types::{AttributeValue, ShardIteratorType};
 use everhook::Steps;
 use everhook::local::{Engine, Parts};
 use everhook_ingest::secret::Secret;
-use everhook_ingest::signature::{HmacSha256, Key, Scheme};
+use everhook_ingest::signature::Key;
 use everhook_ingest::{Secrets, Sources};
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
@@ -268,15 +268,11 @@ pub(crate) fn in_short(event: &Event) -> String {
 /// The request of somebody who signs with this secret, whatever the source knows.
 pub(crate) fn signed_with(secret: &str, delivery: &Delivery) -> ApiGatewayV2httpRequest {
     let key = Key::new(&Secret::new("a sender's", secret), secret.as_bytes()).unwrap();
-    let headers = vec!["x-webhook-signature".to_owned()];
-    let ids = vec!["x-github-delivery".to_owned()];
-    let scheme = HmacSha256 {
-        keys: vec![key],
-        signature_headers: headers,
-        id_headers: ids,
-        ..HmacSha256::default()
-    };
-    let headers = Scheme::HmacSha256(scheme).sign(&delivery.id, None, &delivery.body, BEGINNING);
+    let digits = data_encoding::HEXLOWER.encode(&key.sign(&[&delivery.body]));
+    let headers = [
+        ("x-webhook-signature".to_owned(), format!("sha256={digits}")),
+        ("x-github-delivery".to_owned(), delivery.id.clone()),
+    ];
     request(delivery.source, &headers, &delivery.body)
 }
 

@@ -1,19 +1,34 @@
 //! What the sender is told.
 
+use std::borrow::Cow;
+
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use everhook_journal::ExecutionId;
 use serde_json::{Value, json};
 
-/// An answer in JSON.
+/// An answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: i64,
-    /// The body, before the request's id is added.
-    pub body: Value,
-    headers: Vec<(&'static str, &'static str)>,
+    /// What it says.
+    pub content: Content,
+    headers: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+/// What an answer says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// In our own words: JSON, to which the request's id is added.
+    Ours(Value),
+    /// JSON of a sender's form, exactly this.
+    Json(String),
+    /// Plain text, exactly this; it may be a stranger's.
+    Text(String),
+    /// Nothing.
+    Empty,
 }
 
 impl Answer {
@@ -31,32 +46,64 @@ impl Answer {
             let each = |(id, duplicate): &(ExecutionId, bool)| json!({ "executionToken": id, "duplicate": duplicate });
             body["executions"] = recorded.iter().map(each).collect();
         }
-        Self { status: 202, body, headers: Vec::new() }
+        Self::of(202, Content::Ours(body))
     }
 
     /// Not recorded, and why.
     pub fn error(status: i64, error: impl Into<String>) -> Self {
-        Self { status, body: json!({ "error": error.into() }), headers: Vec::new() }
+        Self::of(status, Content::Ours(json!({ "error": error.into() })))
     }
 
-    /// With one more header.
-    pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
-        self.headers.push((name, value));
+    /// A handshake's JSON.
+    pub fn json(body: &Value) -> Self {
+        Self::of(200, Content::Json(body.to_string()))
+    }
+
+    /// A handshake's text.
+    pub fn text(text: String) -> Self {
+        Self::of(200, Content::Text(text))
+    }
+
+    /// Nothing but a status.
+    pub fn empty(status: i64) -> Self {
+        Self::of(status, Content::Empty)
+    }
+
+    /// With one more header; a value that cannot be one is left out.
+    pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 
     /// As API Gateway takes it.
-    pub fn into_response(mut self, request_id: &str) -> ApiGatewayV2httpResponse {
-        self.body["requestId"] = json!(request_id);
+    pub fn into_response(self, request_id: &str) -> ApiGatewayV2httpResponse {
+        let (content_type, body) = match self.content {
+            Content::Ours(mut body) => {
+                body["requestId"] = json!(request_id);
+                (Some("application/json"), Some(body.to_string()))
+            }
+            Content::Json(body) => (Some("application/json"), Some(body)),
+            Content::Text(body) => (Some("text/plain"), Some(body)),
+            Content::Empty => (None, None),
+        };
         let mut headers = HeaderMap::new();
-        let json = [("content-type", "application/json"), ("x-content-type-options", "nosniff")];
-        for (name, value) in json.into_iter().chain(self.headers) {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        if let Some(content_type) = content_type {
+            headers.insert("content-type", HeaderValue::from_static(content_type));
+        }
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
         }
         let mut response = ApiGatewayV2httpResponse::default();
         response.status_code = self.status;
         response.headers = headers;
-        response.body = Some(Body::Text(self.body.to_string()));
+        response.body = body.map(Body::Text);
         response
+    }
+
+    fn of(status: i64, content: Content) -> Self {
+        Self { status, content, headers: Vec::new() }
     }
 }

@@ -1,9 +1,10 @@
 //! Senders that put several events in one request: each becomes an execution of its own.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::HashMap;
 
 /// How many events one request may have.
 pub const ITEMS_MAX: usize = 1_000;
@@ -30,39 +31,32 @@ pub struct Item {
     pub event_type: Option<String>,
 }
 
-/// A body that does not hold what its sender sends.
+/// A request has more events than one may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotItems {
-    /// There is no list where it should be.
-    #[error("the body has no list of events where this source's are")]
-    NoList,
-    /// The list is too long.
-    #[error("the body has more than {ITEMS_MAX} events")]
-    TooMany,
-}
+#[error("the body has more than {ITEMS_MAX} events")]
+pub struct TooMany;
 
 impl Items {
-    /// The events of a body. A list without any is one event: whatever was sent is recorded.
-    pub fn of(&self, body: &Bytes) -> Result<Vec<Item>, NotItems> {
-        let text = std::str::from_utf8(body).map_err(|_| NotItems::NoList)?;
-        let list = self.list(text)?;
-        if list.is_empty() {
+    /// The events of a body. One that has no list, or an empty one, is one event:
+    /// whatever was sent is recorded.
+    pub fn of(&self, body: &Bytes) -> Result<Vec<Item>, TooMany> {
+        let list = std::str::from_utf8(body).ok().and_then(|text| self.list(text));
+        let Some(list) = list.filter(|list| !list.is_empty()) else {
             return Ok(vec![Item { body: body.clone(), delivery_id: None, event_type: None }]);
-        }
+        };
         if list.len() > ITEMS_MAX {
-            return Err(NotItems::TooMany);
+            return Err(TooMany);
         }
         Ok(list.into_iter().map(|raw| self.item(body.slice_ref(raw.get().as_bytes()))).collect())
     }
 
-    fn list<'b>(&self, text: &'b str) -> Result<Vec<&'b RawValue>, NotItems> {
-        let mut raw: &RawValue = serde_json::from_str(text).map_err(|_| NotItems::NoList)?;
+    fn list<'b>(&self, text: &'b str) -> Option<Vec<&'b RawValue>> {
+        let mut raw: &RawValue = serde_json::from_str(text).ok()?;
         for key in self.list.split('/').skip(1) {
-            let object: HashMap<String, &RawValue> =
-                serde_json::from_str(raw.get()).map_err(|_| NotItems::NoList)?;
-            raw = object.get(key).ok_or(NotItems::NoList)?;
+            let object: HashMap<String, &RawValue> = serde_json::from_str(raw.get()).ok()?;
+            raw = object.get(key)?;
         }
-        serde_json::from_str(raw.get()).map_err(|_| NotItems::NoList)
+        serde_json::from_str(raw.get()).ok()
     }
 
     fn item(&self, body: Bytes) -> Item {
@@ -147,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused_and_an_empty_one_is_one_event() {
+    fn what_is_no_list_is_one_event_and_too_long_a_list_is_refused() {
         let nested = items("/value", &["/id"], "/changeType");
-        let of = |body: &'static str| nested.of(&Bytes::from_static(body.as_bytes()));
-        for body in ["", "[]", "{}", "null", r#"{"value": {}}"#, r#"{"value": 3}"#, "\u{e9}"] {
-            assert_eq!(of(body), Err(NotItems::NoList), "{body}");
+        for body in ["", "[]", "{}", "null", r#"{"value": {}}"#, r#"{"value": []}"#, "\u{e9}"] {
+            let body = Bytes::from_static(body.as_bytes());
+            let whole = Item { body: body.clone(), delivery_id: None, event_type: None };
+            assert_eq!(nested.of(&body), Ok(vec![whole]));
         }
-        assert_eq!(of(r#"{"value": []}"#).unwrap().len(), 1);
         let many = format!("[{}]", vec!["1"; ITEMS_MAX + 1].join(","));
-        assert_eq!(items("", &[], "").of(&many.into()), Err(NotItems::TooMany));
+        assert_eq!(items("", &[], "").of(&many.into()), Err(TooMany));
     }
 }

@@ -3,12 +3,16 @@
 //! - [`request`]: what API Gateway hands over
 //! - [`source`], [`secret`]: who may send, and what proves it
 //! - [`signature`]: whether these bytes are theirs
+//! - [`handshake`]: what senders ask before they send
+//! - [`fetch`]: certificates and confirmations that senders serve
 //! - [`items`]: the events of a request that has several
 //! - [`summary`]: what a body is about, without keeping it in memory twice
 //! - [`receive`]: the journal's first event and the row, both durable before the 202
 //! - [`answer`]: what the sender is told
 
 pub mod answer;
+pub mod fetch;
+pub mod handshake;
 pub mod items;
 pub mod receive;
 pub mod request;

@@ -21,10 +21,12 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::answer::Answer;
-use crate::items::{Item, NotItems};
-use crate::request::Request;
+use crate::fetch::Fetch;
+use crate::handshake::Reply;
+use crate::items::{Item, TooMany};
+use crate::request::{Rejected, Request};
 use crate::secret::{SecretError, Secrets};
-use crate::signature::{Claims, Scheme, Unverified};
+use crate::signature::{Claims, Unverified};
 use crate::source::{Expect, Source, Sources};
 use crate::summary::Summary;
 
@@ -70,6 +72,7 @@ pub struct Ingest {
     pub body_bytes_max: usize,
     /// What was answered so far.
     pub counts: Counts,
+    fetch: Fetch,
     workflows: Vec<Workflow>,
     published: OnceCell<()>,
 }
@@ -155,6 +158,7 @@ impl Ingest {
             retention: settings.retention.unwrap_or(RETENTION),
             body_bytes_max: settings.body_bytes_max,
             counts: Counts::default(),
+            fetch: Fetch::default(),
             workflows: config.workflows.values().cloned().collect(),
             published: OnceCell::new(),
         })
@@ -173,6 +177,9 @@ impl Ingest {
     /// Answers a request that may be a webhook.
     pub async fn receive(&self, request: Request) -> Answer {
         let now = self.clock.now();
+        if let Some(answer) = self.unsigned_handshake(&request, now).await {
+            return answer;
+        }
         let (source, claims) = match self.verify(&request, now).await {
             Ok(verified) => verified,
             Err(reason) => {
@@ -187,6 +194,10 @@ impl Ingest {
                 return Answer::error(401, UNVERIFIED);
             }
         };
+        let handshake = source.scheme.preset().handshake;
+        if let Some(reply) = handshake.after(&source.scheme, &request.sent(now, None)) {
+            return self.shake(&request, reply).await;
+        }
         let summary = match (Summary::of(&request.body), source.expect) {
             (Some(summary), _) => summary,
             (None, Expect::Any) => Summary::default(),
@@ -234,14 +245,65 @@ impl Ingest {
         now: Timestamp,
     ) -> Result<(Arc<Source>, Claims), Unverified> {
         let source = self.sources.fresh(&request.source, now).await;
-        let claims = source.scheme.verify(&request.headers, &request.body, now);
+        let certificate = self.certificate(&source, request, now).await?;
+        let sent = request.sent(now, certificate.as_deref());
+        let claims = source.scheme.verify(&sent);
         if claims.is_err()
             && let Some(newer) = self.sources.newer(&request.source, &source, now).await
         {
-            let claims = newer.scheme.verify(&request.headers, &request.body, now)?;
+            let claims = newer.scheme.verify(&sent)?;
             return Ok((newer, claims));
         }
         Ok((source, claims?))
+    }
+
+    /// The certificate that verifying this request takes, if it takes one.
+    async fn certificate(
+        &self,
+        source: &Source,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, Unverified> {
+        let Some(url) = source.scheme.certificate_url(&request.sent(now, None))? else {
+            return Ok(None);
+        };
+        match Box::pin(self.fetch.certificate(&url, now)).await {
+            Ok(pem) => Ok(Some(pem)),
+            Err(error) => {
+                tracing::warn!(request.id = request.request_id, "no certificate: {error}");
+                Err(Unverified::Certificate)
+            }
+        }
+    }
+
+    /// The answer to a request that is no webhook and that nobody signs.
+    async fn unsigned_handshake(&self, request: &Request, now: Timestamp) -> Option<Answer> {
+        let source = self.sources.fresh(&request.source, now).await;
+        let handshake = source.scheme.preset().handshake;
+        let answer = handshake.before(&source.scheme, &request.sent(now, None));
+        let known = self.sources.known(&request.source);
+        if let (Some(answer), Some(source)) = (answer, known) {
+            tracing::info!(request.id = request.request_id, source, "answered a handshake");
+            return Some(answer);
+        }
+        (request.method != "POST").then(|| {
+            telemetry::rejected(Rejected::NotPost.kind());
+            Rejected::NotPost.into()
+        })
+    }
+
+    /// Answers a verified handshake, after what it asks for.
+    async fn shake(&self, request: &Request, reply: Reply) -> Answer {
+        let (id, source) = (&request.request_id, &request.source);
+        if let Some(url) = reply.fetch
+            && let Err(error) = Box::pin(self.fetch.get(&url)).await
+        {
+            tracing::error!(request.id = id, source = %source, "not confirmed: {error}");
+            return Answer::error(503, "the confirmation could not be fetched; send it again")
+                .with_header("retry-after", "5");
+        }
+        tracing::info!(request.id = id, source = %source, "answered a handshake");
+        reply.answer
     }
 
     /// Makes all events of a request durable, or says that not all of them are:
@@ -374,13 +436,13 @@ fn events(
     request: &Request,
     claims: Claims,
     summary: Summary,
-) -> Result<Vec<Arrived>, NotItems> {
+) -> Result<Vec<Arrived>, TooMany> {
     let Some(items) = &source.items else {
         return Ok(vec![Arrived { body: request.body.clone(), claims, summary }]);
     };
-    let origin = match source.scheme {
-        Scheme::None(_) => IdOrigin::Unsigned,
-        Scheme::Github(_) | Scheme::StandardWebhooks(_) | Scheme::HmacSha256(_) => IdOrigin::Signed,
+    let origin = match source.scheme.preset().weak {
+        true => IdOrigin::Unsigned,
+        false => IdOrigin::Signed,
     };
     let arrived = |item: Item| {
         let summary = Summary::of(&item.body).unwrap_or_default();

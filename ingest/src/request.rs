@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use aws_lambda_events::http::HeaderMap;
+use aws_lambda_events::http::{HeaderMap, Method};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use everhook_journal::SourceName;
+use everhook_journal::{SourceName, Timestamp};
+
+use crate::signature::Sent;
 
 /// How many headers of a webhook are kept.
 const HEADERS_MAX: usize = 64;
@@ -18,6 +20,9 @@ const HEADER_VALUE_MAX: usize = 4 * 1024;
 /// The longest path and query that are kept, in bytes.
 const PATH_MAX: usize = 2 * 1024;
 
+/// The methods of webhooks and handshakes.
+const METHODS: [Method; 4] = [Method::POST, Method::GET, Method::HEAD, Method::OPTIONS];
+
 /// The source of `POST /webhook`.
 const DEFAULT_SOURCE: &str = "default";
 
@@ -26,6 +31,8 @@ const DEFAULT_SOURCE: &str = "default";
 pub struct Request {
     /// Whose webhook it says it is.
     pub source: SourceName,
+    /// The method: webhooks are posted, handshakes may use another one.
+    pub method: Method,
     /// The path.
     pub path: String,
     /// The query, as sent.
@@ -46,7 +53,7 @@ pub enum Rejected {
     /// The path is not one of ours.
     #[error("there is nothing here; webhooks go to POST /webhook/{{source}}")]
     NoSuchPath,
-    /// The method is not POST.
+    /// The method is not POST, nor one of a handshake.
     #[error("webhooks are sent with POST")]
     NotPost,
     /// The body is too large. It was not cut.
@@ -85,7 +92,7 @@ impl Request {
         let http = event.request_context.http;
         let path = event.raw_path.or(http.path).unwrap_or_default();
         let source = source(&path).ok_or(Rejected::NoSuchPath)?;
-        if http.method != "POST" {
+        if !METHODS.contains(&http.method) {
             return Err(Rejected::NotPost);
         }
         let headers = Headers(event.headers);
@@ -108,6 +115,7 @@ impl Request {
         }
         Ok(Self {
             source,
+            method: http.method,
             path: shortened(path),
             query: shortened(event.raw_query_string.unwrap_or_default()),
             headers,
@@ -115,6 +123,20 @@ impl Request {
             request_id: event.request_context.request_id.unwrap_or_default(),
             body: body.into(),
         })
+    }
+}
+
+impl Request {
+    /// What is verified of it: everything that a signature may cover.
+    pub fn sent<'a>(&'a self, now: Timestamp, certificate: Option<&'a [u8]>) -> Sent<'a> {
+        Sent {
+            method: self.method.as_str(),
+            query: &self.query,
+            headers: &self.headers,
+            body: &self.body,
+            now,
+            certificate,
+        }
     }
 }
 
@@ -161,6 +183,11 @@ impl Headers {
             return Err(HeaderFault::Ambiguous);
         }
         value.to_str().map_err(|_| HeaderFault::Ambiguous)
+    }
+
+    /// Whether a header is sent, however often.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// The value of a header, the first if there are several.

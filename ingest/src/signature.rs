@@ -1,35 +1,97 @@
 //! Whether a request's exact bytes come from who it says they do. No clock and no network in here.
+//!
+//! - [`preset`]: the senders we know, one table
+//! - [`recipe`], [`template`]: schemes written as data, theirs and yours
+//! - `standard_webhooks`, `twilio`, …: the schemes that need code of their own
+//! - [`key`]: keys, and the only comparison of signatures
+//! - [`encoding`], [`time`]: what is written in headers
 
-mod github;
-mod hmac_sha256;
+mod adyen_item;
+mod certificate;
+mod custom;
+pub mod encoding;
+pub(crate) mod field;
+pub mod key;
+mod mailgun;
+mod monday;
+mod msgraph;
+mod paypal;
+pub mod preset;
+pub mod recipe;
+mod sns;
 mod standard_webhooks;
+pub mod template;
+pub mod time;
+mod twilio;
+mod url;
 
+use std::time::Duration;
+
+use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use everhook_journal::Timestamp;
 use everhook_journal::event::IdOrigin;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
 use crate::request::{HeaderFault, Headers};
 use crate::secret::Secret;
 
-pub use github::Github;
-pub use hmac_sha256::{HmacSha256, ID_HEADERS, SIGNATURE_HEADERS, TYPE_HEADERS};
-pub use standard_webhooks::{StandardWebhooks, TOLERANCE};
+pub use custom::Custom;
+pub use key::{Algorithm, Key, Signature};
+pub use preset::{PRESETS, Preset, preset};
+pub use recipe::{Recipe, TOLERANCE, Written};
+pub(crate) use sns::subscribe_url;
+
+use preset::Way;
 
 /// How many signatures of one request are tried.
-const SIGNATURES_MAX: usize = 8;
+pub const SIGNATURES_MAX: usize = 8;
+
+/// A request as it was sent, and what is known beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The query, as sent.
+    pub query: &'a str,
+    /// The headers.
+    pub headers: &'a Headers,
+    /// The body, byte for byte.
+    pub body: &'a [u8],
+    /// When it is looked at.
+    pub now: Timestamp,
+    /// The certificate that [`Scheme::certificate_url`] asked for, in PEM.
+    pub certificate: Option<&'a [u8]>,
+}
+
+/// What a source says beside the name of its scheme.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// How far a timestamp may be from now; `None` if it does not matter.
+    pub tolerance: Option<Duration>,
+    /// The URL under which the sender knows us.
+    pub public_url: Option<String>,
+    /// PayPal's id of the webhook.
+    pub webhook_id: Option<String>,
+    /// The topics of SNS that may send; `None` if all may.
+    pub topics: Option<Vec<String>>,
+    /// What a handshake must know.
+    pub verify_token: Option<Key>,
+}
 
 /// How a source's webhooks are verified.
 #[derive(Debug, Clone)]
-pub enum Scheme {
-    /// GitHub's.
-    Github(Github),
-    /// Standard Webhooks, version 1.
-    StandardWebhooks(StandardWebhooks),
-    /// HMAC-SHA256 of the body in a header.
-    HmacSha256(HmacSha256),
-    /// Nothing is verified: the configuration says so in words.
-    None(HmacSha256),
+pub struct Scheme {
+    preset: &'static Preset,
+    verifier: Verifier,
+    keys: Vec<Key>,
+    settings: Settings,
+}
+
+#[derive(Debug, Clone)]
+enum Verifier {
+    Recipe(Box<Recipe>),
+    Custom(Custom),
+    /// Nothing is verified; the recipe says where ids and types stand.
+    Open(Box<Recipe>),
 }
 
 /// What a verified request says of itself.
@@ -46,18 +108,21 @@ pub struct Claims {
 /// Why a request is not verified. For the log: the sender learns only that it is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unverified {
-    /// A header that the scheme needs is missing.
+    /// Something that the scheme needs is missing.
     #[error("a signature header is missing")]
     Missing,
     /// A header that the scheme needs occurs twice or is not text.
     #[error("a signature header is ambiguous")]
     Ambiguous,
-    /// A header is not of the scheme's form.
+    /// A header or the body is not of the scheme's form.
     #[error("a signature header is malformed")]
     Malformed,
     /// The time in the request is too far from now.
     #[error("the timestamp is outside the tolerance")]
     Stale,
+    /// The certificate is not the sender's, not valid now, or could not be fetched.
+    #[error("there is no valid certificate of the sender")]
+    Certificate,
     /// No secret gives this signature for these bytes.
     #[error("no secret matches")]
     NoMatch,
@@ -73,34 +138,99 @@ impl From<HeaderFault> for Unverified {
 }
 
 impl Scheme {
+    /// The scheme of a preset with these secrets, the newest first. Its error says what is wrong.
+    pub fn new(
+        preset: &'static Preset,
+        secrets: &[Secret],
+        settings: Settings,
+    ) -> Result<Self, String> {
+        let verifier = match &preset.way {
+            Way::Recipe(written) => Verifier::Recipe(Box::new(Recipe::parse(written)?)),
+            Way::Custom(custom, _) => Verifier::Custom(*custom),
+            Way::Open(written) => Verifier::Open(Box::new(Recipe::parse(written)?)),
+        };
+        Self::of(preset, verifier, secrets, settings)
+    }
+
+    /// The same, with a list of signatures divided by commas in this header.
+    pub fn list_in(
+        preset: &'static Preset,
+        header: &str,
+        secrets: &[Secret],
+        settings: Settings,
+    ) -> Result<Self, String> {
+        match &preset.way {
+            Way::Recipe(written) => {
+                let written = Written { headers: &[header], separator: Some(','), ..*written };
+                Self::with_recipe(preset, Recipe::parse(&written)?, secrets, settings)
+            }
+            Way::Custom(..) | Way::Open(_) => Err(format!("{} has no such list", preset.name)),
+        }
+    }
+
+    /// The same with another recipe than the preset's.
+    pub fn with_recipe(
+        preset: &'static Preset,
+        recipe: Recipe,
+        secrets: &[Secret],
+        settings: Settings,
+    ) -> Result<Self, String> {
+        let verifier = match &preset.way {
+            Way::Recipe(_) | Way::Custom(..) => Verifier::Recipe(Box::new(recipe)),
+            Way::Open(_) => Verifier::Open(Box::new(recipe)),
+        };
+        Self::of(preset, verifier, secrets, settings)
+    }
+
     /// Its name in the configuration.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Github(_) => "github",
-            Self::StandardWebhooks(_) => "standard-webhooks",
-            Self::HmacSha256(_) => "hmac-sha256",
-            Self::None(_) => "none",
-        }
+        self.preset.name
+    }
+
+    /// What is known of its sender.
+    pub fn preset(&self) -> &'static Preset {
+        self.preset
+    }
+
+    /// What its source says beside its name.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Its keys, the newest first.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
     }
 
     /// Verifies the exact bytes of a request, before anything in them is believed.
-    pub fn verify(
-        &self,
-        headers: &Headers,
-        body: &[u8],
-        now: Timestamp,
-    ) -> Result<Claims, Unverified> {
-        match self {
-            Self::Github(scheme) => scheme.verify(headers, body),
-            Self::StandardWebhooks(scheme) => scheme.verify(headers, body, now),
-            Self::HmacSha256(scheme) => scheme.verify(headers, body),
-            Self::None(scheme) => Ok(scheme.claims(headers, None)),
+    pub fn verify(&self, sent: &Sent<'_>) -> Result<Claims, Unverified> {
+        match &self.verifier {
+            Verifier::Recipe(recipe) => {
+                let secret = recipe.verify(&self.keys, &self.settings, sent)?;
+                Ok(recipe.claims(sent, Some(secret)))
+            }
+            Verifier::Custom(custom) => custom.verify(self, sent),
+            Verifier::Open(recipe) => Ok(recipe.claims(sent, None)),
         }
     }
-}
 
-impl Scheme {
+    /// Whether somebody knows the token that handshakes need.
+    pub(crate) fn knows_token(&self, token: &str) -> bool {
+        let token = Signature::new(token.as_bytes().to_vec());
+        self.settings.verify_token.as_ref().is_some_and(|key| key.fits(&[], &token))
+    }
+
+    /// Where the certificate is that verifying this request takes.
+    /// Only addresses of the sender's own, whatever the request says.
+    pub fn certificate_url(&self, sent: &Sent<'_>) -> Result<Option<String>, Unverified> {
+        match &self.verifier {
+            Verifier::Custom(custom) => custom.certificate_url(sent),
+            Verifier::Recipe(_) | Verifier::Open(_) => Ok(None),
+        }
+    }
+
     /// The headers with which a sender would send this body, signed with the newest secret.
+    /// A signature in the body or by a sender's private key is not among them.
     pub fn sign(
         &self,
         id: &str,
@@ -108,97 +238,56 @@ impl Scheme {
         body: &[u8],
         now: Timestamp,
     ) -> Vec<(String, String)> {
-        let mut headers = match self {
-            Self::Github(scheme) => scheme.sign(id, body),
-            Self::StandardWebhooks(scheme) => scheme.sign(id, body, now),
-            Self::HmacSha256(scheme) | Self::None(scheme) => scheme.sign(id, body),
-        };
-        let type_header = match self {
-            Self::Github(_) => Some("x-github-event"),
-            Self::StandardWebhooks(_) => None,
-            Self::HmacSha256(scheme) | Self::None(scheme) => {
-                scheme.type_headers.first().map(String::as_str)
+        let none = Headers::default();
+        let sent = Sent { method: "POST", query: "", headers: &none, body, now, certificate: None };
+        match &self.verifier {
+            Verifier::Recipe(recipe) => {
+                recipe.sign(&self.keys, &self.settings, id, event_type, &sent)
             }
+            Verifier::Open(recipe) => recipe.sign(&[], &self.settings, id, event_type, &sent),
+            Verifier::Custom(custom) => custom.sign(self, id, event_type, &sent),
+        }
+    }
+
+    fn of(
+        preset: &'static Preset,
+        verifier: Verifier,
+        secrets: &[Secret],
+        settings: Settings,
+    ) -> Result<Self, String> {
+        let key = |secret: &Secret| match &verifier {
+            Verifier::Recipe(recipe) => {
+                let bytes = recipe.key.decode(secret.expose())?;
+                Key::of(secret.reference(), recipe.algorithm(), &bytes)
+            }
+            Verifier::Custom(custom) => custom.key(secret),
+            Verifier::Open(_) => None,
         };
-        let event_type = type_header.zip(event_type);
-        headers.extend(event_type.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        headers
-    }
-}
-
-/// A key ready to verify with.
-#[derive(Clone)]
-pub struct Key {
-    reference: String,
-    mac: Hmac<Sha256>,
-}
-
-impl Key {
-    /// The key of a secret; `None` if it is empty, because anybody can sign with nothing.
-    pub fn new(secret: &Secret, bytes: &[u8]) -> Option<Self> {
-        let mac = Hmac::new_from_slice(bytes).expect("HMAC takes a key of any length");
-        (!bytes.is_empty()).then(|| Self { reference: secret.reference().to_owned(), mac })
-    }
-
-    /// Whether this is the signature of these parts, one after the other. Takes the same time for any.
-    fn signed(&self, parts: &[&[u8]], signature: &[u8]) -> bool {
-        let mut mac = self.mac.clone();
-        parts.iter().for_each(|part| mac.update(part));
-        mac.verify_slice(signature).is_ok()
-    }
-
-    /// The signature of these parts, one after the other.
-    pub fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac = self.mac.clone();
-        parts.iter().for_each(|part| mac.update(part));
-        mac.finalize().into_bytes().into()
-    }
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Key({})", self.reference)
+        let mut keys = Vec::new();
+        for secret in secrets {
+            keys.push(key(secret).ok_or_else(|| {
+                format!("{} is not a secret of this scheme: {}", secret.reference(), preset.secret)
+            })?);
+        }
+        Ok(Self { preset, verifier, keys, settings })
     }
 }
 
 /// The reference of the first key with which one of the signatures fits.
-fn matching(keys: &[Key], parts: &[&[u8]], signatures: &[Vec<u8>]) -> Result<String, Unverified> {
-    let fits = |key: &&Key| signatures.iter().any(|signature| key.signed(parts, signature));
-    keys.iter().find(fits).map(|key| key.reference.clone()).ok_or(Unverified::NoMatch)
+fn matching(keys: &[Key], parts: &[&[u8]], signatures: &[Signature]) -> Result<String, Unverified> {
+    let fits = |key: &&Key| signatures.iter().any(|signature| key.fits(parts, signature));
+    let key = keys.iter().find(fits).ok_or(Unverified::NoMatch)?;
+    Ok(key.reference().to_owned())
 }
 
-/// 32 bytes in hexadecimal, either case.
-fn hex(text: &str) -> Option<Vec<u8>> {
-    data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().filter(|b| b.len() == 32)
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use aws_lambda_events::http::{HeaderMap, HeaderName};
-
-    use super::*;
-
-    /// Headers from pairs.
-    pub(crate) fn headers(pairs: &[(&str, &str)]) -> Headers {
-        let mut map = HeaderMap::new();
-        for (name, value) in pairs {
-            map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+/// Headers from pairs; what cannot be a header is left out.
+fn headers_of(pairs: &[(String, String)]) -> Headers {
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        let pair = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()));
+        if let (Ok(name), Ok(value)) = pair {
+            map.append(name, value);
         }
-        Headers::new(map)
     }
-
-    /// A key from text.
-    pub(crate) fn key(secret: &str) -> Key {
-        Key::new(&Secret::new("env:TEST", secret), secret.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn an_empty_key_is_refused() {
-        assert!(Key::new(&Secret::new("env:TEST", ""), b"").is_none());
-    }
-
-    #[test]
-    fn debug_shows_no_key() {
-        assert_eq!(format!("{:?}", key("canary-canary")), "Key(env:TEST)");
-    }
+    Headers::new(map)
 }

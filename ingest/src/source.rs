@@ -1,27 +1,23 @@
 //! The sources of `everhook.toml`: who may send, how it is proved, and which workflow it starts.
 
+mod scheme;
 mod slot;
+mod written;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use everhook_journal::config::{Config, Problem, Section, unknown_key};
+use everhook_journal::config::{Config, Problem, Section};
 use everhook_journal::event::WorkflowRef;
 use everhook_journal::{SourceName, Timestamp, Workflow};
 
 use crate::items::Items;
 use crate::secret::{Secret, Secrets};
-use crate::signature::{Github, HmacSha256, Key, Scheme, StandardWebhooks};
-use crate::signature::{ID_HEADERS, SIGNATURE_HEADERS, TOLERANCE, TYPE_HEADERS};
+use crate::signature::preset::Way;
+use crate::signature::{Preset, Scheme, Settings, preset};
 
 use slot::Slot;
-
-/// The names of all schemes.
-pub const SCHEMES: [&str; 4] = ["github", "standard-webhooks", "hmac-sha256", "none"];
-
-/// The widest tolerance for timestamps.
-const TOLERANCE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// All sources.
 #[derive(Debug)]
@@ -64,9 +60,7 @@ impl Sources {
             let workflow = &config.workflows[&source.workflow];
             match Slot::new(source.section.clone(), workflow, secrets) {
                 Ok(slot) => {
-                    if let Scheme::None(_) = slot.current().scheme {
-                        tracing::warn!(source = %name, "source {name} accepts unverified webhooks");
-                    }
+                    warn_of_weakness(name, slot.current().scheme.preset());
                     by_name.insert(name.clone(), slot);
                 }
                 Err(problem) => problems.push(problem),
@@ -121,38 +115,10 @@ impl Sources {
 }
 
 fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<Source, Problem> {
-    let scheme = section.text("scheme")?;
-    let verify = section.text("verify")?;
-    let scheme = match (scheme, verify.as_deref()) {
-        (Some(scheme), None) => scheme,
-        (None, Some("none")) => "none".to_owned(),
-        (None, None) => {
-            let known = SCHEMES.join(", ");
-            return Err(section.problem(format!(
-                "`scheme` is missing: one of {known}; a source without verification says verify = \"none\""
-            )));
-        }
-        (_, Some(_)) => {
-            return Err(section.problem("`verify` can only be \"none\", and only without `scheme`"));
-        }
-    };
-    let scheme = match scheme.as_str() {
-        "github" => Scheme::Github(Github { keys: keys(&mut section, secrets, plain)? }),
-        "standard-webhooks" => Scheme::StandardWebhooks(StandardWebhooks {
-            keys: keys(&mut section, secrets, StandardWebhooks::key)?,
-            tolerance: tolerance(&mut section)?,
-        }),
-        "hmac-sha256" => {
-            let keys = keys(&mut section, secrets, plain)?;
-            Scheme::HmacSha256(plain_scheme(&mut section, keys)?)
-        }
-        "none" => Scheme::None(plain_scheme(&mut section, Vec::new())?),
-        other => {
-            let message = unknown_key(other, &SCHEMES).replace("unknown key", "unknown scheme");
-            return Err(section.problem(message));
-        }
-    };
+    let preset = scheme::preset_of(&mut section)?;
+    let scheme = scheme::read(preset, &mut section, secrets)?;
     let expect = match section.text("expect")?.as_deref() {
+        None if preset.forms => Expect::Any,
         None | Some("json") => Expect::Json,
         Some("any") => Expect::Any,
         Some(other) => {
@@ -160,10 +126,7 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
             return Err(section.problem(message));
         }
     };
-    let items = items(&mut section)?;
-    if items.is_some() && expect == Expect::Any {
-        return Err(section.problem("`items` needs JSON: take `expect = \"any\"` away"));
-    }
+    let items = items(&mut section)?.or_else(|| preset.items());
     section.finish()?;
     Ok(Source {
         scheme,
@@ -196,67 +159,33 @@ fn items(section: &mut Section) -> Result<Option<Items>, Problem> {
     Ok(Some(Items { list, id, event_type }))
 }
 
-fn keys(
-    section: &mut Section,
-    secrets: &Secrets,
-    key: impl Fn(&Secret) -> Option<Key>,
-) -> Result<Vec<Key>, Problem> {
-    let references = section.texts("secrets")?;
-    if references.is_empty() {
-        let message = "`secrets` is missing: write secrets = [\"env:NAME\"], the newest first";
-        return Err(section.problem(message));
+/// Says so if what a source accepts is not signed.
+fn warn_of_weakness(name: &SourceName, preset: &Preset) {
+    match &preset.way {
+        Way::Open(_) => {
+            tracing::warn!(source = %name, "source {name} accepts unverified webhooks");
+        }
+        Way::Recipe(_) | Way::Custom(..) if preset.weak => {
+            let title = preset.title;
+            tracing::warn!(
+                source = %name,
+                "source {name} is weak: nothing signs what it accepts ({title}); only TLS protects it"
+            );
+        }
+        Way::Recipe(_) | Way::Custom(..) => {}
     }
-    let mut keys = Vec::new();
-    for reference in references {
-        let secret = secrets.read(&reference).map_err(|error| section.problem(error))?;
-        let key = key(&secret).ok_or_else(|| {
-            section
-                .problem(format!("{reference} is not a secret of this scheme (whsec_ and base64)"))
-        })?;
-        keys.push(key);
-    }
-    Ok(keys)
-}
-
-fn plain(secret: &Secret) -> Option<Key> {
-    Key::new(secret, secret.expose())
-}
-
-fn tolerance(section: &mut Section) -> Result<Duration, Problem> {
-    let tolerance = section.duration("tolerance")?.unwrap_or(TOLERANCE);
-    if tolerance.is_zero() || tolerance > TOLERANCE_MAX {
-        return Err(section.problem("`tolerance` must be between 1s and 24h"));
-    }
-    Ok(tolerance)
-}
-
-fn plain_scheme(section: &mut Section, keys: Vec<Key>) -> Result<HmacSha256, Problem> {
-    let mut headers = |key: &'static str, usual: &[&str]| -> Result<Vec<String>, Problem> {
-        Ok(match section.text(key)? {
-            Some(header) => vec![header.to_ascii_lowercase()],
-            None => usual.iter().map(|header| (*header).to_owned()).collect(),
-        })
-    };
-    let id_headers = headers("id_header", &ID_HEADERS)?;
-    let type_headers = headers("type_header", &TYPE_HEADERS)?;
-    let signature_headers =
-        if keys.is_empty() { Vec::new() } else { headers("header", &SIGNATURE_HEADERS)? };
-    Ok(HmacSha256 { keys, signature_headers, id_headers, type_headers })
 }
 
 /// A source that nobody can sign for.
 fn decoy() -> Source {
     let mut random = [0u8; 32];
     getrandom::fill(&mut random).expect("the operating system gives random bytes");
-    let key = plain(&Secret::new("decoy", random)).expect("the key is not empty");
+    let secrets = [Secret::new("decoy", random)];
+    let preset = preset("hmac-sha256").expect("the table has this scheme");
+    let scheme = Scheme::new(preset, &secrets, Settings::default());
     let workflow = Workflow { name: everhook_journal::WorkflowName::new(""), steps: Vec::new() };
-    let scheme = HmacSha256 {
-        keys: vec![key],
-        signature_headers: SIGNATURE_HEADERS.map(String::from).to_vec(),
-        ..HmacSha256::default()
-    };
     Source {
-        scheme: Scheme::HmacSha256(scheme),
+        scheme: scheme.expect("the secret is not empty"),
         expect: Expect::Json,
         items: None,
         workflow: workflow.reference(),

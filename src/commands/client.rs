@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use everhook_journal::environment;
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::Failure;
@@ -12,14 +12,14 @@ use super::Failure;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Speaks to a running server.
-pub(super) struct Client {
+pub(crate) struct Client {
     server: String,
     http: reqwest::Client,
 }
 
 impl Client {
     /// A client of the server at this URL.
-    pub(super) fn new(server: &str) -> Result<Self, Failure> {
+    pub(crate) fn new(server: &str) -> Result<Self, Failure> {
         environment::prepare_tls();
         let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
         let server = server.trim_end_matches('/').to_owned();
@@ -56,15 +56,22 @@ impl Client {
         serde_json::from_str(&text).map_err(|error| self.not_everhook(&error))
     }
 
+    /// The status with which a `POST` of this body with these headers is answered.
+    pub(crate) async fn status_of(
+        &self,
+        path: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+    ) -> Result<u16, Failure> {
+        let request = self.http.post(format!("{}{path}", self.server)).body(body);
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        Ok(self.answer(request).await?.status().as_u16())
+    }
+
     async fn text(&self, request: RequestBuilder) -> Result<String, Failure> {
         let server = &self.server;
-        let response = request.send().await.map_err(|error| {
-            if error.is_connect() {
-                Failure(format!("nothing answers at {server}; start it with `everhook serve`, or name another with --server"))
-            } else {
-                Failure::of(error)
-            }
-        })?;
+        let response = self.answer(request).await?;
         let status = response.status();
         let text = response.text().await.map_err(Failure::of)?;
         if status.is_success() {
@@ -75,6 +82,17 @@ impl Client {
             said.as_ref().and_then(|said| said["error"].as_str()).unwrap_or("no reason given");
         let code = StatusCode::as_u16(&status);
         Err(Failure(format!("{server} says {code}: {error}")))
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let server = &self.server;
+        request.send().await.map_err(|error| {
+            if error.is_connect() {
+                Failure(format!("nothing answers at {server}; start it with `everhook serve`, or name another with --server"))
+            } else {
+                Failure::of(error)
+            }
+        })
     }
 
     fn not_everhook(&self, error: &serde_json::Error) -> Failure {

@@ -1,0 +1,84 @@
+//! Twilio: HMAC-SHA1 over the URL and the sorted parameters, in base64.
+
+use std::collections::BTreeSet;
+
+use everhook_journal::event::IdOrigin;
+use everhook_journal::payload::sha256_hex;
+
+use super::encoding::Encoding;
+use super::key::Signature;
+use super::{Claims, Scheme, Sent, Unverified, matching, template, url};
+
+const HEADER: &str = "x-twilio-signature";
+const ID_HEADER: &str = "i-twilio-idempotency-token";
+
+pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverified> {
+    let header = sent.headers.only(HEADER)?;
+    let decoded = template::decoded(Encoding::Base64, header, Some(20));
+    let signature = [Signature::new(decoded.ok_or(Unverified::Malformed)?)];
+    let url = signed_url(scheme, sent)?;
+    let parameters = parameters(&url, sent)?;
+    let of_form = |form: String| {
+        matching(scheme.keys(), &[form.as_bytes(), parameters.as_bytes()], &signature)
+    };
+    let secret = url::twilio_forms(&url).into_iter().map(of_form).find(Result::is_ok);
+    Ok(Claims {
+        secret: Some(secret.unwrap_or(Err(Unverified::NoMatch))?),
+        delivery_id: sent.headers.only(ID_HEADER).ok().map(|id| (id.into(), IdOrigin::Unsigned)),
+        event_type: None,
+    })
+}
+
+pub(super) fn sign(scheme: &Scheme, id: &str, sent: &Sent<'_>) -> Vec<(String, String)> {
+    let content_type = ("content-type".to_owned(), FORM.to_owned());
+    let headers = super::headers_of(std::slice::from_ref(&content_type));
+    let sent = Sent { headers: &headers, ..*sent };
+    let text = signed_url(scheme, &sent)
+        .and_then(|url| parameters(&url, &sent).map(|parameters| url + &parameters));
+    let signature = scheme.keys().first().zip(text.ok());
+    let signature = signature.map(|(key, text)| key.sign(&[text.as_bytes()])).unwrap_or_default();
+    vec![
+        content_type,
+        (HEADER.to_owned(), Encoding::Base64.encode(&signature)),
+        (ID_HEADER.to_owned(), id.to_owned()),
+    ]
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn signed_url(scheme: &Scheme, sent: &Sent<'_>) -> Result<String, Unverified> {
+    let base = scheme.settings().public_url.as_deref().ok_or(Unverified::Malformed)?;
+    Ok(url::with_query(base, sent.query))
+}
+
+/// What stands behind the URL: a form's parameters. Any other body must be named by its hash in the URL.
+fn parameters(url: &str, sent: &Sent<'_>) -> Result<String, Unverified> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut hashes =
+        form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "bodySHA256");
+    if let Some((_, hash)) = hashes.next() {
+        let is_named = hashes.next().is_none() && hash == sha256_hex(sent.body);
+        return if is_named { Ok(String::new()) } else { Err(Unverified::NoMatch) };
+    }
+    if sent.body.is_empty() {
+        return Ok(String::new());
+    }
+    let content_type = sent.headers.only("content-type")?;
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case(FORM) || !is_canonical(sent.body) {
+        return Err(Unverified::Malformed);
+    }
+    // A set: names sorted, the values of one name sorted and without repetitions.
+    let pairs: BTreeSet<_> = form_urlencoded::parse(sent.body).collect();
+    Ok(pairs.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]).collect())
+}
+
+/// Whether every escape is written as Twilio does, in upper case: other bytes would mean the same.
+fn is_canonical(form: &[u8]) -> bool {
+    let mut escapes = form.split(|byte| *byte == b'%');
+    escapes.next();
+    escapes.all(|escape| match escape {
+        [high, low, ..] => [high, low].iter().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F')),
+        _ => false,
+    })
+}
