@@ -9,6 +9,7 @@ mod events;
 mod failures;
 mod first_way;
 mod http_door;
+mod mutations;
 mod queries;
 mod recovery;
 mod refused;
