@@ -4,6 +4,7 @@
 
 mod bodies;
 mod disorder;
+mod docs;
 mod engine_contract;
 mod events;
 mod failures;

@@ -159,3 +159,6 @@ fn decoy() -> Source {
         longest: Duration::ZERO,
     }
 }
+
+#[cfg(test)]
+mod tests;

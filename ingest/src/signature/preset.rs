@@ -5,11 +5,14 @@ mod developer;
 mod generic;
 mod messaging;
 mod office;
+mod page;
 mod standard;
 
 use super::Custom;
 use super::recipe::{PLAIN, Written};
 use crate::handshake::Handshake;
+
+pub use page::page;
 
 /// A sender, and how it signs.
 #[derive(Debug)]
