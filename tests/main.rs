@@ -9,6 +9,7 @@ mod engine_contract;
 mod events;
 mod failures;
 mod first_way;
+mod handshakes;
 mod http_door;
 mod mutations;
 mod queries;

@@ -65,6 +65,9 @@ fn section(page: &mut String, preset: &Preset) -> std::fmt::Result {
     if preset.takes_secrets() {
         writeln!(page, "- Secret: {secret}.")?;
     }
+    if preset.name == "recipe" {
+        return writeln!(page, "- {note}");
+    }
     match &preset.way {
         Way::Recipe(written) => recipe(page, written)?,
         Way::Custom(_, described) => custom(page, described)?,
