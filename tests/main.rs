@@ -5,11 +5,14 @@
 mod batches;
 mod bodies;
 mod disorder;
+mod docs;
 mod engine_contract;
 mod events;
 mod failures;
 mod first_way;
+mod handshakes;
 mod http_door;
+mod mutations;
 mod queries;
 mod recovery;
 mod refused;

@@ -291,3 +291,6 @@ fn headers_of(pairs: &[(String, String)]) -> Headers {
     }
     Headers::new(map)
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,3 +192,6 @@ fn decoy() -> Source {
         longest: Duration::ZERO,
     }
 }
+
+#[cfg(test)]
+mod tests;

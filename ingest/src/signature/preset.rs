@@ -5,12 +5,15 @@ mod developer;
 mod generic;
 mod messaging;
 mod office;
+mod page;
 mod standard;
 
 use super::Custom;
 use super::recipe::{PLAIN, Written};
 use crate::handshake::Handshake;
 use crate::items::Items;
+
+pub use page::page;
 
 /// A sender, and how it signs.
 #[derive(Debug)]

@@ -12,6 +12,9 @@ use super::time::Unit;
 use super::{Claims, SIGNATURES_MAX, Sent, Settings, Unverified, matching};
 use crate::request::HeaderFault;
 
+/// How many entries a header may have, signatures and others.
+const ENTRIES_MAX: usize = 32;
+
 /// A recipe as it is written down.
 #[derive(Debug, Clone, Copy)]
 pub struct Written<'a> {
@@ -131,6 +134,32 @@ impl Recipe {
         &self.headers
     }
 
+    /// The headers that verification reads: with another value in one of them a request is another one.
+    pub fn verified_headers(&self) -> Vec<&str> {
+        let parts = self.signed.iter().filter_map(|part| match part {
+            Part::At(Place::Header(name)) => Some(name.as_str()),
+            Part::At(_)
+            | Part::Const(_)
+            | Part::Timestamp
+            | Part::Method
+            | Part::Url
+            | Part::Uri
+            | Part::Body => None,
+        });
+        let timestamp = match &self.timestamp {
+            Some(Place::Header(name)) => Some(name.as_str()),
+            Some(Place::Entry(_) | Place::Json(_)) | None => None,
+        };
+        let required = self.requires.iter().map(|(name, _)| name.as_str());
+        let signatures = self.headers.iter().map(String::as_str);
+        signatures.chain(parts).chain(timestamp).chain(required).collect()
+    }
+
+    /// Whether the signature covers the body.
+    pub fn covers_body(&self) -> bool {
+        self.algorithm != Algorithm::Token && self.signed.contains(&Part::Body)
+    }
+
     /// Where ids and types may stand, and whether the signature covers the place.
     pub fn ids(&self) -> impl Iterator<Item = (&[Place], bool)> {
         self.ids.iter().map(|places| (places.as_slice(), self.covers(places)))
@@ -152,7 +181,7 @@ impl Recipe {
                 return Err(Unverified::Malformed);
             }
         }
-        let mut secret = Err(Unverified::Missing);
+        let mut matched = Err(Unverified::Missing);
         for name in &self.headers {
             let header = match sent.headers.only(name) {
                 Ok(header) => header,
@@ -161,12 +190,12 @@ impl Recipe {
             };
             let found = self.verify_header(header, keys, settings, sent);
             if self.every {
-                secret = Ok(found?);
-            } else if found.is_ok() || secret != Err(Unverified::NoMatch) {
-                secret = secret.or(found);
+                matched = Ok(found?);
+            } else if found.is_ok() || matched != Err(Unverified::NoMatch) {
+                matched = matched.or(found);
             }
         }
-        let secret = secret?;
+        let secret = matched?;
         // Checked after the signature: a stale answer then says nothing about unsigned requests.
         if let (Some(place), Some(tolerance)) = (&self.timestamp, settings.tolerance) {
             let entries = self.entries(sent)?;
@@ -310,11 +339,23 @@ impl Recipe {
         let bytes = self.algorithm.signature_bytes();
         let mut signatures = Vec::new();
         let mut tried = 0;
+        // No signature contains a comma: somebody has joined several headers.
+        let joined = self.separator != Some(',') && self.encoding != Encoding::Text;
+        if joined && header.contains(',') {
+            return Err(Unverified::Ambiguous);
+        }
         let entries: Vec<&str> = match self.separator {
             Some(separator) => header.split(separator).map(|text| text.trim_matches(' ')).collect(),
             None => vec![header],
         };
-        for entry in entries {
+        if entries.len() > ENTRIES_MAX {
+            return Err(Unverified::Malformed);
+        }
+        for (at, entry) in entries.iter().enumerate() {
+            // What joins repeated headers would make a list of them.
+            if entries[..at].contains(entry) {
+                return Err(Unverified::Ambiguous);
+            }
             let text = match entry.strip_prefix(self.tag.as_str()) {
                 Some(text) => text,
                 None if self.bare => entry,

@@ -74,6 +74,10 @@ fn matching_of(keys: &[Key], parts: &[&[u8]], header: &str) -> Result<String, Un
             "v1a" => (Algorithm::Ed25519, 64),
             _ => continue,
         };
+        // Somebody has joined several headers.
+        if text.contains(',') {
+            return Err(Unverified::Ambiguous);
+        }
         let Some(decoded) = template::decoded(Encoding::Base64, text, Some(bytes)) else {
             continue;
         };

@@ -73,12 +73,14 @@ fn parameters(url: &str, sent: &Sent<'_>) -> Result<String, Unverified> {
     Ok(pairs.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]).collect())
 }
 
-/// Whether every escape is written as Twilio does, in upper case: other bytes would mean the same.
+/// Whether a form is written as Twilio does, named pairs with escapes in upper case:
+/// other bytes would mean the same.
 fn is_canonical(form: &[u8]) -> bool {
-    let mut escapes = form.split(|byte| *byte == b'%');
-    escapes.next();
-    escapes.all(|escape| match escape {
+    let is_pair = |pair: &[u8]| pair.iter().position(|byte| *byte == b'=').is_some_and(|at| at > 0);
+    let is_escape = |escape: &[u8]| match escape {
         [high, low, ..] => [high, low].iter().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F')),
         _ => false,
-    })
+    };
+    form.split(|byte| *byte == b'&').all(is_pair)
+        && form.split(|byte| *byte == b'%').skip(1).all(is_escape)
 }

@@ -85,7 +85,7 @@ pub(super) const PRESETS: &[Preset] = &[
                 id: "header:paypal-transmission-id",
                 id_signed: true,
                 event_type: "json:event_type",
-                type_signed: true,
+                type_signed: false,
             },
         ),
         tolerance_s: Some(3 * 24 * 3600),

@@ -114,6 +114,7 @@ pub(super) const PRESETS: &[Preset] = &[
             "id = \"json:id\"",
             "type = \"json:type\"",
         ],
+        note: "All its keys are in [configuration.md](configuration.md#recipes).",
         ..PRESET
     },
     Preset {

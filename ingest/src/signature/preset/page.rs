@@ -1,0 +1,211 @@
+//! The page that lists all senders: made from the table, so it says what the code does.
+
+use std::fmt::Write;
+
+use super::{Described, PRESETS, Preset, Way};
+use crate::signature::encoding::{Encoding, KeyEncoding};
+use crate::signature::key::Algorithm;
+use crate::signature::recipe::{Recipe, Written};
+use crate::signature::template::Place;
+use crate::signature::time::Unit;
+
+/// What the page begins with.
+const HEAD: &str = "\
+# Senders
+
+This page is made from the table that verifies: [`preset.rs`](../ingest/src/signature/preset.rs).
+`UPDATE_DOCS=1 cargo test -p everhook --test everhook -- docs` makes it anew.
+
+How verification works, where ids come from and how to sign by hand is in [signatures.md](signatures.md); \
+every key of the configuration in [configuration.md](configuration.md).
+
+- **Signed** means that the signature covers it. An id that is not signed can be changed by whoever has seen a request.
+- **Weak** means that nothing signs the body: whoever knows the token, or has seen a request, can send any. \
+A source of a weak sender is warned of at every start.
+- A body may be as large as `body_bytes_max` says, 1 MiB if it says nothing, whoever sends it.
+- What a sender's own limits are is said where its documentation does.
+
+";
+
+/// The whole page, in Markdown.
+pub fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for title in ["| `scheme` | sender | weak | handshake |", "|---|---|---|---|"] {
+        page += &format!("{title}\n");
+    }
+    for preset in PRESETS.iter().copied().flatten() {
+        let weak = if preset.weak { "**weak**" } else { "" };
+        let handshake =
+            if preset.handshake == crate::handshake::Handshake::None { "" } else { "yes" };
+        let (name, title) = (preset.name, preset.title);
+        page += &format!("| [`{name}`](#{name}) | {title} | {weak} | {handshake} |\n");
+    }
+    for preset in PRESETS.iter().copied().flatten() {
+        section(&mut page, preset).expect("a text takes any text");
+    }
+    page
+}
+
+fn section(page: &mut String, preset: &Preset) -> std::fmt::Result {
+    let Preset { name, title, secret, limits, note, .. } = preset;
+    writeln!(page, "\n## {name}\n\n{title}.{}\n", if preset.weak { " **Weak.**" } else { "" })?;
+    writeln!(page, "```toml\n[sources.{name}]")?;
+    match preset.name {
+        "none" => writeln!(page, "verify  = \"none\"")?,
+        name => writeln!(page, "scheme  = \"{name}\"")?,
+    }
+    if preset.takes_secrets() {
+        let variable = name.to_ascii_uppercase().replace('-', "_");
+        writeln!(page, "secrets = [\"env:{variable}_WEBHOOK_SECRET\"]")?;
+    }
+    for line in preset.lines {
+        writeln!(page, "{line}")?;
+    }
+    writeln!(page, "```\n")?;
+    if preset.takes_secrets() {
+        writeln!(page, "- Secret: {secret}.")?;
+    }
+    if preset.name == "recipe" {
+        return writeln!(page, "- {note}");
+    }
+    match &preset.way {
+        Way::Recipe(written) => recipe(page, written)?,
+        Way::Custom(_, described) => custom(page, described)?,
+        Way::Open(written) => places(page, written)?,
+    }
+    match preset.tolerance_s {
+        Some(seconds) => writeln!(
+            page,
+            "- Tolerance: {} before and after, in the signed timestamp; `tolerance` changes it.",
+            duration(seconds)
+        )?,
+        None => writeln!(
+            page,
+            "- Tolerance: none; no time is signed, so only the id tells a repetition."
+        )?,
+    }
+    writeln!(page, "- Handshake: {}.", preset.handshake.described())?;
+    if preset.forms {
+        writeln!(page, "- Bodies may be of any form; `expect = \"json\"` refuses others.")?;
+    }
+    if !limits.is_empty() {
+        writeln!(page, "- The sender's limits: {limits}.")?;
+    }
+    if !note.is_empty() {
+        writeln!(page, "- {note}")?;
+    }
+    Ok(())
+}
+
+fn recipe(page: &mut String, written: &Written<'_>) -> std::fmt::Result {
+    let several =
+        if written.every { "each that is sent must fit" } else { "one that fits is enough" };
+    let headers: Vec<_> = written.headers.iter().map(|name| format!("`{name}`")).collect();
+    write!(page, "- Signature: {}", headers.join(", "))?;
+    if headers.len() > 1 {
+        write!(page, " ({several})")?;
+    }
+    if !written.tag.is_empty() {
+        let optional = if written.bare { ", which may be missing" } else { "" };
+        write!(page, ", after `{}`{optional}", written.tag)?;
+    }
+    if let Some(separator) = written.separator {
+        write!(page, ", entries divided by `{separator}`")?;
+    }
+    writeln!(page, "; {}, {}.", algorithm(written.algorithm), encoding(written.encoding))?;
+    match written.key {
+        KeyEncoding::Text => {}
+        KeyEncoding::Base64 | KeyEncoding::Whsec => {
+            writeln!(page, "- The key is the secret's base64.")?
+        }
+        KeyEncoding::Hex => writeln!(page, "- The key is the secret's hexadecimal.")?,
+        KeyEncoding::Spki => writeln!(page, "- The key is a public key, in base64 or PEM.")?,
+    }
+    for (name, value) in written.requires {
+        writeln!(page, "- Required: `{name}: {value}`.")?;
+    }
+    match written.signed {
+        "" => writeln!(page, "- Signed: nothing.")?,
+        signed => writeln!(page, "- Signed: `{signed}`.")?,
+    }
+    if !written.timestamp.is_empty() {
+        let unit = match written.unit {
+            Unit::Seconds => "seconds",
+            Unit::Millis => "milliseconds",
+            Unit::Rfc3339 => "RFC 3339",
+        };
+        writeln!(page, "- Timestamp: `{}`, {unit}.", written.timestamp)?;
+    }
+    places(page, written)
+}
+
+fn custom(page: &mut String, described: &Described) -> std::fmt::Result {
+    writeln!(page, "- Signature: {}.", described.signature)?;
+    writeln!(page, "- Signed: {}.", described.signed)?;
+    let found = |text: &str, signed| {
+        let places: Vec<_> =
+            text.split_whitespace().map(|place| place_text(place, signed)).collect();
+        if places.is_empty() { "none".to_owned() } else { places.join(", else ") }
+    };
+    let id = match described.id {
+        "" => "none: the body's hash".to_owned(),
+        id => found(id, described.id_signed),
+    };
+    writeln!(page, "- Delivery id: {id}.")?;
+    writeln!(page, "- Type of event: {}.", found(described.event_type, described.type_signed))
+}
+
+fn places(page: &mut String, written: &Written<'_>) -> std::fmt::Result {
+    let recipe = Recipe::parse(written).map_err(|_| std::fmt::Error)?;
+    let ids: Vec<_> = recipe.ids().map(|(places, signed)| joined(places, signed)).collect();
+    let types: Vec<_> = recipe.types().map(|(places, signed)| joined(places, signed)).collect();
+    let or = |places: Vec<String>, nothing: &str| {
+        if places.is_empty() { nothing.to_owned() } else { places.join(", else ") }
+    };
+    writeln!(page, "- Delivery id: {}.", or(ids, "none: the body's hash"))?;
+    writeln!(page, "- Type of event: {}.", or(types, "the body's `type`, if it has one"))
+}
+
+fn joined(places: &[Place], signed: bool) -> String {
+    let text = |place: &Place| match place {
+        Place::Header(name) => format!("header:{name}"),
+        Place::Entry(name) => format!("entry:{name}"),
+        Place::Json(path) => format!("json:{path}"),
+    };
+    let texts: Vec<_> = places.iter().map(text).collect();
+    place_text(&texts.join("+"), signed)
+}
+
+fn place_text(place: &str, signed: bool) -> String {
+    format!("`{place}` ({})", if signed { "signed" } else { "not signed" })
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+fn algorithm(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::HmacSha1 => "HMAC-SHA1",
+        Algorithm::HmacSha256 => "HMAC-SHA256",
+        Algorithm::HmacSha512 => "HMAC-SHA512",
+        Algorithm::Sha256 => "SHA-256 of the secret and what is signed",
+        Algorithm::Ed25519 => "Ed25519",
+        Algorithm::EcdsaP256 => "ECDSA on P-256",
+        Algorithm::RsaSha256 => "RSA with SHA-256",
+        Algorithm::RsaSha1 => "RSA with SHA-1",
+        Algorithm::Token => "the secret itself",
+    }
+}
+
+fn encoding(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Hex => "hexadecimal in lower case",
+        Encoding::Base64 => "base64",
+        Encoding::Text => "as it is",
+    }
+}

@@ -1,0 +1,207 @@
+use std::path::Path;
+
+use super::*;
+
+const SECRET: &str = "It's a Secret to Everybody";
+const BODY: &[u8] = br#"{"id": "evt_1", "type": "demo.created"}"#;
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+fn scheme(name: &str) -> Scheme {
+    let preset = preset(name).unwrap();
+    let tolerance = preset.tolerance_s.map(Duration::from_secs);
+    let settings = Settings { tolerance, ..Settings::default() };
+    let secrets = [Secret::new("env:TEST", SECRET)];
+    let secrets = if preset.takes_secrets() { &secrets[..] } else { &[] };
+    Scheme::new(preset, secrets, settings).unwrap()
+}
+
+fn verify(scheme: &Scheme, pairs: &[(&str, &str)], body: &[u8]) -> Result<Claims, Unverified> {
+    let pairs: Vec<_> =
+        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    verify_owned(scheme, &pairs, body)
+}
+
+fn verify_owned(
+    scheme: &Scheme,
+    pairs: &[(String, String)],
+    body: &[u8],
+) -> Result<Claims, Unverified> {
+    let headers = headers_of(pairs);
+    let sent =
+        Sent { method: "POST", query: "", headers: &headers, body, now: NOW, certificate: None };
+    scheme.verify(&sent)
+}
+
+// GitHub's own example: docs.github.com, "Validating webhook deliveries".
+const HELLO: &[u8] = b"Hello, World!";
+const DIGITS: &str = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+
+#[test]
+fn githubs_own_example_is_verified_and_nothing_like_it() {
+    let github = scheme("github");
+    let judge = |value: &str| verify(&github, &[("X-Hub-Signature-256", value)], HELLO).map(drop);
+    assert_eq!(judge(&format!("sha256={DIGITS}")), Ok(()));
+    for other in [
+        String::new(),
+        DIGITS.into(),
+        "sha256=".into(),
+        format!("sha1={DIGITS}"),
+        format!("sha256={}", DIGITS.to_uppercase()),
+        format!("sha256={}", &DIGITS[2..]),
+    ] {
+        assert_eq!(judge(&other), Err(Unverified::Malformed), "{other}");
+    }
+    let twice = format!("sha256={DIGITS},sha256={DIGITS}");
+    assert_eq!(judge(&twice), Err(Unverified::Ambiguous));
+    let changed =
+        verify(&github, &[("X-Hub-Signature-256", &format!("sha256={DIGITS}"))], b"Hello");
+    assert_eq!(changed, Err(Unverified::NoMatch));
+}
+
+#[test]
+fn a_missing_header_and_two_of_them_are_refused() {
+    let github = scheme("github");
+    let signature = format!("sha256={DIGITS}");
+    let twice = [("X-Hub-Signature-256", &*signature), ("x-hub-signature-256", &*signature)];
+    assert_eq!(verify(&github, &[], HELLO), Err(Unverified::Missing));
+    assert_eq!(verify(&github, &twice, HELLO), Err(Unverified::Ambiguous));
+}
+
+#[test]
+fn of_the_plain_schemes_headers_all_that_are_sent_must_fit() {
+    let plain = scheme("hmac-sha256");
+    let (one, other) = ("x-webhook-signature", "x-hub-signature-256");
+    let (prefixed, bad) = (format!("sha256={DIGITS}"), "0".repeat(64));
+    for good in [[(one, DIGITS), (other, &*prefixed)].as_slice(), &[(other, DIGITS)]] {
+        assert!(verify(&plain, good, HELLO).is_ok());
+    }
+    let both = [(one, DIGITS), (other, &*bad)];
+    assert_eq!(verify(&plain, &both, HELLO), Err(Unverified::NoMatch));
+}
+
+#[test]
+fn ids_say_whether_they_are_signed() {
+    for (name, id) in [
+        ("github", ("id-1", IdOrigin::Unsigned)),
+        ("standard-webhooks", ("id-1", IdOrigin::Signed)),
+        ("twitch", ("id-1", IdOrigin::Signed)),
+        ("stripe", ("evt_1", IdOrigin::Signed)),
+        ("bearer", ("id-1", IdOrigin::Unsigned)),
+    ] {
+        let scheme = match name {
+            "standard-webhooks" => {
+                let secret = Secret::new("env:TEST", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+                let tolerance = Some(TOLERANCE);
+                let settings = Settings { tolerance, ..Settings::default() };
+                Scheme::new(preset(name).unwrap(), &[secret], settings).unwrap()
+            }
+            name => scheme(name),
+        };
+        let claims = verify_owned(&scheme, &scheme.sign("id-1", None, BODY, NOW), BODY).unwrap();
+        assert_eq!(claims.delivery_id, Some((id.0.to_owned(), id.1)), "{name}");
+        assert_eq!(claims.secret.as_deref(), Some("env:TEST"), "{name}");
+    }
+}
+
+#[test]
+fn what_we_sign_ourselves_is_verified() {
+    let signable = preset::all().filter(|preset| match &preset.way {
+        Way::Recipe(written) => {
+            let plain = matches!(written.key, encoding::KeyEncoding::Text);
+            plain && !Recipe::parse(written).unwrap().needs_url()
+        }
+        Way::Custom(custom, _) => *custom == Custom::Monday,
+        Way::Open(_) => true,
+    });
+    for preset in signable.filter(|preset| preset.name != "linear") {
+        let scheme = scheme(preset.name);
+        let signed = scheme.sign("id-1", Some("push"), BODY, NOW);
+        assert!(verify_owned(&scheme, &signed, BODY).is_ok(), "{}: {signed:?}", preset.name);
+        if let Way::Recipe(_) = &preset.way {
+            assert!(verify_owned(&scheme, &[], BODY).is_err(), "{}", preset.name);
+        }
+    }
+}
+
+#[test]
+fn no_more_than_eight_signatures_are_tried() {
+    let stripe = scheme("stripe");
+    let [(name, good)] = &*stripe.sign("", None, BODY, NOW) else { panic!("one header") };
+    let more = |count: usize| {
+        let others: String = (0..count).map(|n| format!(",v1={n:064}")).collect();
+        let (time, signature) = good.split_once(',').unwrap();
+        verify(&stripe, &[(name, &format!("{time}{others},{signature}"))], BODY).map(drop)
+    };
+    assert_eq!(more(SIGNATURES_MAX - 1), Ok(()));
+    assert_eq!(more(SIGNATURES_MAX), Err(Unverified::NoMatch));
+}
+
+#[test]
+fn an_empty_secret_makes_no_scheme() {
+    for preset in preset::all().filter(|preset| preset.takes_secrets()) {
+        for secret in ["", "whsec_", "whpk_"] {
+            let empty_key = secret.is_empty() || preset.name == "standard-webhooks";
+            let scheme =
+                Scheme::new(preset, &[Secret::new("env:TEST", secret)], Settings::default());
+            assert!(scheme.is_err() || !empty_key, "{}: {secret}", preset.name);
+        }
+    }
+}
+
+#[test]
+fn a_recipe_that_would_prove_nothing_is_refused_in_words() {
+    let refused = |written: Written<'_>| Recipe::parse(&written).unwrap_err();
+    let plain = Written { headers: &["x-signature"], ..recipe::PLAIN };
+    assert!(refused(recipe::PLAIN).contains("`header`"));
+    assert!(refused(Written { signed: "{header:x-id}", ..plain }).contains("{body}"));
+    assert!(refused(Written { signed: "{timestamp}{body}", ..plain }).contains("`timestamp`"));
+    assert!(refused(Written { timestamp: "header:x-time", ..plain }).contains("{timestamp}"));
+    assert!(refused(Written { signed: "{boddy}", ..plain }).contains("`{boddy}` is unknown"));
+    assert!(refused(Written { id: "x-id", ..plain }).contains("is no place"));
+    let token = encoding::Encoding::Text;
+    assert!(refused(Written { encoding: token, ..plain }).contains("token"));
+}
+
+/// Comparisons are where a signature leaks: there is one place for them.
+#[test]
+fn only_the_keys_compare_signatures() {
+    let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    let mut folders =
+        vec![source.join("signature"), source.join("handshake"), source.join("source")];
+    let mut files = vec![source.join("signature.rs"), source.join("receive.rs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    let is_secret = |text: &str| {
+        ["signature", "secret", "digest", "token", "mac", "expose"]
+            .iter()
+            .any(|word| text.contains(word))
+    };
+    for file in files.iter().filter(|file| !file.ends_with("tests.rs")) {
+        let text = std::fs::read_to_string(file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let is_keys = file.ends_with("signature/key.rs");
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let lower = line.to_lowercase();
+            let compares = lower.contains("verify_slice") || lower.contains("ct_eq");
+            assert!(is_keys || !compares, "{}: {line}", file.display());
+            for operator in [" == ", " != "] {
+                let Some((left, right)) = lower.split_once(operator) else { continue };
+                let sides = [left.split_whitespace().last(), right.split_whitespace().next()];
+                let suspicious = sides.into_iter().flatten().any(is_secret);
+                // Names of algorithms and headers are no secrets.
+                let is_plain = lower.contains("algorithm");
+                assert!(!suspicious || is_plain, "{}: {line}", file.display());
+            }
+        }
+    }
+    let keys = std::fs::read_to_string(source.join("signature/key.rs")).unwrap();
+    for name in ["pub struct Signature", "pub struct Key", "enum Kind"] {
+        let (before, _) = keys.split_once(name).unwrap();
+        let derive = before.lines().rev().find(|line| line.starts_with("#[derive")).unwrap();
+        assert_eq!(derive, "#[derive(Clone)]", "{name} must not be comparable");
+    }
+}
