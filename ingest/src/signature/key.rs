@@ -36,6 +36,18 @@ pub enum Algorithm {
     Token,
 }
 
+impl Algorithm {
+    /// Whether only the sender has what it takes to sign.
+    pub(super) fn is_asymmetric(self) -> bool {
+        match self {
+            Self::Ed25519 | Self::EcdsaP256 | Self::RsaSha256 | Self::RsaSha1 => true,
+            Self::HmacSha1 | Self::HmacSha256 | Self::HmacSha512 | Self::Sha256 | Self::Token => {
+                false
+            }
+        }
+    }
+}
+
 /// A signature, or a token, as somebody sent it. It cannot be compared but by [`Key::fits`].
 #[derive(Clone)]
 pub struct Signature(Vec<u8>);
