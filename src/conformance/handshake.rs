@@ -73,7 +73,7 @@ impl Asked {
         if has_signature {
             return Err("its own signature is refused".into());
         }
-        self.headers.extend(signed.clone());
+        self.headers.extend(signed);
         match self.verify(scheme, now) {
             Ok(()) => Ok(()),
             // Only the sender can sign: what is left to judge is the answer.

@@ -37,7 +37,7 @@ fn every_sender_can_be_configured_as_its_documentation_says() {
 #[test]
 fn a_recipe_is_written_out() {
     let recipe = format!(
-        "scheme = \"recipe\"\n{SECRETS}\nheader = [\"X-One\", \"X-Two\"]\nseparator = \",\"\ntag = \"v1=\"\n\
+        "scheme = \"recipe\"\n{SECRETS}\nheader = \"X-One\"\nseparator = \",\"\ntag = \"v1=\"\n\
          encoding = \"base64\"\nkey_encoding = \"text\"\nhash = \"sha512\"\n\
          signed = \"{{timestamp}}.{{method}}{{url}}{{header:x-id}}{{body}}\"\ntimestamp = \"entry:t\"\n\
          timestamp_unit = \"ms\"\ntolerance = \"1m\"\nid = \"header:x-id json:id\"\ntype = \"json:type\"\n\
