@@ -52,7 +52,7 @@ proptest! {
     #[test]
     fn whatever_is_sent_is_judged(text in "[ -~\u{e9}]{0,80}", bytes in vec(any::<u8>(), 0..80)) {
         for vector in own().vectors() {
-            let scheme = vector.scheme().unwrap();
+            let Ok(scheme) = vector.scheme() else { continue };
             for at in 0..vector.headers.len() {
                 let mut changed = vector.clone();
                 changed.headers[at].1.push_str(&text);

@@ -1,6 +1,6 @@
 //! Whether a request's exact bytes come from who it says they do. No clock and no network in here.
 //!
-//! - [`preset`]: the senders we know, one table
+//! - [`mod@preset`]: the senders we know, one table
 //! - [`recipe`], [`template`]: schemes written as data, theirs and yours
 //! - `standard_webhooks`, `twilio`, …: the schemes that need code of their own
 //! - [`key`]: keys, and the only comparison of signatures

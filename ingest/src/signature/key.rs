@@ -48,7 +48,7 @@ impl Algorithm {
     }
 }
 
-/// A signature, or a token, as somebody sent it. It cannot be compared but by [`Key::fits`].
+/// A signature, or a token, as somebody sent it. Only a [`Key`] compares it.
 #[derive(Clone)]
 pub struct Signature(Vec<u8>);
 

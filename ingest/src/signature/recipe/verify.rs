@@ -119,11 +119,14 @@ impl Recipe {
             }
             Some(_) | None => Vec::new(),
         };
-        let timestamp = match self.timestamp.as_ref().map(|place| place.find(sent, &entries)) {
-            Some(Ok(Cow::Borrowed(text))) => Some(text),
+        let timestamp = match &self.timestamp {
+            Some(place @ (Place::Header(_) | Place::Entry(_))) => place.find(sent, &entries)?,
             // A time in the body is signed with the body, and read afterwards.
-            Some(Ok(Cow::Owned(_))) | None => None,
-            Some(Err(fault)) => return Err(fault),
+            Some(Place::Json(_)) | None => Cow::Borrowed(""),
+        };
+        let timestamp = match timestamp {
+            Cow::Borrowed("") | Cow::Owned(_) => None,
+            Cow::Borrowed(text) => Some(text),
         };
         if let Some(text) = timestamp {
             self.unit.read(text)?;
