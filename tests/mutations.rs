@@ -7,6 +7,8 @@ use everhook::conformance::Vector;
 use everhook_ingest::signature::preset::Way;
 use everhook_ingest::signature::{Custom, Recipe};
 use everhook_journal::Timestamp;
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use crate::vectors::{NOW, own, published};
 
@@ -42,6 +44,28 @@ fn no_changed_request_is_accepted() {
     let tried = tried.into_inner();
     assert!(tried >= REQUESTS_MIN, "only {tried} requests");
     println!("{tried} changed requests, none accepted");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_is_sent_is_judged(text in "[ -~\u{e9}]{0,80}", bytes in vec(any::<u8>(), 0..80)) {
+        for vector in own().vectors() {
+            let Ok(scheme) = vector.scheme() else { continue };
+            for at in 0..vector.headers.len() {
+                let mut changed = vector.clone();
+                changed.headers[at].1.push_str(&text);
+                changed.verify(&scheme, NOW).ok();
+                changed.headers[at].1.clone_from(&text);
+                changed.query.clone_from(&text);
+                changed.verify(&scheme, NOW).ok();
+            }
+            for body in [bytes.clone(), text.clone().into_bytes(), [&vector.body, &*bytes].concat()] {
+                Vector { body, ..vector.clone() }.verify(&scheme, NOW).ok();
+            }
+        }
+    }
 }
 
 /// A request without anything that its verification can do without: further signatures that fit, or that do not.

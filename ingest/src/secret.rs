@@ -22,12 +22,18 @@ const GENERATED_BYTES: usize = 32;
 pub struct Secret {
     reference: String,
     value: Vec<u8>,
+    is_pretended: bool,
 }
 
 impl Secret {
     /// This value under this reference.
     pub fn new(reference: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        Self { reference: reference.into(), value: value.into() }
+        Self { reference: reference.into(), value: value.into(), is_pretended: false }
+    }
+
+    /// Whether its value was not read: its form says nothing.
+    pub fn is_pretended(&self) -> bool {
+        self.is_pretended
     }
 
     /// Where it came from: `env:GITHUB_WEBHOOK_SECRET`.
@@ -182,7 +188,16 @@ impl Secrets {
             let bytes = value.len();
             return Err(SecretError::TooShort { reference: reference.to_owned(), bytes });
         }
-        Ok(Secret::new(reference, value))
+        let is_pretended = match self.generated {
+            Generated::Pretended => self.is_elsewhere(reference),
+            Generated::Refused | Generated::In(_) | Generated::Under(_) => false,
+        };
+        Ok(Secret { is_pretended, ..Secret::new(reference, value) })
+    }
+
+    /// Whether a secret is generated or kept by AWS.
+    fn is_elsewhere(&self, reference: &str) -> bool {
+        self.is_remote(reference) || reference.starts_with("generated:")
     }
 
     fn value(&self, reference: &str) -> Result<Vec<u8>, SecretError> {

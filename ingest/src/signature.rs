@@ -1,6 +1,6 @@
 //! Whether a request's exact bytes come from who it says they do. No clock and no network in here.
 //!
-//! - [`preset`]: the senders we know, one table
+//! - [`mod@preset`]: the senders we know, one table
 //! - [`recipe`], [`template`]: schemes written as data, theirs and yours
 //! - `standard_webhooks`, `twilio`, …: the schemes that need code of their own
 //! - [`key`]: keys, and the only comparison of signatures
@@ -229,6 +229,16 @@ impl Scheme {
         }
     }
 
+    /// Whether its secrets are enough to sign as its sender would, in headers.
+    pub fn can_sign(&self) -> bool {
+        let symmetric = self.keys.iter().take(1).all(|key| !key.algorithm().is_asymmetric());
+        match &self.verifier {
+            Verifier::Recipe(_) => symmetric,
+            Verifier::Custom(custom) => symmetric && custom.signs_in_headers(),
+            Verifier::Open(_) => true,
+        }
+    }
+
     /// The headers with which a sender would send this body, signed with the newest secret.
     /// A signature in the body or by a sender's private key is not among them.
     pub fn sign(
@@ -264,7 +274,9 @@ impl Scheme {
             Verifier::Open(_) => None,
         };
         let mut keys = Vec::new();
-        for secret in secrets {
+        // What was not read cannot be of a wrong form.
+        let pretended = |secret: &Secret| secret.is_pretended() && key(secret).is_none();
+        for secret in secrets.iter().filter(|secret| !pretended(secret)) {
             keys.push(key(secret).ok_or_else(|| {
                 format!("{} is not a secret of this scheme: {}", secret.reference(), preset.secret)
             })?);

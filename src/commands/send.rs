@@ -45,6 +45,10 @@ async fn signed(send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failu
     })?;
     let id = send.id.clone().unwrap_or_else(fresh);
     let scheme = &sources.find(&name).scheme;
+    if !scheme.can_sign() {
+        let message = "its sender signs with a private key or in the body: nobody else can";
+        return Err(Failure(format!("the source `{name}` cannot be signed for; {message}")));
+    }
     let mut headers = scheme.sign(&id, send.event.as_deref(), body, Clock::System.now());
     let json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
     let content_type = if json { "application/json" } else { "application/octet-stream" };

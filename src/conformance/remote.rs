@@ -19,16 +19,18 @@ pub(crate) async fn judge(collection: &Collection, client: &Client) -> Result<Re
     Ok(Report { judged })
 }
 
-/// Whether a source with the secrets of the valid vectors is the one that this vector means.
+/// Whether a source with the secrets and the URL of the valid vectors is the one that this vector means.
 fn is_configured(vector: &Vector, all: &[Vector]) -> bool {
     let of_source =
-        all.iter().filter(|other| other.preset.name == vector.preset.name && other.valid);
-    let secrets: BTreeSet<_> = of_source.flat_map(|other| &other.secrets).collect();
-    let long = vector.secrets.iter().all(|secret| secret.len() >= SECRET_BYTES_MIN);
+        || all.iter().filter(|other| other.preset.name == vector.preset.name && other.valid);
+    let secrets: BTreeSet<_> = of_source().flat_map(|other| &other.secrets).collect();
+    let url = |vector: &Vector| vector.settings.public_url.clone();
+    let has_secrets =
+        |secret: &String| secret.len() >= SECRET_BYTES_MIN && secrets.contains(secret);
     vector.method == "POST"
-        && long
         && !vector.secrets.is_empty()
-        && vector.secrets.iter().all(|secret| secrets.contains(secret))
+        && vector.secrets.iter().all(has_secrets)
+        && of_source().any(|other| url(other) == url(vector))
 }
 
 async fn sent(vector: &Vector, client: &Client) -> Result<Judged, Failure> {

@@ -116,6 +116,8 @@ ROUTES = {
     "POST /webhook": ("NONE", "IngestFunction"),
     "POST /webhook/{source}": ("NONE", "IngestFunction"),
     "GET /webhook/{source}": ("NONE", "IngestFunction"),
+    "HEAD /webhook/{source}": ("NONE", "IngestFunction"),
+    "OPTIONS /webhook/{source}": ("NONE", "IngestFunction"),
     "POST /callbacks/{token}": ("NONE", "IngestFunction"),
     "POST /callbacks/{token}/{action}": ("NONE", "IngestFunction"),
     "GET /status/{executionToken}": ("NONE", "StatusFunction"),

@@ -29,24 +29,20 @@ struct Wrapped {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Item {
-    #[serde(default)]
-    psp_reference: String,
-    #[serde(default)]
+    psp_reference: Option<String>,
     original_reference: Option<String>,
-    #[serde(default)]
-    merchant_account_code: String,
-    #[serde(default)]
+    merchant_account_code: Option<String>,
     merchant_reference: Option<String>,
     amount: Option<Amount>,
-    event_code: String,
-    success: Value,
+    event_code: Option<String>,
+    success: Option<Value>,
     additional_data: AdditionalData,
 }
 
 #[derive(Debug, Deserialize)]
 struct Amount {
-    value: Value,
-    currency: String,
+    value: Option<Value>,
+    currency: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,29 +74,28 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
         let signature = Signature::new(decoded.ok_or(Unverified::Malformed)?);
         secret = Some(matching(scheme.keys(), &[signed(item).as_bytes()], &[signature])?);
     }
-    let id =
-        |item: &Item| (format!("{}:{}", item.event_code, item.psp_reference), IdOrigin::Signed);
-    let one = <[Item; 1]>::try_from(items).ok();
-    Ok(Claims {
-        secret,
-        delivery_id: one.as_ref().map(|[item]| id(item)),
-        event_type: one.map(|[item]| item.event_code),
-    })
+    let one = <[Item; 1]>::try_from(items).ok().map(|[item]| item);
+    let id = one.as_ref().and_then(|item| {
+        let (kind, reference) = (item.event_code.as_ref()?, item.psp_reference.as_ref()?);
+        Some((format!("{kind}:{reference}"), IdOrigin::Signed))
+    });
+    Ok(Claims { secret, delivery_id: id, event_type: one.and_then(|item| item.event_code) })
 }
 
 /// The eight fields that Adyen signs; one that is missing is empty.
 fn signed(item: &Item) -> String {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let scalar = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let amount = item.amount.as_ref();
     [
-        item.psp_reference.clone(),
-        item.original_reference.clone().unwrap_or_default(),
-        item.merchant_account_code.clone(),
-        item.merchant_reference.clone().unwrap_or_default(),
-        amount.map(|amount| text(&amount.value)).unwrap_or_default(),
-        amount.map(|amount| amount.currency.clone()).unwrap_or_default(),
-        item.event_code.clone(),
-        text(&item.success),
+        text(&item.psp_reference),
+        text(&item.original_reference),
+        text(&item.merchant_account_code),
+        text(&item.merchant_reference),
+        amount.and_then(|amount| amount.value.as_ref()).map(scalar).unwrap_or_default(),
+        amount.map(|amount| text(&amount.currency)).unwrap_or_default(),
+        text(&item.event_code),
+        item.success.as_ref().map(scalar).unwrap_or_default(),
     ]
     .join(":")
 }

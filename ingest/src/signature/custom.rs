@@ -77,6 +77,13 @@ impl Custom {
         }
     }
 
+    pub(super) fn signs_in_headers(self) -> bool {
+        match self {
+            Self::StandardWebhooks | Self::Twilio | Self::Monday => true,
+            Self::Sns | Self::PayPal | Self::AdyenItem | Self::Mailgun | Self::MsGraph => false,
+        }
+    }
+
     pub(super) fn sign(
         self,
         scheme: &Scheme,

@@ -36,7 +36,19 @@ pub enum Algorithm {
     Token,
 }
 
-/// A signature, or a token, as somebody sent it. It cannot be compared but by [`Key::fits`].
+impl Algorithm {
+    /// Whether only the sender has what it takes to sign.
+    pub(super) fn is_asymmetric(self) -> bool {
+        match self {
+            Self::Ed25519 | Self::EcdsaP256 | Self::RsaSha256 | Self::RsaSha1 => true,
+            Self::HmacSha1 | Self::HmacSha256 | Self::HmacSha512 | Self::Sha256 | Self::Token => {
+                false
+            }
+        }
+    }
+}
+
+/// A signature, or a token, as somebody sent it. Only a [`Key`] compares it.
 #[derive(Clone)]
 pub struct Signature(Vec<u8>);
 

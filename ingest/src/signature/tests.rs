@@ -158,6 +158,11 @@ fn a_recipe_that_would_prove_nothing_is_refused_in_words() {
     assert!(refused(Written { timestamp: "header:x-time", ..plain }).contains("{timestamp}"));
     assert!(refused(Written { signed: "{boddy}", ..plain }).contains("`{boddy}` is unknown"));
     assert!(refused(Written { id: "x-id", ..plain }).contains("is no place"));
+    let dated = Written { signed: "{timestamp}{body}", timestamp: "entry:t", ..plain };
+    assert!(refused(dated).contains("`separator`"));
+    let dated = Written { separator: Some(','), tag: "v1=", ..dated };
+    assert!(Recipe::parse(&dated).is_ok());
+    assert!(refused(Written { headers: &["x-a", "x-b"], ..dated }).contains("only one"));
     let token = encoding::Encoding::Text;
     assert!(refused(Written { encoding: token, ..plain }).contains("token"));
 }

@@ -8,14 +8,19 @@ use std::time::{Duration, SystemTime};
 
 use everhook::local::event_source::{self, BatchOutcome};
 use futures_util::FutureExt;
+use lambda_simulator::state::InvocationState;
 use lambda_simulator::{Invocation, InvocationStatus, Simulator};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 /// What a process may take beyond its function's timeout before it is ended.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long is waited for news of an invocation before its state is looked at again.
+const TURN: Duration = Duration::from_millis(50);
 
 /// How long a process may take to ask for its first invocation.
 const INIT: Duration = Duration::from_secs(10);
@@ -113,8 +118,8 @@ impl Function {
         let invocation = Invocation::new(event, u64::try_from(timeout.as_millis()).unwrap());
         let id = process.simulator.enqueue(invocation).await;
         tokio::select! {
-            ended = process.simulator.wait_for_invocation_complete(&id, timeout + GRACE) => {
-                let state = ended.map_err(|_| format!("Task timed out after {timeout:?}"))?;
+            ended = ended(&process.simulator, &id, timeout + GRACE) => {
+                let state = ended.ok_or_else(|| format!("Task timed out after {timeout:?}"))?;
                 self.idle.lock().unwrap().push(process);
                 if state.status != InvocationStatus::Success {
                     return Err(format!("{:?}", state.error));
@@ -192,6 +197,18 @@ impl Function {
             .boxed()
         })
     }
+}
+
+/// How an invocation ended, if it did in time.
+async fn ended(simulator: &Simulator, id: &str, within: Duration) -> Option<InvocationState> {
+    let latest = Instant::now() + within;
+    while Instant::now() < latest {
+        // In short turns: the simulator may miss that an invocation has ended while it begins to wait for it.
+        if let Ok(state) = simulator.wait_for_invocation_complete(id, TURN).await {
+            return Some(state);
+        }
+    }
+    None
 }
 
 fn gather(output: impl AsyncRead + Unpin + Send + 'static, lines: Lines) {

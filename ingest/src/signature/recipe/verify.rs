@@ -1,0 +1,217 @@
+//! Verifying and signing as a recipe says.
+
+use std::borrow::Cow;
+
+use everhook_journal::event::IdOrigin;
+
+use super::Recipe;
+use crate::request::HeaderFault;
+use crate::signature::encoding::Encoding;
+use crate::signature::key::{Algorithm, Key, Signature};
+use crate::signature::template::{self, Place};
+use crate::signature::time;
+use crate::signature::{Claims, SIGNATURES_MAX, Sent, Settings, Unverified, headers_of, matching};
+
+/// How many entries a header may have, signatures and others.
+const ENTRIES_MAX: usize = 32;
+
+impl Recipe {
+    pub(in crate::signature) fn verify(
+        &self,
+        keys: &[Key],
+        settings: &Settings,
+        sent: &Sent<'_>,
+    ) -> Result<String, Unverified> {
+        for (name, value) in &self.requires {
+            if sent.headers.only(name)? != value {
+                return Err(Unverified::Malformed);
+            }
+        }
+        let mut matched = Err(Unverified::Missing);
+        for name in &self.headers {
+            let header = match sent.headers.only(name) {
+                Ok(header) => header,
+                Err(HeaderFault::Missing) => continue,
+                Err(fault) => return Err(fault.into()),
+            };
+            let found = self.verify_header(header, keys, settings, sent);
+            if self.every {
+                matched = Ok(found?);
+            } else if found.is_ok() || matched != Err(Unverified::NoMatch) {
+                matched = matched.or(found);
+            }
+        }
+        let secret = matched?;
+        // Checked after the signature: a stale answer then says nothing about unsigned requests.
+        if let (Some(place), Some(tolerance)) = (&self.timestamp, settings.tolerance) {
+            let entries = self.entries(sent)?;
+            let sent_at = self.unit.read(&place.find(sent, &entries)?)?;
+            time::check(sent_at, sent.now, tolerance)?;
+        }
+        Ok(secret)
+    }
+
+    /// What a verified request says of itself.
+    pub(in crate::signature) fn claims(&self, sent: &Sent<'_>, secret: Option<String>) -> Claims {
+        let entries = self.entries(sent).unwrap_or_default();
+        let origin =
+            |places| if self.covers(places) { IdOrigin::Signed } else { IdOrigin::Unsigned };
+        let id = template::first(&self.ids, sent, &entries);
+        Claims {
+            secret,
+            delivery_id: id.map(|(id, places)| (id, origin(places))),
+            event_type: template::first(&self.types, sent, &entries).map(|(text, _)| text),
+        }
+    }
+
+    /// The headers with which a sender would send a body, as far as they are headers.
+    pub(in crate::signature) fn sign(
+        &self,
+        keys: &[Key],
+        settings: &Settings,
+        id: &str,
+        event_type: Option<&str>,
+        sent: &Sent<'_>,
+    ) -> Vec<(String, String)> {
+        let timestamp = self.unit.write(sent.now);
+        let mut headers: Vec<(String, String)> = self.requires.clone();
+        let mut add = |place: Option<&Place>, value: &str| {
+            if let Some(Place::Header(name)) = place {
+                headers.push((name.clone(), value.to_owned()));
+            }
+        };
+        add(self.timestamp.as_ref(), &timestamp);
+        add(self.ids.first().and_then(|places| places.first()), id);
+        if let Some(event_type) = event_type {
+            add(self.types.first().and_then(|places| places.first()), event_type);
+        }
+        let with_headers = headers_of(&headers);
+        let signing = Sent { headers: &with_headers, ..*sent };
+        let entry = match &self.timestamp {
+            Some(Place::Entry(name)) => Some((name.as_str(), timestamp.as_str())),
+            Some(Place::Header(_) | Place::Json(_)) | None => None,
+        };
+        let entries: Vec<_> = entry.into_iter().collect();
+        let parts = self.parts(&signing, settings, Some(&timestamp), &entries);
+        if let (Some(key), Ok(parts), Some(header)) = (keys.first(), parts, self.headers.first()) {
+            let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
+            let signature = self.encoding.encode(&key.sign(&parts));
+            let before = entry.zip(self.separator).map(|((name, time), separator)| {
+                format!("{name}{}{time}{separator}", self.delimiter())
+            });
+            let before = before.unwrap_or_default();
+            headers.push((header.clone(), format!("{before}{}{signature}", self.tag)));
+        }
+        headers
+    }
+
+    fn verify_header(
+        &self,
+        header: &str,
+        keys: &[Key],
+        settings: &Settings,
+        sent: &Sent<'_>,
+    ) -> Result<String, Unverified> {
+        let signatures = self.signatures(header)?;
+        let entries = match self.separator {
+            Some(separator) if !self.bare && !self.tag.is_empty() => {
+                template::entries(header, separator, self.delimiter())?
+            }
+            Some(_) | None => Vec::new(),
+        };
+        let timestamp = match &self.timestamp {
+            Some(place @ (Place::Header(_) | Place::Entry(_))) => place.find(sent, &entries)?,
+            // A time in the body is signed with the body, and read afterwards.
+            Some(Place::Json(_)) | None => Cow::Borrowed(""),
+        };
+        let timestamp = match timestamp {
+            Cow::Borrowed("") | Cow::Owned(_) => None,
+            Cow::Borrowed(text) => Some(text),
+        };
+        if let Some(text) = timestamp {
+            self.unit.read(text)?;
+        }
+        let parts = self.parts(sent, settings, timestamp, &entries)?;
+        let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
+        matching(keys, &parts, &signatures)
+    }
+
+    fn parts<'s>(
+        &'s self,
+        sent: &Sent<'s>,
+        settings: &'s Settings,
+        timestamp: Option<&'s str>,
+        entries: &[(&str, &'s str)],
+    ) -> Result<Vec<Cow<'s, [u8]>>, Unverified> {
+        let public_url = settings.public_url.as_deref();
+        self.signed.iter().map(|part| part.bytes(sent, timestamp, public_url, entries)).collect()
+    }
+
+    /// The signatures in a header; there is at least one.
+    fn signatures(&self, header: &str) -> Result<Vec<Signature>, Unverified> {
+        let bytes = self.algorithm.signature_bytes();
+        let mut signatures = Vec::new();
+        let mut tried = 0;
+        // No signature contains a comma: somebody has joined several headers.
+        let joined = self.separator != Some(',') && self.encoding != Encoding::Text;
+        if joined && header.contains(',') {
+            return Err(Unverified::Ambiguous);
+        }
+        let entries: Vec<&str> = match self.separator {
+            Some(separator) => header.split(separator).map(|text| text.trim_matches(' ')).collect(),
+            None => vec![header],
+        };
+        if entries.len() > ENTRIES_MAX {
+            return Err(Unverified::Malformed);
+        }
+        for (at, entry) in entries.iter().enumerate() {
+            // What joins repeated headers would make a list of them.
+            if entries[..at].contains(entry) {
+                return Err(Unverified::Ambiguous);
+            }
+            let text = match entry.strip_prefix(self.tag.as_str()) {
+                Some(text) => text,
+                None if self.bare => entry,
+                // An entry of another kind.
+                None if self.separator.is_some() && entry.contains(self.delimiter()) => continue,
+                None => return Err(Unverified::Malformed),
+            };
+            tried += 1;
+            if tried > SIGNATURES_MAX {
+                break;
+            }
+            let decoded = template::decoded(self.encoding, text, bytes);
+            if decoded.is_none() && (self.bare || self.tag.is_empty()) {
+                return Err(Unverified::Malformed);
+            }
+            signatures.extend(decoded.map(Signature::new));
+        }
+        if signatures.is_empty() { Err(Unverified::Malformed) } else { Ok(signatures) }
+    }
+
+    /// The entries beside the signature in its header.
+    fn entries<'s>(&self, sent: &Sent<'s>) -> Result<Vec<(&'s str, &'s str)>, Unverified> {
+        let Some(separator) = self.separator.filter(|_| !self.bare && !self.tag.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let header = self.headers.iter().find_map(|name| sent.headers.only(name).ok());
+        template::entries(header.ok_or(Unverified::Missing)?, separator, self.delimiter())
+    }
+
+    /// What divides a tag from its value.
+    fn delimiter(&self) -> char {
+        self.tag.chars().last().unwrap_or('=')
+    }
+}
+
+impl Algorithm {
+    /// How long its signatures are, if they are all equally long.
+    fn signature_bytes(self) -> Option<usize> {
+        match self {
+            Self::HmacSha1 => Some(20),
+            Self::HmacSha256 | Self::Sha256 => Some(32),
+            Self::HmacSha512 | Self::Ed25519 => Some(64),
+            Self::EcdsaP256 | Self::RsaSha256 | Self::RsaSha1 | Self::Token => None,
+        }
+    }
+}
