@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
+use everhook_ingest::Secrets;
 use everhook_ingest::request::Headers;
 use everhook_ingest::signature::preset::{self, Way};
 use everhook_ingest::signature::{Scheme, Sent};
 use everhook_ingest::source::Sources;
-use everhook_ingest::Secrets;
 use everhook_journal::config::Config;
 use everhook_journal::{SourceName, Timestamp};
 use libfuzzer_sys::fuzz_target;
