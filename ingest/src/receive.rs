@@ -27,7 +27,7 @@ use crate::items::{Item, TooMany};
 use crate::request::{Rejected, Request};
 use crate::secret::{SecretError, Secrets};
 use crate::signature::{Claims, Unverified};
-use crate::source::{Expect, Source, Sources};
+use crate::source::{self, Expect, Source, Sources};
 use crate::summary::Summary;
 
 /// The longest delivery id that is kept as it is, in bytes.
@@ -122,9 +122,8 @@ enum Outage {
 impl Ingest {
     /// The references to all secrets that ingest needs.
     pub fn references(config: &Config) -> Vec<String> {
-        let of_source = |source: &SourceSection| source.section.clone().texts("secrets");
-        let of_sources = config.sources.values().filter_map(|source| of_source(source).ok());
-        let mut references: Vec<_> = of_sources.flatten().collect();
+        let of_source = |source: &SourceSection| source::references(&source.section);
+        let mut references: Vec<_> = config.sources.values().flat_map(of_source).collect();
         references.push(execution_key(config).to_owned());
         references
     }

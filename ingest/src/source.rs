@@ -114,6 +114,14 @@ impl Sources {
     }
 }
 
+/// The references to all secrets that a section names.
+pub(crate) fn references(section: &Section) -> Vec<String> {
+    let mut section = section.clone();
+    let mut references = section.texts("secrets").unwrap_or_default();
+    references.extend(section.text("verify_token").ok().flatten());
+    references
+}
+
 fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<Source, Problem> {
     let preset = scheme::preset_of(&mut section)?;
     let scheme = scheme::read(preset, &mut section, secrets)?;

@@ -47,3 +47,11 @@ fn a_sender_without_a_handshake_gets_no_answer() {
         assert_eq!(before("github", method, "challenge=a"), None, "{method}");
     }
 }
+
+#[test]
+fn no_stranger_has_a_webhook_signed_by_xs_check() {
+    assert!(before("x", "GET", "crc_token=uzwcfYtzr9").is_some());
+    for body in ["%7B%22a%22:1%7D", "1", "true", "-1.5", "%22text%22", "a%20b", ""] {
+        assert_eq!(before("x", "GET", &format!("crc_token={body}")), None, "{body}");
+    }
+}

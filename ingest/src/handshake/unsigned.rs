@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::short;
@@ -27,7 +28,7 @@ pub(super) fn dropbox(sent: &Sent<'_>) -> Option<Answer> {
 }
 
 pub(super) fn x(scheme: &Scheme, sent: &Sent<'_>) -> Option<Answer> {
-    let token = short(parameter(sent, "GET", "crc_token")?)?;
+    let token = short(parameter(sent, "GET", "crc_token")?).filter(|token| is_no_body(token))?;
     let signature = scheme.keys().first()?.sign(&[token.as_bytes()]);
     let signature = data_encoding::BASE64.encode(&signature);
     Some(Answer::json(&json!({ "response_token": format!("sha256={signature}") })))
@@ -54,6 +55,13 @@ pub(super) fn cloudevents(sent: &Sent<'_>) -> Option<Answer> {
     let rate = asked.clamp(1, ALLOWED_RATE).to_string();
     let answer = Answer::empty(200).with_header("webhook-allowed-origin", origin);
     Some(answer.with_header("webhook-allowed-rate", rate).with_header("allow", "POST"))
+}
+
+/// Whether a token cannot be a webhook's body. X signs both alike: whoever could have
+/// any text signed could send any webhook.
+fn is_no_body(token: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_+/=.".contains(&byte);
+    token.bytes().all(is_plain) && serde_json::from_str::<IgnoredAny>(token).is_err()
 }
 
 /// A parameter of the query, of a request with this method. There must be exactly one.

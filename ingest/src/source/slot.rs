@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::secret::Secrets;
 
-use super::{Source, read};
+use super::{Source, read, references};
 
 /// How long secrets that AWS keeps are used before they are asked for again.
 const LIFE: Duration = Duration::from_secs(300);
@@ -40,7 +40,7 @@ impl Slot {
         secrets: &Secrets,
     ) -> Result<Self, Problem> {
         let source = read(section.clone(), workflow, secrets)?;
-        let mut references = section.clone().texts("secrets")?;
+        let mut references = references(&section);
         references.retain(|reference| secrets.is_remote(reference));
         Ok(Self {
             current: RwLock::new(Arc::new(source)),

@@ -93,6 +93,7 @@ pub(super) const PRESETS: &[Preset] = &[
         }),
         handshake: Handshake::X,
         secret: "the app's consumer secret",
+        note: "X signs webhooks and the tokens of its check alike: keep `expect` at `\"json\"`. A token that could be a body is not signed.",
         ..PRESET
     },
     Preset {
