@@ -557,8 +557,16 @@ def check_the_stage_throttles_and_logs_no_content(t):
             if value not in LOGGABLE:
                 yield f"the access log shows {value} as {key}"
     for api in t.of("AWS::ApiGatewayV2::Api").values():
-        if list(api.get("CorsConfiguration", {})) != ["Fn::If"] or t.document["Parameters"]["AllowedOrigin"]["Default"] != "":
-            yield "browsers may call without anybody having said so"
+        cors = api.get("CorsConfiguration", {}).get("Fn::If", [None, {}, None])
+        wanted = {
+            "AllowOrigins": [{"Ref": "AllowedOrigin"}],
+            "AllowMethods": ["GET", "POST", "OPTIONS"],
+            "AllowHeaders": ["authorization", "content-type", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"],
+            "MaxAge": 600,
+        }
+        # With credentials, a page could use those of whoever looks at it.
+        if cors[0] != "HasOrigin" or cors[1] != wanted or t.document["Parameters"]["AllowedOrigin"]["Default"] != "*":
+            yield f"browsers may call in another way: {cors}"
 
 
 def check_tables_expire_and_can_be_restored(t):
