@@ -38,6 +38,8 @@ pub enum Command {
     Status(Status),
     /// List executions, the newest first
     List(List),
+    /// List who may send, and when each of their secrets was used last
+    Sources(Sources),
     /// Fold a history again and show what each event changed; runs nothing
     Replay(Replay),
     /// Check config/everhook.toml
@@ -161,6 +163,27 @@ pub struct List {
     /// At most this many
     #[arg(long, default_value_t = 50)]
     pub limit: usize,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook sources`
+#[derive(Debug, Clone, Args)]
+pub struct Sources {
+    /// The configuration that names them
+    #[arg(
+        long,
+        env = "EVERHOOK_CONFIG",
+        default_value = "config/everhook.toml",
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
 
     /// As JSON
     #[arg(long)]

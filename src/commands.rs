@@ -7,6 +7,7 @@ mod list;
 mod replay;
 mod send;
 mod serve;
+mod sources;
 mod status;
 
 use everhook_processor::Steps;
@@ -42,6 +43,7 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
         Command::Send(send) => send::run(send).await,
         Command::Status(status) => status::run(status).await,
         Command::List(list) => list::run(list).await,
+        Command::Sources(sources) => sources::run(sources).await,
         Command::Replay(replay) => replay::run(replay).await,
         Command::Check(check) => check::run(&check, steps),
         Command::Conformance(conformance) => conformance::run(conformance).await,

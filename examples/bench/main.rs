@@ -1,6 +1,6 @@
 //! How fast this machine receives webhooks: local mode, engine on disk, the workflow of `everhook.toml`.
 //!
-//! `cargo run --release --example bench -- [--seconds 5] [--only accept|complete|latency|puts]`
+//! `cargo run --profile server --example bench -- [--seconds 5] [--only accept|complete|latency|puts|verify]`
 //!
 //! The server runs in a process of its own, so that its memory and processor time are not the load's.
 //! Every row has a fresh server with fresh data.
@@ -11,6 +11,7 @@
 //! - [`load`]: as many webhooks as so many connections can send, and their executions
 //! - [`latency`]: a steady trickle, and how soon each execution is seen completed
 //! - [`puts`]: what the embedded engine does without us, to compare with
+//! - [`verify`]: the verifier alone, beside its primitives
 //! - [`figures`]: how it all is shown
 
 mod client;
@@ -20,6 +21,7 @@ mod load;
 mod process;
 mod puts;
 mod server;
+mod verify;
 mod webhook;
 
 use std::io;
@@ -62,6 +64,8 @@ enum Part {
     Latency,
     /// The embedded engine alone
     Puts,
+    /// The verifier alone
+    Verify,
 }
 
 /// What this program does when it starts itself.
@@ -102,18 +106,26 @@ fn run(bench: Bench) -> io::Result<()> {
 
 async fn measure(time: Duration, only: Option<Part>) -> io::Result<()> {
     if cfg!(debug_assertions) {
-        println!("This is a debug build: add --release for figures that mean something.\n");
+        println!("This is a debug build: say --profile server for figures that mean something.\n");
     }
     let wanted = |part| only.is_none_or(|only| only == part);
     let mut figures =
         Figures { body_bytes: webhook::Body::new().number(0).len(), ..Figures::default() };
+    if wanted(Part::Verify) {
+        let verified = verify::measure(time)?;
+        verified.iter().for_each(|row| println!("{row}"));
+        println!("{}\n", serde_json::to_string(&verified)?);
+    }
+    if only == Some(Part::Verify) {
+        return Ok(());
+    }
     if wanted(Part::Puts) {
         figures.puts = puts::in_a_process(time)?;
     }
     let loads: &[usize] = match only {
         None | Some(Part::Accept) => &CONNECTIONS,
         Some(Part::Complete) => &[CONNECTIONS_TO_COMPLETE],
-        Some(Part::Latency | Part::Puts) => &[],
+        Some(Part::Latency | Part::Puts | Part::Verify) => &[],
     };
     for connections in loads {
         figures.loads.push(load::measure(*connections, time).await?);

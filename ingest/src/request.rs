@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use aws_lambda_events::http::{HeaderMap, Method};
+use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -173,6 +173,18 @@ impl Headers {
     /// These headers.
     pub fn new(headers: HeaderMap) -> Self {
         Self(headers)
+    }
+
+    /// Headers from pairs; what cannot be a header is left out.
+    pub fn from_pairs(pairs: &[(String, String)]) -> Self {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            let pair = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()));
+            if let (Ok(name), Ok(value)) = pair {
+                map.append(name, value);
+            }
+        }
+        Self(map)
     }
 
     /// The value of a header that verification uses: there must be exactly one.

@@ -27,7 +27,6 @@ mod url;
 
 use std::time::Duration;
 
-use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use everhook_journal::Timestamp;
 use everhook_journal::event::IdOrigin;
 
@@ -290,18 +289,6 @@ fn matching(keys: &[Key], parts: &[&[u8]], signatures: &[Signature]) -> Result<S
     let fits = |key: &&Key| signatures.iter().any(|signature| key.fits(parts, signature));
     let key = keys.iter().find(fits).ok_or(Unverified::NoMatch)?;
     Ok(key.reference().to_owned())
-}
-
-/// Headers from pairs; what cannot be a header is left out.
-fn headers_of(pairs: &[(String, String)]) -> Headers {
-    let mut map = HeaderMap::new();
-    for (name, value) in pairs {
-        let pair = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()));
-        if let (Ok(name), Ok(value)) = pair {
-            map.append(name, value);
-        }
-    }
-    Headers::new(map)
 }
 
 #[cfg(test)]

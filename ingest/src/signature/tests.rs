@@ -26,7 +26,7 @@ fn verify_owned(
     pairs: &[(String, String)],
     body: &[u8],
 ) -> Result<Claims, Unverified> {
-    let headers = headers_of(pairs);
+    let headers = Headers::from_pairs(pairs);
     let sent =
         Sent { method: "POST", query: "", headers: &headers, body, now: NOW, certificate: None };
     scheme.verify(&sent)

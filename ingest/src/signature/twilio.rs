@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use everhook_journal::event::IdOrigin;
 use everhook_journal::payload::sha256_hex;
 
+use crate::request::Headers;
+
 use super::encoding::Encoding;
 use super::key::Signature;
 use super::{Claims, Scheme, Sent, Unverified, matching, template, url};
@@ -31,7 +33,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
 
 pub(super) fn sign(scheme: &Scheme, id: &str, sent: &Sent<'_>) -> Vec<(String, String)> {
     let content_type = ("content-type".to_owned(), FORM.to_owned());
-    let headers = super::headers_of(std::slice::from_ref(&content_type));
+    let headers = Headers::from_pairs(std::slice::from_ref(&content_type));
     let sent = Sent { headers: &headers, ..*sent };
     let text = signed_url(scheme, &sent)
         .and_then(|url| parameters(&url, &sent).map(|parameters| url + &parameters));

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use everhook_journal::event::IdOrigin;
 
 use super::Recipe;
-use crate::request::HeaderFault;
+use crate::request::{HeaderFault, Headers};
 use crate::signature::encoding::Encoding;
 use crate::signature::key::{Algorithm, Key, Signature};
 use crate::signature::template::{self, Place};
 use crate::signature::time;
-use crate::signature::{Claims, SIGNATURES_MAX, Sent, Settings, Unverified, headers_of, matching};
+use crate::signature::{Claims, SIGNATURES_MAX, Sent, Settings, Unverified, matching};
 
 /// How many entries a header may have, signatures and others.
 const ENTRIES_MAX: usize = 32;
@@ -85,7 +85,7 @@ impl Recipe {
         if let Some(event_type) = event_type {
             add(self.types.first().and_then(|places| places.first()), event_type);
         }
-        let with_headers = headers_of(&headers);
+        let with_headers = Headers::from_pairs(&headers);
         let signing = Sent { headers: &with_headers, ..*sent };
         let entry = match &self.timestamp {
             Some(Place::Entry(name)) => Some((name.as_str(), timestamp.as_str())),
