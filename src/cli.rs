@@ -63,18 +63,26 @@ pub struct Serve {
     #[arg(long)]
     pub in_memory: bool,
 
-    /// Sources and workflows
-    #[arg(
-        long,
-        env = "EVERHOOK_CONFIG",
-        default_value = "config/everhook.toml",
-        value_name = "FILE"
-    )]
-    pub config: PathBuf,
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub config: Configuration,
 
     /// Use this DynamoDB instead of the embedded engine (DynamoDB Local, AWS); missing tables are made
     #[arg(long, env = "EVERHOOK_DYNAMODB_ENDPOINT", value_name = "URL")]
     pub dynamodb_endpoint: Option<String>,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Args)]
+pub struct Configuration {
+    /// The configuration: sources and workflows
+    #[arg(
+        long = "config",
+        env = "EVERHOOK_CONFIG",
+        default_value = "config/everhook.toml",
+        value_name = "FILE"
+    )]
+    pub path: PathBuf,
 }
 
 /// Where the running server is.
@@ -108,14 +116,9 @@ pub struct Send {
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
 
-    /// The configuration that names the secret
-    #[arg(
-        long,
-        env = "EVERHOOK_CONFIG",
-        default_value = "config/everhook.toml",
-        value_name = "FILE"
-    )]
-    pub config: PathBuf,
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub config: Configuration,
 
     /// Where generated secrets are kept
     #[arg(long, env = "EVERHOOK_DATA_DIR", default_value = ".everhook", value_name = "FOLDER")]
@@ -176,14 +179,9 @@ pub struct List {
 /// `everhook sources`
 #[derive(Debug, Clone, Args)]
 pub struct Sources {
-    /// The configuration that names them
-    #[arg(
-        long,
-        env = "EVERHOOK_CONFIG",
-        default_value = "config/everhook.toml",
-        value_name = "FILE"
-    )]
-    pub config: PathBuf,
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub config: Configuration,
 
     /// As JSON
     #[arg(long)]
@@ -220,14 +218,9 @@ pub struct Replay {
 /// `everhook check`
 #[derive(Debug, Clone, Args)]
 pub struct Check {
-    /// The configuration
-    #[arg(
-        long,
-        env = "EVERHOOK_CONFIG",
-        default_value = "config/everhook.toml",
-        value_name = "FILE"
-    )]
-    pub config: PathBuf,
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub config: Configuration,
 }
 
 /// `everhook conformance`

@@ -1,37 +1,35 @@
 //! A verified webhook becomes the first event of an execution.
 
+mod arrived;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use everhook_journal::config::{Config, Problem, SourceSection};
-use everhook_journal::event::{Event, IdOrigin, Recorded, Verified, Webhook};
+use everhook_journal::event::{Event, Recorded, Verified, Webhook};
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::id::{self, EXECUTION_KEY_BYTES_MIN, ExecutionKey, Sequence};
 use everhook_journal::payload::{PayloadError, sha256_hex};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
 use everhook_journal::{
-    Clock, DeliveryId, Execution, ExecutionId, Executions, Journal, Payloads, SourceName,
-    Timestamp, View, Workflow, telemetry,
+    Clock, Execution, ExecutionId, Executions, Journal, Payloads, SourceName, Timestamp, View,
+    Workflow, telemetry,
 };
-use tokio::sync::OnceCell;
-
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::OnceCell;
 
 use crate::answer::Answer;
 use crate::fetch::Fetch;
 use crate::handshake::Reply;
-use crate::items::{Item, TooMany};
 use crate::request::{Rejected, Request};
 use crate::secret::{SecretError, Secrets};
 use crate::signature::{Claims, Unverified};
 use crate::source::{self, Expect, Source, Sources};
 use crate::summary::Summary;
 
-/// The longest delivery id that is kept as it is, in bytes.
-const DELIVERY_ID_MAX: usize = 255;
+use arrived::Arrived;
 
 /// The longest type of an event that is kept, in characters.
 const EVENT_TYPE_MAX: usize = 128;
@@ -210,7 +208,7 @@ impl Ingest {
                 return Answer::error(400, message);
             }
         };
-        let events = match events(&source, &request, claims, summary) {
+        let events = match arrived::events(&source, &request, claims, summary) {
             Ok(events) => events,
             Err(refused) => {
                 telemetry::rejected("malformed");
@@ -330,7 +328,7 @@ impl Ingest {
         let Arrived { body, claims, summary } = event;
         let name = &request.source;
         let body_sha256 = sha256_hex(&body);
-        let (delivery_id, delivery_id_from) = delivery_id(&claims, &body_sha256);
+        let (delivery_id, delivery_id_from) = arrived::delivery_id(&claims, &body_sha256);
         let id = ExecutionId::derive(&self.key, name, &delivery_id);
         let event_type = claims.event_type.or(summary.event_type);
         let webhook = Webhook {
@@ -422,80 +420,6 @@ impl Ingest {
     }
 }
 
-/// An event of a verified request.
-struct Arrived {
-    body: Bytes,
-    claims: Claims,
-    summary: Summary,
-}
-
-/// The events of a request: one, or those that its sender put together.
-fn events(
-    source: &Source,
-    request: &Request,
-    claims: Claims,
-    summary: Summary,
-) -> Result<Vec<Arrived>, TooMany> {
-    let Some(items) = &source.items else {
-        return Ok(vec![Arrived { body: request.body.clone(), claims, summary }]);
-    };
-    let origin = match source.scheme.preset().weak {
-        true => IdOrigin::Unsigned,
-        false => IdOrigin::Signed,
-    };
-    let arrived = |item: Item| {
-        let summary = Summary::of(&item.body).unwrap_or_default();
-        // The request's own id, if it has one, is not an item's: two items would be one.
-        let delivery_id = item.delivery_id.map(|id| (id, origin));
-        let event_type = item.event_type.or_else(|| claims.event_type.clone());
-        let claims = Claims { secret: claims.secret.clone(), delivery_id, event_type };
-        Arrived { body: item.body, claims, summary }
-    };
-    Ok(items.of(&request.body)?.into_iter().map(arrived).collect())
-}
-
-/// The sender's id, or one from the body. Never a constant: a sender without ids would lose all but one webhook.
-fn delivery_id(claims: &Claims, body_sha256: &str) -> (DeliveryId, IdOrigin) {
-    match &claims.delivery_id {
-        Some((id, origin)) if (1..=DELIVERY_ID_MAX).contains(&id.len()) => {
-            (DeliveryId::new(id.clone()), *origin)
-        }
-        Some((id, origin)) if !id.is_empty() => {
-            (DeliveryId::new(format!("sha256:{}", sha256_hex(id.as_bytes()))), *origin)
-        }
-        Some(_) | None => (DeliveryId::new(format!("body:{body_sha256}")), IdOrigin::Body),
-    }
-}
-
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn derived(id: Option<&str>, body: &str) -> (DeliveryId, IdOrigin) {
-        let delivery_id = id.map(|id| (id.to_owned(), IdOrigin::Unsigned));
-        delivery_id_of(Claims { delivery_id, ..Claims::default() }, body)
-    }
-
-    fn delivery_id_of(claims: Claims, body: &str) -> (DeliveryId, IdOrigin) {
-        delivery_id(&claims, &sha256_hex(body.as_bytes()))
-    }
-
-    #[test]
-    fn a_sender_without_ids_gets_one_an_body() {
-        let (one, origin) = derived(None, "one");
-        assert_eq!(origin, IdOrigin::Body);
-        assert_ne!(one, derived(None, "two").0);
-        assert_eq!(one, derived(Some(""), "one").0);
-    }
-
-    #[test]
-    fn a_long_id_is_bounded_and_still_its_own() {
-        let (long, other) = ("a".repeat(300), "a".repeat(301));
-        assert!(derived(Some(&long), "").0.as_str().len() < 100);
-        assert_ne!(derived(Some(&long), ""), derived(Some(&other), ""));
-    }
 }

@@ -9,7 +9,7 @@ use super::{Failure, print};
 use crate::cli::Check;
 
 pub(super) fn run(check: &Check, steps: Steps) -> Result<(), Failure> {
-    let config = Config::load(&check.config).map_err(Failure::of)?;
+    let config = Config::load(&check.config.path).map_err(Failure::of)?;
     let secrets = Secrets::pretending(config.folder.clone());
     let mut problems = Sources::from_config(&config, &secrets).err().unwrap_or_default();
     let steps = steps.allowing(&config.settings.private_hosts);
@@ -21,12 +21,12 @@ pub(super) fn run(check: &Check, steps: Steps) -> Result<(), Failure> {
     }
     problems.sort_by_key(|problem| problem.line);
     if !problems.is_empty() {
-        return Err(Failure::of(ConfigError { path: check.config.clone(), problems }));
+        return Err(Failure::of(ConfigError { path: check.config.path.clone(), problems }));
     }
     let (sources, workflows) = (config.sources.len(), config.workflows.len());
     print(&format!(
         "{}: no problems (sources: {sources}, workflows: {workflows})",
-        check.config.display()
+        check.config.path.display()
     ));
     Ok(())
 }

@@ -25,12 +25,12 @@ pub(super) async fn run(send: Send) -> Result<(), Failure> {
 }
 
 async fn signed(send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failure> {
-    let mut config = Config::load(&send.config).map_err(Failure::of)?;
+    let mut config = Config::load(&send.config.path).map_err(Failure::of)?;
     let name = SourceName::new(send.source.clone());
     // The other sources' secrets are not needed here, and may not be here.
     config.sources.retain(|source, _| *source == name);
     if config.sources.is_empty() {
-        return Err(Failure(format!("{} has no source `{name}`", send.config.display())));
+        return Err(Failure(format!("{} has no source `{name}`", send.config.path.display())));
     }
     let secrets = match std::env::var_os("EVERHOOK_GENERATED_SECRETS") {
         // The server is in AWS, and so are its secrets.
@@ -41,7 +41,7 @@ async fn signed(send: &Send, body: &[u8]) -> Result<Vec<(String, String)>, Failu
     Ingest::fetch(&config, &secrets).await;
     let sources = Sources::from_config(&config, &secrets).map_err(|problems| {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        Failure(format!("{}: {}", send.config.display(), problems.join("; ")))
+        Failure(format!("{}: {}", send.config.path.display(), problems.join("; ")))
     })?;
     let id = send.id.clone().unwrap_or_else(fresh);
     let scheme = &sources.find(&name).scheme;

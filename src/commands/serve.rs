@@ -22,7 +22,7 @@ pub(super) async fn run(serve: Serve, steps: Steps) -> Result<(), Failure> {
         listen: serve.listen,
         data_dir: serve.data_dir,
         in_memory: serve.in_memory,
-        config: serve.config,
+        config: serve.config.path,
         dynamodb_endpoint: serve.dynamodb_endpoint,
     };
     let server = Server::start(&options, steps).await.map_err(Failure::of)?;

@@ -37,7 +37,7 @@ struct Used {
 }
 
 pub(super) async fn run(sources: Sources) -> Result<(), Failure> {
-    let config = Config::load(&sources.config).map_err(Failure::of)?;
+    let config = Config::load(&sources.config.path).map_err(Failure::of)?;
     let client = Client::new(&sources.server.server)?;
     let mut shown = Vec::new();
     for (name, source) in &config.sources {

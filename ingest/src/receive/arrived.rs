@@ -1,0 +1,89 @@
+//! The events of a request, and what each is known by.
+
+use bytes::Bytes;
+use everhook_journal::DeliveryId;
+use everhook_journal::event::IdOrigin;
+use everhook_journal::payload::sha256_hex;
+
+use crate::items::{Item, TooMany};
+use crate::request::Request;
+use crate::signature::Claims;
+use crate::source::Source;
+use crate::summary::Summary;
+
+/// The longest delivery id that is kept as it is, in bytes.
+const DELIVERY_ID_MAX: usize = 255;
+
+/// An event of a verified request.
+pub(super) struct Arrived {
+    pub(super) body: Bytes,
+    pub(super) claims: Claims,
+    pub(super) summary: Summary,
+}
+
+/// The events of a request: one, or those that its sender put together.
+pub(super) fn events(
+    source: &Source,
+    request: &Request,
+    claims: Claims,
+    summary: Summary,
+) -> Result<Vec<Arrived>, TooMany> {
+    let Some(items) = &source.items else {
+        return Ok(vec![Arrived { body: request.body.clone(), claims, summary }]);
+    };
+    let origin = match source.scheme.preset().weak {
+        true => IdOrigin::Unsigned,
+        false => IdOrigin::Signed,
+    };
+    let arrived = |item: Item| {
+        let summary = Summary::of(&item.body).unwrap_or_default();
+        // The request's own id, if it has one, is not an item's: two items would be one.
+        let delivery_id = item.delivery_id.map(|id| (id, origin));
+        let event_type = item.event_type.or_else(|| claims.event_type.clone());
+        let claims = Claims { secret: claims.secret.clone(), delivery_id, event_type };
+        Arrived { body: item.body, claims, summary }
+    };
+    Ok(items.of(&request.body)?.into_iter().map(arrived).collect())
+}
+
+/// The sender's id, or one from the body. Never a constant: a sender without ids would lose all but one webhook.
+pub(super) fn delivery_id(claims: &Claims, body_sha256: &str) -> (DeliveryId, IdOrigin) {
+    match &claims.delivery_id {
+        Some((id, origin)) if (1..=DELIVERY_ID_MAX).contains(&id.len()) => {
+            (DeliveryId::new(id.clone()), *origin)
+        }
+        Some((id, origin)) if !id.is_empty() => {
+            (DeliveryId::new(format!("sha256:{}", sha256_hex(id.as_bytes()))), *origin)
+        }
+        Some(_) | None => (DeliveryId::new(format!("body:{body_sha256}")), IdOrigin::Body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn derived(id: Option<&str>, body: &str) -> (DeliveryId, IdOrigin) {
+        let delivery_id = id.map(|id| (id.to_owned(), IdOrigin::Unsigned));
+        delivery_id_of(Claims { delivery_id, ..Claims::default() }, body)
+    }
+
+    fn delivery_id_of(claims: Claims, body: &str) -> (DeliveryId, IdOrigin) {
+        delivery_id(&claims, &sha256_hex(body.as_bytes()))
+    }
+
+    #[test]
+    fn a_sender_without_ids_gets_one_an_body() {
+        let (one, origin) = derived(None, "one");
+        assert_eq!(origin, IdOrigin::Body);
+        assert_ne!(one, derived(None, "two").0);
+        assert_eq!(one, derived(Some(""), "one").0);
+    }
+
+    #[test]
+    fn a_long_id_is_bounded_and_still_its_own() {
+        let (long, other) = ("a".repeat(300), "a".repeat(301));
+        assert!(derived(Some(&long), "").0.as_str().len() < 100);
+        assert_ne!(derived(Some(&long), ""), derived(Some(&other), ""));
+    }
+}
