@@ -1,7 +1,7 @@
 //! A history, told event by event: what happened, what it changed, and the state after it.
 
-use everhook_journal::event::{Event, Recorded};
-use everhook_journal::execution::{Execution, IllegalEvent, Outcome, Status};
+use everhook_journal::event::{Branches, CallbackAnswer, Event, Recorded};
+use everhook_journal::execution::{Execution, IllegalEvent, Stage, Status, StepState};
 use everhook_journal::{ExecutionId, Payload, Timestamp};
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ pub fn tell(history: &[Recorded]) -> Result<Vec<Told>, IllegalEvent> {
         };
         told.push(Told {
             changed: changed(&recorded.event),
-            status: status(&after.status),
+            status: status(&after),
             due_at: after.due_at(),
             steps: steps(&after),
             recorded: recorded.clone(),
@@ -90,12 +90,64 @@ fn changed(event: &Event) -> String {
                 "step {step}, attempt {attempt}: failed in {duration_ms} ms ({kind}: {message}), {next}"
             )
         }
+        Event::StepSkipped { step } => {
+            format!("step {step}: passed over, its condition does not hold")
+        }
+        Event::StepFiltered { step, reason, .. } => {
+            format!("step {step}: the webhook goes no further ({reason})")
+        }
+        Event::StepClaimed { step, attempt, until } => {
+            format!(
+                "step {step}, attempt {attempt}: begins, and nobody else may make it; interrupted from {until}"
+            )
+        }
+        Event::StepPolled { step, attempt, state, next_at, .. } => {
+            format!(
+                "step {step}, look {attempt}: not there yet ({}), again at {next_at}",
+                shown(state)
+            )
+        }
+        Event::WaitStarted { step, until } => format!("step {step}: waits until {until}"),
+        Event::CallbackCreated { step, expires_at, .. } => {
+            format!("step {step}: may be called back until {expires_at}")
+        }
+        Event::CallbackReceived { step, answer } => match answer {
+            CallbackAnswer::Succeeded(output) => {
+                format!("step {step}: called back with {}", shown(output))
+            }
+            CallbackAnswer::Failed(error) => {
+                format!(
+                    "step {step}: called back with a failure ({}: {})",
+                    error.kind, error.message
+                )
+            }
+        },
+        Event::CallbackBeat { step } => format!("step {step}: a sign of life"),
+        Event::BranchesStarted { step, branches, concurrency, .. } => {
+            let count = match branches {
+                Branches::Parallel(branches) => branches.len(),
+                Branches::Map { count, .. } => *count as usize,
+            };
+            format!("step {step}: {count} branches begin, {concurrency} at once")
+        }
         Event::TimerFired { due } => format!("the time {due} has come"),
-        Event::ExecutionCompleted {} => "all steps completed".to_owned(),
+        Event::ExecutionCompleted { filtered: None } => "all steps completed".to_owned(),
+        Event::ExecutionCompleted { filtered: Some(filtered) } => {
+            format!("ended by step {} ({})", filtered.step, filtered.reason)
+        }
+        Event::ExecutionFailing { cause } => {
+            format!(
+                "cannot complete ({}: {}); what follows a failure begins",
+                cause.kind, cause.message
+            )
+        }
         Event::ExecutionFailed { cause } => {
             let step = cause.step.as_ref().map_or(String::new(), |step| format!("step {step}: "));
             format!("ended without completing ({step}{}: {})", cause.kind, cause.message)
         }
+        Event::ExecutionCancelled { reason } => format!("cancelled by an operator ({reason})"),
+        Event::ExecutionRedriven { from: Some(step) } => format!("goes on from step {step}"),
+        Event::ExecutionRedriven { from: None } => "goes on where it failed".to_owned(),
     }
 }
 
@@ -106,27 +158,47 @@ fn shown(output: &Payload) -> String {
     }
 }
 
-fn status(status: &Status) -> String {
-    match status {
-        Status::Running => "running".to_owned(),
-        Status::Waiting { until } => format!("waiting until {until}"),
+fn status(execution: &Execution) -> String {
+    match &execution.status {
+        Status::Running => match execution.waits_until() {
+            Some(until) => format!("waiting until {until}"),
+            None => "running".to_owned(),
+        },
         Status::Failing { cause } => format!("failing ({})", cause.kind),
-        Status::Completed => "completed".to_owned(),
+        Status::Completed { filtered: None } => "completed".to_owned(),
+        Status::Completed { .. } => "completed (filtered)".to_owned(),
         Status::Failed { cause } => format!("failed ({})", cause.kind),
+        Status::Cancelled { .. } => "cancelled".to_owned(),
     }
 }
 
 fn steps(execution: &Execution) -> Vec<String> {
-    let states = execution.steps.iter();
-    let line = |state: &everhook_journal::execution::StepState| {
-        let outcome = match &state.outcome {
-            Outcome::Completed(_) => "completed",
-            Outcome::Retrying(_) => "to be tried again",
-            Outcome::Failed(_) => "failed",
-        };
-        let attempts =
-            if state.attempts == 1 { "1 attempt" } else { &format!("{} attempts", state.attempts) };
-        format!("{}: {outcome}, {attempts}", state.name)
+    let lines = [&execution.line, &execution.rescue];
+    lines.into_iter().flat_map(|line| &line.steps).map(step).collect()
+}
+
+fn step(state: &StepState) -> String {
+    let stage = match &state.stage {
+        Stage::Ready if state.attempts == 0 => "not begun",
+        Stage::Ready | Stage::Retrying { .. } => "to be tried again",
+        Stage::Claimed { .. } => "under way",
+        Stage::Polling { .. } => "to look again",
+        Stage::Waiting { .. } => "waiting",
+        Stage::Callback(_) => "waiting to be called back",
+        Stage::Branching(branches) => {
+            let (completed, failed) = branches.counts();
+            let total = branches.lines.len();
+            return format!(
+                "{}: {completed} of {total} branches completed, {failed} failed",
+                state.name
+            );
+        }
+        Stage::Completed(_) => "completed",
+        Stage::Skipped => return format!("{}: passed over", state.name),
+        Stage::Filtered => "stopped here",
+        Stage::Failed(_) => "failed",
     };
-    states.map(line).collect()
+    let attempts =
+        if state.attempts == 1 { "1 attempt" } else { &format!("{} attempts", state.attempts) };
+    format!("{}: {stage}, {attempts}", state.name)
 }

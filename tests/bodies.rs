@@ -99,7 +99,7 @@ async fn floats_and_big_numbers_reach_the_steps_unchanged() {
 
     let execution = everhook_journal::Execution::fold(&world.history(&token).await);
     let execution = execution.unwrap().unwrap();
-    let (_, output) = execution.outputs().next().unwrap();
+    let (_, output) = execution.line.outputs().next().unwrap();
     let output = world.parts.ingest.payloads.open(output).await.unwrap();
 
     assert_eq!(output, r#"[99.990,12345678901234567890123,1e-400]"#.as_bytes());

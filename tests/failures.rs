@@ -217,7 +217,7 @@ async fn large_results_reach_the_next_step_whole() {
 
     let execution =
         everhook_journal::Execution::fold(&world.history(&token).await).unwrap().unwrap();
-    let (_, last) = execution.outputs().last().unwrap();
+    let (_, last) = execution.line.outputs().last().unwrap();
     let opened = world.parts.ingest.payloads.open(last).await.unwrap();
     assert_eq!(serde_json::from_slice::<String>(&opened).unwrap(), expected);
 }

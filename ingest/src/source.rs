@@ -191,7 +191,12 @@ fn decoy() -> Source {
     let secrets = [Secret::new("decoy", random)];
     let preset = preset("hmac-sha256").expect("the table has this scheme");
     let scheme = Scheme::new(preset, &secrets, Settings::default());
-    let workflow = Workflow { name: everhook_journal::WorkflowName::new(""), steps: Vec::new() };
+    let workflow = Workflow {
+        name: everhook_journal::WorkflowName::new(""),
+        steps: Vec::new(),
+        on_failure: Vec::new(),
+        timeout_ms: None,
+    };
     Source {
         scheme: scheme.expect("the secret is not empty"),
         expect: Expect::Json,

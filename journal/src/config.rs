@@ -4,6 +4,7 @@
 //! a step's keys beyond the common ones by the processor; both find the lines here.
 
 mod section;
+mod workflows;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,26 +16,20 @@ use toml::de::{DeTable, DeValue};
 pub use section::{Entry, Problem, Section, unknown_key};
 
 use crate::id::{SourceName, StepName, WorkflowName};
-use crate::retry::{Backoff, Retry};
-use crate::workflow::{
-    STEP_TIMEOUT_DEFAULT, STEP_TIMEOUT_MAX, STEPS_MAX, StepDefinition, Workflow,
-};
+use crate::workflow::Workflow;
 
 /// The kinds of step that only compute. They are recorded together with what follows them,
 /// because a crash costs no more than computing them again.
-pub const PURE_KINDS: [&str; 2] = ["validate", "transform"];
+pub const PURE_KINDS: [&str; 3] = ["validate", "transform", "filter"];
+
+/// The kinds of step that wait, or hold other steps.
+pub const CONTROL_KINDS: [&str; 5] = ["wait", "callback", "poll", "parallel", "map"];
 
 /// The largest body that is accepted, if nothing is said.
 const BODY_BYTES_DEFAULT: u64 = 1024 * 1024;
 
 /// How many executions advance at once, if nothing is said.
 const CONCURRENCY_DEFAULT: u64 = 64;
-
-/// The shortest timeout: definitions count in milliseconds.
-const STEP_TIMEOUT_MIN: Duration = Duration::from_millis(1);
-
-/// The most attempts that a step may have.
-const ATTEMPTS_MAX: u64 = 100;
 
 /// The whole file.
 #[derive(Debug, Clone)]
@@ -217,78 +212,6 @@ impl Config {
         Ok(())
     }
 
-    fn read_workflow(&mut self, lines: &Lines, name: &str, value: Place) -> Result<(), Problem> {
-        let line = value.line(lines);
-        let label = format!("[workflows.{name}]");
-        let problem =
-            |line, message: String| Problem { line, message: format!("{label}: {message}") };
-        check_name(name).map_err(|message| problem(line, message))?;
-        let DeValue::Table(table) = value.value else {
-            return Err(problem(line, "must be a table with `steps`".into()));
-        };
-        if let Some((key, _)) = table.iter().find(|(key, _)| key.get_ref() != "steps") {
-            let line = lines.at(key.span().start);
-            return Err(problem(line, unknown_key(key.get_ref(), &["steps"])));
-        }
-        let steps = table.iter().next().map(|(_, steps)| steps.get_ref());
-        let Some(DeValue::Array(items)) = steps else {
-            return Err(problem(line, format!("has no steps; write [[workflows.{name}.steps]]")));
-        };
-        if items.is_empty() || items.len() > STEPS_MAX {
-            return Err(problem(line, format!("must have 1 to {STEPS_MAX} steps")));
-        }
-        let mut workflow = Workflow { name: WorkflowName::new(name), steps: Vec::new() };
-        for item in items.iter() {
-            let line = lines.at(item.span().start);
-            let DeValue::Table(table) = item.get_ref() else {
-                return Err(problem(line, "a step must be a table".into()));
-            };
-            let label = format!("[[workflows.{name}.steps]]");
-            let (step, place) = self.read_step(lines.section(label, line, table))?;
-            if workflow.steps.iter().any(|other| other.name == step.name) {
-                return Err(problem(line, format!("has two steps named `{}`", step.name)));
-            }
-            self.places.insert((workflow.name.clone(), step.name.clone()), place);
-            workflow.steps.push(step);
-        }
-        self.workflows.insert(workflow.name.clone(), workflow);
-        Ok(())
-    }
-
-    fn read_step(&self, mut section: Section) -> Result<(StepDefinition, StepPlace), Problem> {
-        let name = section.required_text("name")?;
-        check_name(&name).map_err(|message| section.problem_of("name", message))?;
-        let run = section.required_text("run")?;
-        let timeout = section.duration("timeout")?.unwrap_or(STEP_TIMEOUT_DEFAULT);
-        if timeout < STEP_TIMEOUT_MIN || timeout > STEP_TIMEOUT_MAX {
-            let most = STEP_TIMEOUT_MAX.as_secs();
-            let message = format!("`timeout` must be between 1ms and {most}s");
-            return Err(section.problem_of("timeout", message));
-        }
-        let usual = if PURE_KINDS.contains(&run.as_str()) { Retry::NEVER } else { Retry::DEFAULT };
-        let retry = match section.section("retry")? {
-            Some(retry) => read_retry(retry, usual)?,
-            None => usual,
-        };
-        let label = format!("{} step `{name}`", section.label());
-        let line = section.problem("").line;
-        let mut place = StepPlace { label, line, options: BTreeMap::new() };
-        let mut options = BTreeMap::new();
-        for (key, entry) in section.rest() {
-            place.options.insert(key.clone(), entry.line);
-            let value = match (key.as_str(), entry.value) {
-                ("schema", Value::String(path)) => self
-                    .read_json(&path)
-                    .map_err(|message| section.problem_at(entry.line, message))?,
-                (_, value) => value,
-            };
-            options.insert(key, value);
-        }
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        let step = StepDefinition { name: StepName::new(name), run, timeout_ms, retry, options };
-        Ok((step, place))
-    }
-
     fn read_json(&self, path: &str) -> Result<Value, String> {
         let full = self.folder.join(path);
         let text = std::fs::read_to_string(&full)
@@ -327,27 +250,6 @@ impl Default for Settings {
             execution_key: None,
         }
     }
-}
-
-fn read_retry(mut section: Section, usual: Retry) -> Result<Retry, Problem> {
-    let base = if usual == Retry::NEVER { Retry::DEFAULT } else { usual };
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let attempts = section.number("attempts")?.unwrap_or(base.attempts.into());
-    if !(1..=ATTEMPTS_MAX).contains(&attempts) {
-        return Err(section.problem(format!("`attempts` must be 1 to {ATTEMPTS_MAX}")));
-    }
-    let backoff = match section.text("backoff")?.as_deref() {
-        None | Some("exponential") => Backoff::Exponential,
-        Some("fixed") => Backoff::Fixed,
-        Some(other) => {
-            let message = format!("`backoff` is \"exponential\" or \"fixed\", not \"{other}\"");
-            return Err(section.problem(message));
-        }
-    };
-    let first_ms = section.duration("first")?.map_or(base.first_ms, millis);
-    let max_ms = section.duration("max")?.map_or(base.max_ms.max(first_ms), millis);
-    section.finish()?;
-    Ok(Retry { attempts: attempts as u32, backoff, first_ms, max_ms })
 }
 
 /// Names end up in URLs, keys and logs.

@@ -47,18 +47,191 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at: Option<Timestamp>,
     },
+    /// A step was passed over: its condition did not hold.
+    StepSkipped {
+        /// Which step.
+        step: StepName,
+    },
+    /// A step said that this webhook goes no further.
+    StepFiltered {
+        /// Which step.
+        step: StepName,
+        /// Which try, from 1.
+        attempt: u32,
+        /// When the try began.
+        started_at: Timestamp,
+        /// How long it took.
+        duration_ms: u64,
+        /// Why.
+        reason: String,
+    },
+    /// An attempt is about to act, and nobody else may make it.
+    StepClaimed {
+        /// Which step.
+        step: StepName,
+        /// Which try, from 1.
+        attempt: u32,
+        /// From when on it counts as interrupted.
+        until: Timestamp,
+    },
+    /// A step looked, and what it waits for is not there yet.
+    StepPolled {
+        /// Which step.
+        step: StepName,
+        /// Which look, from 1.
+        attempt: u32,
+        /// When it began.
+        started_at: Timestamp,
+        /// How long it took.
+        duration_ms: u64,
+        /// What it saw.
+        state: Payload,
+        /// When it looks again.
+        next_at: Timestamp,
+    },
+    /// A step began to wait for a time.
+    WaitStarted {
+        /// Which step.
+        step: StepName,
+        /// The time.
+        until: Timestamp,
+    },
+    /// A step can be called back.
+    CallbackCreated {
+        /// Which step.
+        step: StepName,
+        /// Which try, from 1.
+        attempt: u32,
+        /// SHA-256 of the callback's token, in hexadecimal.
+        token_sha256: String,
+        /// The steps that come before it waits, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steps: Vec<StepName>,
+        /// When nobody called, it has failed.
+        expires_at: Timestamp,
+        /// How long it may be from one sign of life to the next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heartbeat_ms: Option<u64>,
+    },
+    /// Somebody called back with an answer.
+    CallbackReceived {
+        /// Which step.
+        step: StepName,
+        /// The answer.
+        answer: CallbackAnswer,
+    },
+    /// Somebody who will call back gave a sign of life.
+    CallbackBeat {
+        /// Which step.
+        step: StepName,
+    },
+    /// A step's branches began.
+    BranchesStarted {
+        /// Which step.
+        step: StepName,
+        /// Which try, from 1.
+        attempt: u32,
+        /// What they are.
+        branches: Branches,
+        /// How many go on at once.
+        concurrency: u32,
+        /// When they have done enough, and when too many have failed.
+        #[serde(default)]
+        rule: CompletionRule,
+    },
     /// The time that the execution waited for has come.
     TimerFired {
         /// The time that was waited for.
         due: Timestamp,
     },
-    /// All steps completed.
-    ExecutionCompleted {},
+    /// All steps completed, or one of them stopped the rest.
+    ExecutionCompleted {
+        /// The step that stopped the rest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        filtered: Option<Filtered>,
+    },
+    /// The execution cannot complete; what follows a failure follows now.
+    ExecutionFailing {
+        /// Why.
+        cause: Cause,
+    },
     /// The execution ended without completing.
     ExecutionFailed {
         /// Why.
         cause: Cause,
     },
+    /// An operator ended the execution.
+    ExecutionCancelled {
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// An operator made an execution go on that had ended without completing.
+    ExecutionRedriven {
+        /// The step to go on from; none for the one that failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<StepName>,
+    },
+}
+
+/// What somebody called back with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CallbackAnswer {
+    /// It went well; the answer is the step's result.
+    Succeeded(Payload),
+    /// It did not.
+    Failed(StepFailure),
+}
+
+/// The branches of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Branches {
+    /// Each its own steps.
+    Parallel(Vec<Branch>),
+    /// The same steps for each item of a list.
+    Map {
+        /// The list, as JSON.
+        items: Payload,
+        /// How many items there are.
+        count: u32,
+        /// The steps, in order.
+        steps: Vec<StepName>,
+    },
+}
+
+/// One branch of several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// Its name, unique in its step.
+    pub name: StepName,
+    /// Its steps, in order.
+    pub steps: Vec<StepName>,
+}
+
+/// When branches have done enough, and when too many have failed.
+/// Nothing said means: all of them, and the first failure is one too many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CompletionRule {
+    /// So many that completed are enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enough: Option<u32>,
+    /// So many may fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerated: Option<u32>,
+    /// So many of a hundred may fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerated_percent: Option<u8>,
+}
+
+/// Why an execution completed early.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filtered {
+    /// The step that stopped the rest.
+    pub step: StepName,
+    /// Why.
+    pub reason: String,
 }
 
 /// A verified webhook, as it was received.
@@ -129,6 +302,9 @@ pub struct WorkflowRef {
     pub hash: WorkflowHash,
     /// The names of its steps, in order.
     pub steps: Vec<StepName>,
+    /// The names of the steps that follow a failure, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_failure: Vec<StepName>,
 }
 
 /// How a webhook was verified.
@@ -169,20 +345,46 @@ impl Event {
             Self::WebhookReceived(_) => "WebhookReceived",
             Self::StepCompleted { .. } => "StepCompleted",
             Self::StepFailed { .. } => "StepFailed",
+            Self::StepSkipped { .. } => "StepSkipped",
+            Self::StepFiltered { .. } => "StepFiltered",
+            Self::StepClaimed { .. } => "StepClaimed",
+            Self::StepPolled { .. } => "StepPolled",
+            Self::WaitStarted { .. } => "WaitStarted",
+            Self::CallbackCreated { .. } => "CallbackCreated",
+            Self::CallbackReceived { .. } => "CallbackReceived",
+            Self::CallbackBeat { .. } => "CallbackBeat",
+            Self::BranchesStarted { .. } => "BranchesStarted",
             Self::TimerFired { .. } => "TimerFired",
-            Self::ExecutionCompleted {} => "ExecutionCompleted",
+            Self::ExecutionCompleted { .. } => "ExecutionCompleted",
+            Self::ExecutionFailing { .. } => "ExecutionFailing",
             Self::ExecutionFailed { .. } => "ExecutionFailed",
+            Self::ExecutionCancelled { .. } => "ExecutionCancelled",
+            Self::ExecutionRedriven { .. } => "ExecutionRedriven",
         }
     }
 
     /// The step it is about, if it is about one.
     pub fn step(&self) -> Option<&StepName> {
         match self {
-            Self::StepCompleted { step, .. } | Self::StepFailed { step, .. } => Some(step),
-            Self::ExecutionFailed { cause } => cause.step.as_ref(),
-            Self::WebhookReceived(_) | Self::TimerFired { .. } | Self::ExecutionCompleted {} => {
-                None
+            Self::StepCompleted { step, .. }
+            | Self::StepFailed { step, .. }
+            | Self::StepSkipped { step }
+            | Self::StepFiltered { step, .. }
+            | Self::StepClaimed { step, .. }
+            | Self::StepPolled { step, .. }
+            | Self::WaitStarted { step, .. }
+            | Self::CallbackCreated { step, .. }
+            | Self::CallbackReceived { step, .. }
+            | Self::CallbackBeat { step }
+            | Self::BranchesStarted { step, .. } => Some(step),
+            Self::ExecutionFailed { cause } | Self::ExecutionFailing { cause } => {
+                cause.step.as_ref()
             }
+            Self::ExecutionRedriven { from } => from.as_ref(),
+            Self::ExecutionCompleted { filtered } => filtered.as_ref().map(|it| &it.step),
+            Self::WebhookReceived(_)
+            | Self::TimerFired { .. }
+            | Self::ExecutionCancelled { .. } => None,
         }
     }
 }

@@ -1,16 +1,28 @@
 //! One run of a workflow: its state after its events, and what it wants next.
 
+mod branches;
+mod command;
+mod line;
+mod survey;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Cause, Event, Recorded, StepFailure, Webhook};
+use crate::event::{Cause, Event, Filtered, Recorded, StepFailure, Webhook};
 use crate::id::{Sequence, StepName};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 use crate::workflow::{StepDefinition, Workflow};
 
+pub use branches::{BranchesState, Verdict};
+pub use command::{Attempt, Command, Refusal};
+pub use line::{CallbackState, Line, LineEnd, PATH_SEPARATOR, Stage, StepState};
+pub use survey::Move;
+
+use survey::Survey;
+
 /// The most events an execution may have; DynamoDB would let a loop run for ever.
-pub const EVENTS_MAX: u64 = 1_000;
+pub const EVENTS_MAX: u64 = 10_000;
 
 /// By when an execution must have moved, if it waits for nothing.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
@@ -22,12 +34,16 @@ pub struct Execution {
     pub webhook: Arc<Webhook>,
     /// Where it stands.
     pub status: Status,
-    /// The steps that were tried, in the order of their first outcome.
-    pub steps: Vec<StepState>,
+    /// Its steps.
+    pub line: Line,
+    /// What follows a failure.
+    pub rescue: Line,
     /// When it started.
     pub created_at: Timestamp,
     /// When it last moved.
     pub updated_at: Timestamp,
+    /// When it started, or was last made to go on by an operator: its time counts from here.
+    pub counts_from: Timestamp,
     /// The position of its last event.
     pub sequence: Sequence,
     /// The position of the first event of its last append.
@@ -37,69 +53,54 @@ pub struct Execution {
 /// Where an execution stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    /// A step may run.
+    /// It is going on, or waits for something.
     Running,
-    /// Nothing may happen before this time.
-    Waiting {
-        /// The time.
-        until: Timestamp,
-    },
-    /// A step failed for good; the end is still to be recorded.
+    /// It cannot complete; what follows a failure, or the end, is still to come.
     Failing {
         /// Why.
         cause: Cause,
     },
     /// Ended well.
-    Completed,
+    Completed {
+        /// The step that stopped the rest, if one did.
+        filtered: Option<Filtered>,
+    },
     /// Ended otherwise.
     Failed {
         /// Why.
         cause: Cause,
     },
+    /// Ended by an operator.
+    Cancelled {
+        /// Why, in the operator's words.
+        reason: String,
+    },
 }
 
 impl Status {
-    /// Whether nothing more can happen.
+    /// Whether nothing more happens by itself.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Completed | Self::Failed { .. })
+        match self {
+            Self::Completed { .. } | Self::Failed { .. } | Self::Cancelled { .. } => true,
+            Self::Running | Self::Failing { .. } => false,
+        }
     }
-}
-
-/// What is known of one step.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepState {
-    /// Which step.
-    pub name: StepName,
-    /// How many attempts have ended.
-    pub attempts: u32,
-    /// When its first attempt began.
-    pub started_at: Timestamp,
-    /// When its last attempt ended.
-    pub ended_at: Timestamp,
-    /// How its last attempt ended.
-    pub outcome: Outcome,
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// With a result.
-    Completed(Payload),
-    /// Without one, and there will be another attempt.
-    Retrying(StepFailure),
-    /// Without one, for good.
-    Failed(StepFailure),
 }
 
 /// What an execution wants.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next<'w> {
-    /// To run this attempt of this step.
-    Run {
-        /// The step.
-        step: &'w StepDefinition,
-        /// The attempt.
-        attempt: u32,
+    /// These things, in any order or at once.
+    Do {
+        /// The things.
+        tasks: Vec<Task<'w>>,
+        /// When there will be more, if nothing moves before.
+        wake: Option<Timestamp>,
+    },
+    /// A timer to fire whose time has come.
+    Fire {
+        /// The time.
+        due: Timestamp,
     },
     /// To be left alone until then.
     Wait {
@@ -107,7 +108,15 @@ pub enum Next<'w> {
         until: Timestamp,
     },
     /// To be completed.
-    Complete,
+    Complete {
+        /// The step that stopped the rest, if one did.
+        filtered: Option<Filtered>,
+    },
+    /// To go on with what follows a failure.
+    GiveUp {
+        /// Why.
+        cause: Cause,
+    },
     /// To be failed.
     Fail {
         /// Why.
@@ -117,54 +126,33 @@ pub enum Next<'w> {
     Nothing,
 }
 
-/// What somebody wants to record.
+/// Something that an execution wants.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Command {
-    /// An attempt gave a result.
-    CompleteStep(Attempt, Payload),
-    /// An attempt gave none; with the time of the next, if there is a next.
-    FailStep(Attempt, StepFailure, Option<Timestamp>),
-    /// It is this time.
-    FireTimer(Timestamp),
-    /// All steps completed.
-    Complete,
-    /// It cannot complete.
-    Fail(Cause),
+pub struct Task<'w> {
+    /// The step, with the steps it is inside of: `lines/3/reserve`.
+    pub path: StepName,
+    /// Its definition.
+    pub step: &'w StepDefinition,
+    /// What is wanted of it.
+    pub what: Move,
 }
 
-/// One try at a step that has ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Attempt {
-    /// The step.
-    pub step: StepName,
-    /// The number of the try, from 1.
-    pub number: u32,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// How long it took.
-    pub took: Duration,
+/// What a step is inside of.
+#[derive(Debug, Default)]
+pub struct Scope<'e> {
+    /// The steps one after the other that it stands in, the outermost first.
+    pub lines: Vec<&'e Line>,
+    /// The list whose item it is about: the step that has it, the list, and the item's place.
+    pub item: Option<(String, &'e Payload, usize)>,
+    /// The callback that it precedes: the step, and its attempt.
+    pub callback: Option<(StepName, u32)>,
 }
 
-/// Why a command does not fit the state. Nothing is wrong: somebody else was first, or it is too early.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The execution has ended.
-    #[error("the execution has ended")]
-    Ended,
-    /// That attempt is not the one that is wanted now.
-    #[error("attempt {attempt} of step `{step}` is not what the execution waits for")]
-    NotThisAttempt {
-        /// The step.
-        step: StepName,
-        /// The attempt.
-        attempt: u32,
-    },
-    /// The time has not come, or is not waited for.
-    #[error("no timer is due")]
-    NoTimerDue,
-    /// Not all steps have completed.
-    #[error("not all steps have completed")]
-    Unfinished,
+impl<'e> Scope<'e> {
+    /// The results before it, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = (&'e StepName, &'e Payload)> {
+        self.lines.iter().flat_map(|line| line.outputs())
+    }
 }
 
 /// An event that cannot follow the ones before it: the history is damaged.
@@ -198,9 +186,11 @@ impl Execution {
         Ok(Self {
             webhook: webhook.clone(),
             status: Status::Running,
-            steps: Vec::new(),
+            line: Line::new(webhook.workflow.steps.clone()),
+            rescue: Line::new(webhook.workflow.on_failure.clone()),
             created_at: recorded.at,
             updated_at: recorded.at,
+            counts_from: recorded.at,
             sequence: recorded.sequence,
             last_append: recorded.first,
         })
@@ -208,164 +198,199 @@ impl Execution {
 
     /// The state after one more event.
     pub fn evolve(mut self, recorded: &Recorded) -> Result<Self, IllegalEvent> {
-        if recorded.sequence != self.sequence.next() {
-            return Err(illegal(recorded));
-        }
-        self.status = match (&self.status, &recorded.event) {
-            (Status::Running, Event::StepCompleted { step, attempt, started_at, output, .. })
-                if self.wants(step, *attempt) =>
-            {
-                let outcome = Outcome::Completed(output.clone());
-                self.ended(step, *started_at, recorded.at, outcome);
-                Status::Running
-            }
-            (
-                Status::Running,
-                Event::StepFailed { step, attempt, started_at, error, retry_at, .. },
-            ) if self.wants(step, *attempt) => match retry_at {
-                Some(until) => {
-                    let outcome = Outcome::Retrying(error.clone());
-                    self.ended(step, *started_at, recorded.at, outcome);
-                    Status::Waiting { until: *until }
-                }
-                None => {
-                    let outcome = Outcome::Failed(error.clone());
-                    self.ended(step, *started_at, recorded.at, outcome);
-                    Status::Failing { cause: Cause::of_step(step, error) }
-                }
-            },
-            (Status::Waiting { until }, Event::TimerFired { due }) if until == due => {
-                Status::Running
-            }
-            (Status::Running, Event::ExecutionCompleted {}) if self.step_wanted().is_none() => {
-                Status::Completed
-            }
-            (
-                Status::Running | Status::Waiting { .. } | Status::Failing { .. },
-                Event::ExecutionFailed { cause },
-            ) => Status::Failed { cause: cause.clone() },
-            _ => return Err(illegal(recorded)),
-        };
-        self.sequence = recorded.sequence;
-        self.last_append = recorded.first;
-        self.updated_at = recorded.at;
+        self.apply(recorded)?;
         Ok(self)
     }
 
-    /// What it wants next.
-    pub fn next<'w>(&self, workflow: &'w Workflow) -> Next<'w> {
-        match &self.status {
-            Status::Completed | Status::Failed { .. } => Next::Nothing,
-            Status::Failing { cause } => Next::Fail { cause: cause.clone() },
-            Status::Running if self.step_wanted().is_none() => Next::Complete,
-            // The last place in the history is kept for its end.
-            _ if self.sequence.get() + 1 >= EVENTS_MAX => Next::Fail { cause: over_budget() },
-            Status::Waiting { until } => Next::Wait { until: *until },
-            Status::Running => {
-                let wanted = self.step_wanted();
-                match workflow.steps.iter().find(|step| wanted == Some(&step.name)) {
-                    Some(step) => Next::Run { step, attempt: self.attempts(&step.name) + 1 },
-                    None => Next::Complete,
+    /// Goes on to the state after one more event; an event that cannot follow changes nothing.
+    pub fn apply(&mut self, recorded: &Recorded) -> Result<(), IllegalEvent> {
+        if recorded.sequence != self.sequence.next() || !self.permits(&recorded.event) {
+            return Err(illegal(recorded));
+        }
+        match &recorded.event {
+            Event::ExecutionCompleted { filtered } => {
+                self.status = Status::Completed { filtered: filtered.clone() };
+            }
+            Event::ExecutionFailing { cause } => {
+                self.status = Status::Failing { cause: cause.clone() };
+            }
+            Event::ExecutionFailed { cause } => {
+                self.status = Status::Failed { cause: cause.clone() };
+            }
+            Event::ExecutionCancelled { reason } => {
+                self.status = Status::Cancelled { reason: reason.clone() };
+            }
+            Event::ExecutionRedriven { from } => {
+                self.line.redrive(from.as_ref()).ok_or_else(|| illegal(recorded))?;
+                if let Some(first) = self.rescue.names().first().cloned() {
+                    self.rescue.redrive(Some(&first)).ok_or_else(|| illegal(recorded))?;
+                }
+                self.status = Status::Running;
+                self.counts_from = recorded.at;
+            }
+            Event::TimerFired { due } => {
+                self.current_mut().release(*due);
+            }
+            event => {
+                let path = event.step().ok_or_else(|| illegal(recorded))?;
+                let line = self.current_mut();
+                line.evolve(path.as_str(), recorded).ok_or_else(|| illegal(recorded))?;
+                if let (Status::Running, Some(LineEnd::Failed { step, error })) =
+                    (&self.status, &self.line.end)
+                {
+                    self.status = Status::Failing { cause: Cause::of_step(step, error) };
                 }
             }
         }
+        self.sequence = recorded.sequence;
+        self.last_append = recorded.first;
+        self.updated_at = recorded.at;
+        Ok(())
     }
 
-    /// The event that a command leads to.
-    pub fn decide(&self, command: Command) -> Result<Event, Refusal> {
+    /// What it wants next, at this time.
+    pub fn next<'w>(&self, workflow: &'w Workflow, now: Timestamp) -> Next<'w> {
+        let line = match &self.status {
+            Status::Completed { .. } | Status::Failed { .. } | Status::Cancelled { .. } => {
+                return Next::Nothing;
+            }
+            Status::Running if self.line.is_over() => {
+                return Next::Complete { filtered: self.filtered() };
+            }
+            Status::Failing { cause } if self.rescue.is_over() => {
+                return Next::Fail { cause: cause.clone() };
+            }
+            // The last place in the history is kept for its end.
+            _ if self.sequence.get() + 1 >= EVENTS_MAX => {
+                return Next::Fail { cause: over_budget() };
+            }
+            Status::Running => &self.line,
+            Status::Failing { .. } => &self.rescue,
+        };
+        let deadline = workflow.timeout().map(|timeout| self.counts_from + timeout);
+        let mut found = Survey::default();
+        if self.status == Status::Running
+            && let Some(deadline) = deadline
+        {
+            if deadline <= now {
+                return self.give_up(out_of_time(workflow));
+            }
+            found.wake_at(deadline);
+        }
+        line.survey("", now, &mut found);
+        if let Some(due) = found.timer {
+            return Next::Fire { due };
+        }
+        if found.moves.is_empty() {
+            return match found.wake {
+                Some(until) => Next::Wait { until },
+                None => Next::Fail { cause: stuck() },
+            };
+        }
+        let mut tasks = Vec::with_capacity(found.moves.len());
+        for (path, what) in found.moves {
+            let Some(step) = workflow.step(path.as_str()) else {
+                return Next::Fail { cause: unknown(&path) };
+            };
+            tasks.push(Task { path, step, what });
+        }
+        Next::Do { tasks, wake: found.wake }
+    }
+
+    /// When it has something to do again, if nothing moves it before; none if it has now, or has ended.
+    pub fn waits_until(&self) -> Option<Timestamp> {
         if self.status.is_terminal() {
-            return Err(Refusal::Ended);
+            return None;
         }
-        match command {
-            Command::CompleteStep(attempt, output) => {
-                self.check(&attempt)?;
-                Ok(Event::StepCompleted {
-                    step: attempt.step,
-                    attempt: attempt.number,
-                    started_at: attempt.started_at,
-                    duration_ms: millis(attempt.took),
-                    output,
-                })
-            }
-            Command::FailStep(attempt, error, retry_at) => {
-                self.check(&attempt)?;
-                Ok(Event::StepFailed {
-                    step: attempt.step,
-                    attempt: attempt.number,
-                    started_at: attempt.started_at,
-                    duration_ms: millis(attempt.took),
-                    error,
-                    retry_at,
-                })
-            }
-            Command::FireTimer(now) => match self.status {
-                Status::Waiting { until } if until <= now => Ok(Event::TimerFired { due: until }),
-                _ => Err(Refusal::NoTimerDue),
-            },
-            Command::Complete => match (&self.status, self.step_wanted()) {
-                (Status::Running, None) => Ok(Event::ExecutionCompleted {}),
-                _ => Err(Refusal::Unfinished),
-            },
-            Command::Fail(cause) => Ok(Event::ExecutionFailed { cause }),
-        }
+        let mut found = Survey::default();
+        self.current().survey("", self.updated_at, &mut found);
+        if found.moves.is_empty() && found.timer.is_none() { found.wake } else { None }
     }
 
     /// By when it must have moved; none once it has ended.
     pub fn due_at(&self) -> Option<Timestamp> {
+        (!self.status.is_terminal())
+            .then(|| self.waits_until().unwrap_or(self.updated_at + WATCHDOG))
+    }
+
+    /// The step in hand; none if nothing is left to do.
+    pub fn step_in_hand(&self) -> Option<&StepName> {
         match &self.status {
-            Status::Running | Status::Failing { .. } => Some(self.updated_at + WATCHDOG),
-            Status::Waiting { until } => Some(*until),
-            Status::Completed | Status::Failed { .. } => None,
-        }
-    }
-
-    /// The first step that has no result yet.
-    pub fn step_wanted(&self) -> Option<&StepName> {
-        self.webhook.workflow.steps.iter().find(|name| {
-            let state = self.steps.iter().find(|state| state.name == **name);
-            !state.is_some_and(|state| matches!(state.outcome, Outcome::Completed(_)))
-        })
-    }
-
-    /// The results so far, in order.
-    pub fn outputs(&self) -> impl Iterator<Item = (&StepName, &Payload)> {
-        self.steps.iter().filter_map(|state| match &state.outcome {
-            Outcome::Completed(output) => Some((&state.name, output)),
-            Outcome::Retrying(_) | Outcome::Failed(_) => None,
-        })
-    }
-
-    fn attempts(&self, step: &StepName) -> u32 {
-        self.steps.iter().find(|state| state.name == *step).map_or(0, |state| state.attempts)
-    }
-
-    fn wants(&self, step: &StepName, attempt: u32) -> bool {
-        self.step_wanted() == Some(step) && self.attempts(step) + 1 == attempt
-    }
-
-    fn check(&self, attempt: &Attempt) -> Result<(), Refusal> {
-        let wanted = self.status == Status::Running && self.wants(&attempt.step, attempt.number);
-        wanted.then_some(()).ok_or_else(|| Refusal::NotThisAttempt {
-            step: attempt.step.clone(),
-            attempt: attempt.number,
-        })
-    }
-
-    fn ended(&mut self, step: &StepName, started: Timestamp, at: Timestamp, outcome: Outcome) {
-        match self.steps.iter_mut().find(|state| state.name == *step) {
-            Some(state) => {
-                state.attempts += 1;
-                state.ended_at = at;
-                state.outcome = outcome;
+            Status::Failing { cause } | Status::Failed { cause } => {
+                let step = cause.step.as_ref()?.as_str();
+                let name = step.split(PATH_SEPARATOR).next().unwrap_or(step);
+                self.webhook.workflow.steps.iter().find(|step| step.as_str() == name)
             }
-            None => self.steps.push(StepState {
-                name: step.clone(),
-                attempts: 1,
-                started_at: started,
-                ended_at: at,
-                outcome,
-            }),
+            _ => self.line.in_hand(),
         }
+    }
+
+    /// What a step in hand is inside of.
+    pub fn scope(&self, path: &StepName) -> Scope<'_> {
+        let mut scope = Scope::default();
+        if let Status::Failing { .. } = self.status {
+            scope.lines.push(&self.line);
+        }
+        self.current().scope("", path.as_str(), &mut scope);
+        scope
+    }
+
+    /// What is known of a step in hand.
+    pub fn step(&self, path: &StepName) -> Option<&StepState> {
+        self.current().find(path.as_str())?.1
+    }
+
+    /// The steps that somebody may call back, with what is known of them.
+    pub fn callbacks(&self) -> Vec<(StepName, &CallbackState)> {
+        let mut found = Vec::new();
+        self.current().callbacks("", &mut found);
+        found
+    }
+
+    /// Whether this event may happen now.
+    fn permits(&self, event: &Event) -> bool {
+        let failing = matches!(self.status, Status::Failing { .. });
+        match event {
+            Event::WebhookReceived(_) => false,
+            Event::ExecutionRedriven { from } => match &self.status {
+                Status::Failed { .. } | Status::Cancelled { .. } => {
+                    self.sequence.get() + 2 < EVENTS_MAX
+                        && self.line.clone().redrive(from.as_ref()).is_some()
+                }
+                _ => false,
+            },
+            _ if self.status.is_terminal() => false,
+            Event::ExecutionCancelled { .. } | Event::ExecutionFailed { .. } => true,
+            Event::ExecutionCompleted { filtered } => {
+                !failing && self.line.is_well() && *filtered == self.filtered()
+            }
+            Event::ExecutionFailing { .. } => !failing && !self.rescue.is_over(),
+            Event::TimerFired { due } => {
+                let mut found = Survey::default();
+                self.current().survey("", *due, &mut found);
+                found.timer == Some(*due)
+            }
+            event => event.step().is_some_and(|path| self.current().permits(path.as_str(), event)),
+        }
+    }
+
+    fn current(&self) -> &Line {
+        if let Status::Failing { .. } = self.status { &self.rescue } else { &self.line }
+    }
+
+    fn current_mut(&mut self) -> &mut Line {
+        if let Status::Failing { .. } = self.status { &mut self.rescue } else { &mut self.line }
+    }
+
+    fn filtered(&self) -> Option<Filtered> {
+        match &self.line.end {
+            Some(LineEnd::Filtered(filtered)) => Some(filtered.clone()),
+            _ => None,
+        }
+    }
+
+    fn give_up(&self, cause: Cause) -> Next<'static> {
+        if self.rescue.is_over() { Next::Fail { cause } } else { Next::GiveUp { cause } }
     }
 }
 
@@ -384,12 +409,22 @@ fn over_budget() -> Cause {
     }
 }
 
-fn illegal(recorded: &Recorded) -> IllegalEvent {
-    IllegalEvent { sequence: recorded.sequence, name: recorded.event.name() }
+fn out_of_time(workflow: &Workflow) -> Cause {
+    let limit = workflow.timeout().unwrap_or_default();
+    Cause { step: None, kind: "timeout".into(), message: format!("no end within {limit:?}") }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn unknown(path: &StepName) -> Cause {
+    let message = "the workflow's definition has no such step".into();
+    Cause { step: Some(path.clone()), kind: "definition".into(), message }
+}
+
+fn stuck() -> Cause {
+    Cause { step: None, kind: "stuck".into(), message: "nothing is left that could happen".into() }
+}
+
+fn illegal(recorded: &Recorded) -> IllegalEvent {
+    IllegalEvent { sequence: recorded.sequence, name: recorded.event.name() }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! | `status`, `current_step`, `event_type`, `workflow`, `delivery_id` | S | the view |
 //! | `source`, `created_at` | S | the view; index `recent` |
 //! | `updated_at` | S | the view |
-//! | `error`, `keys`, `steps` | S | the view, as JSON |
+//! | `error`, `filtered`, `keys`, `steps` | S | the view, as JSON |
 //! | `key_count`, `sequence` | N | the view; `sequence` is that of the last folded event |
 //! | `due_at` | S | by when it must have moved; index `due`; absent once it has ended |
 //! | `due_shard` | N | the part of the index `due` it is in |
@@ -336,6 +336,7 @@ const VIEW_ATTRIBUTES: &[(&str, &str)] = &[
     ("created_at", ":created_at"),
     ("updated_at", ":updated_at"),
     ("error", ":error"),
+    ("filtered", ":filtered"),
     ("keys", ":keys"),
     ("key_count", ":key_count"),
     ("steps", ":steps"),
@@ -410,6 +411,16 @@ fn json(value: &impl serde::Serialize) -> AttributeValue {
     text(serde_json::to_string(value).expect("a view is JSON"))
 }
 
+/// The JSON of an attribute that may be missing.
+fn read_json<T: serde::de::DeserializeOwned>(
+    item: &Item,
+    attribute: &'static str,
+) -> Result<Option<T>, MalformedItem> {
+    let json = read_optional(item, attribute);
+    json.map(|json| serde_json::from_str(&json).map_err(|_| malformed(attribute, "not JSON")))
+        .transpose()
+}
+
 fn to_item(view: &View) -> Item {
     let mut item = Item::from([
         ("execution".into(), text(view.execution.as_str())),
@@ -433,6 +444,7 @@ fn to_item(view: &View) -> Item {
     optional("current_step", view.current_step.as_ref().map(|step| text(step.as_str())));
     optional("event_type", view.event_type.clone().map(text));
     optional("error", view.error.as_ref().map(json));
+    optional("filtered", view.filtered.as_ref().map(json));
     let failed = view.status == ViewStatus::Failed;
     optional("attention", failed.then(|| text(view.status.as_str())));
     item
@@ -450,12 +462,6 @@ fn to_row(item: &Item) -> Result<Row, MalformedItem> {
     };
     let status = ViewStatus::parse(read_text(item, "status")?)
         .ok_or_else(|| malformed("status", "not a status"))?;
-    let error = match read_optional(item, "error") {
-        Some(json) => {
-            Some(serde_json::from_str(&json).map_err(|_| malformed("error", "not JSON"))?)
-        }
-        None => None,
-    };
     let view = View {
         execution: execution_of(item).ok_or_else(|| malformed("execution", "not an id"))?,
         status: if parked.is_some() { ViewStatus::Stalled } else { status },
@@ -466,7 +472,8 @@ fn to_row(item: &Item) -> Result<Row, MalformedItem> {
         workflow: WorkflowName::new(read_text(item, "workflow")?),
         created_at: read_time(item, "created_at")?,
         updated_at: read_time(item, "updated_at")?,
-        error,
+        error: read_json(item, "error")?,
+        filtered: read_json(item, "filtered")?,
         keys: serde_json::from_str(read_text(item, "keys")?)
             .map_err(|_| malformed("keys", "not JSON"))?,
         key_count: read_number(item, "key_count")?,

@@ -65,16 +65,7 @@ pub const EXECUTION_ID_LENGTH: usize = 26;
 impl ExecutionId {
     /// The id of what this delivery causes: the same for a redelivery, and unguessable without the key.
     pub fn derive(key: &ExecutionKey, source: &SourceName, delivery: &DeliveryId) -> Self {
-        let mut mac = key.0.clone();
-        // Lengths go in too, so that no two pairs of names run together into the same bytes.
-        for part in [source.as_str(), delivery.as_str()] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        let digest = mac.finalize().into_bytes();
-        let mut text = data_encoding::BASE32_NOPAD.encode(&digest);
-        text.truncate(EXECUTION_ID_LENGTH);
-        Self(text)
+        Self(key.derive(&[source.as_str(), delivery.as_str()]))
     }
 
     /// Reads an id somebody sent us; `None` where it cannot be one.
@@ -108,6 +99,20 @@ impl ExecutionKey {
     pub fn new(key: &[u8]) -> Option<Self> {
         (key.len() >= EXECUTION_KEY_BYTES_MIN)
             .then(|| Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length")))
+    }
+
+    /// 26 characters that nobody without the key can guess: 130 bits of an HMAC of these parts.
+    pub(crate) fn derive(&self, parts: &[&str]) -> String {
+        let mut mac = self.0.clone();
+        // Lengths go in too, so that no two lists of parts run together into the same bytes.
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let digest = mac.finalize().into_bytes();
+        let mut text = data_encoding::BASE32_NOPAD.encode(&digest);
+        text.truncate(EXECUTION_ID_LENGTH);
+        text
     }
 }
 

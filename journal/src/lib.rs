@@ -36,6 +36,7 @@ pub mod store;
 pub mod stream;
 pub mod table;
 
+pub mod callback;
 pub mod config;
 pub mod environment;
 pub mod telemetry;

@@ -5,35 +5,152 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// How often and how soon a failed step is tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retry {
     /// How many attempts there are in all; 1 means no retry.
     pub attempts: u32,
     /// How the delay grows.
     pub backoff: Backoff,
-    /// The longest first delay.
+    /// The longest first delay; what a linear one grows by.
     pub first_ms: u64,
     /// The longest delay.
     pub max_ms: u64,
+    /// By what an exponential delay grows; twice, if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// How the delay is drawn; all of it for an exponential one, none for the others, if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Jitter>,
+    /// The delays themselves, one after the other; the last one stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule_ms: Vec<u64>,
+    /// Whether delays are whole seconds, of which there is at least one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_seconds: bool,
+    /// How long after the first attempt began there may be another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_ms: Option<u64>,
+    /// The kinds of failure that are tried again; all that could go better, if none is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<String>,
+    /// The kinds of failure that are not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_on: Vec<String>,
 }
 
 /// How the delay grows from one attempt to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backoff {
-    /// Doubles each time, and the delay is drawn evenly between zero and that ("full jitter").
+    /// Doubles each time, or grows by the rate that is given.
     Exponential,
+    /// Grows by the first delay each time.
+    Linear,
     /// Always the first delay.
     Fixed,
+    /// As a list says.
+    Schedule,
+}
+
+/// How a delay is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Jitter {
+    /// Evenly between zero and the delay.
+    Full,
+    /// Evenly between half the delay and the delay.
+    Half,
+    /// Not at all.
+    None,
+}
+
+/// A failed attempt, as the rules of a retry see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Failed<'f> {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// The kind of failure.
+    pub kind: &'f str,
+    /// Whether another attempt could do better.
+    pub retryable: bool,
+    /// How long ago the first attempt began.
+    pub age: Duration,
+    /// How long the other side asks to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 impl Retry {
     /// One attempt only.
-    pub const NEVER: Self = Self { attempts: 1, backoff: Backoff::Fixed, first_ms: 0, max_ms: 0 };
+    pub const NEVER: Self = Self::of(1, Backoff::Fixed, 0, 0);
 
     /// What a step with side effects has if its definition says nothing: 6 attempts, 1 s doubling to 60 s.
-    pub const DEFAULT: Self =
-        Self { attempts: 6, backoff: Backoff::Exponential, first_ms: 1_000, max_ms: 60_000 };
+    pub const DEFAULT: Self = Self::of(6, Backoff::Exponential, 1_000, 60_000);
+
+    /// What a step that looks again and again has if its definition says nothing:
+    /// 60 looks, 5 s growing by half to 5 min.
+    pub const POLL: Self = {
+        let mut poll = Self::of(60, Backoff::Exponential, 5_000, 300_000);
+        poll.rate = Some(1.5);
+        poll.whole_seconds = true;
+        poll
+    };
+
+    const fn of(attempts: u32, backoff: Backoff, first_ms: u64, max_ms: u64) -> Self {
+        Self {
+            attempts,
+            backoff,
+            first_ms,
+            max_ms,
+            rate: None,
+            jitter: None,
+            schedule_ms: Vec::new(),
+            whole_seconds: false,
+            max_age_ms: None,
+            on: Vec::new(),
+            not_on: Vec::new(),
+        }
+    }
+
+    /// The presets of AWS Lambda's durable functions, by name.
+    pub fn preset(name: &str) -> Option<Self> {
+        let preset = |attempts, backoff, first, max, jitter| Self {
+            jitter: Some(jitter),
+            whole_seconds: true,
+            ..Self::of(attempts, backoff, first, max)
+        };
+        Some(match name {
+            "none" => Self::NEVER,
+            "default" => preset(6, Backoff::Exponential, 5_000, 60_000, Jitter::Full),
+            "transient" => preset(3, Backoff::Exponential, 5_000, 300_000, Jitter::Half),
+            "resource_availability" => {
+                preset(5, Backoff::Exponential, 5_000, 300_000, Jitter::Full)
+            }
+            "critical" => Self {
+                rate: Some(1.5),
+                ..preset(10, Backoff::Exponential, 1_000, 60_000, Jitter::None)
+            },
+            "linear" => preset(6, Backoff::Linear, 1_000, 300_000, Jitter::None),
+            "fixed" => preset(5, Backoff::Fixed, 5_000, 5_000, Jitter::None),
+            _ => return None,
+        })
+    }
+
+    /// The names of the presets.
+    pub const PRESETS: [&str; 7] =
+        ["none", "default", "transient", "resource_availability", "critical", "linear", "fixed"];
+
+    /// How long after a failed attempt the next may begin; none if there is no next.
+    /// `draw` is a random number from 0 to 1.
+    pub fn after(&self, failed: &Failed<'_>, draw: f64) -> Option<Duration> {
+        let named = |kinds: &[String]| kinds.iter().any(|kind| matches_kind(kind, failed.kind));
+        let wanted = if self.on.is_empty() { failed.retryable } else { named(&self.on) };
+        if !wanted || named(&self.not_on) {
+            return None;
+        }
+        let delay = self.delay(failed.attempt, draw)?.max(failed.retry_after.unwrap_or_default());
+        let too_old = |max| failed.age.saturating_add(delay) > Duration::from_millis(max);
+        if self.max_age_ms.is_some_and(too_old) { None } else { Some(delay) }
+    }
 
     /// The delay after the failure of `attempt`; none if it was the last.
     /// `draw` is a random number from 0 to 1.
@@ -42,27 +159,60 @@ impl Retry {
             return None;
         }
         let longest = self.longest_delay(attempt);
-        Some(match self.backoff {
-            Backoff::Fixed => longest,
-            Backoff::Exponential => longest.mul_f64(draw.clamp(0.0, 1.0)),
-        })
+        let draw = draw.clamp(0.0, 1.0);
+        let delay = match self.jitter() {
+            Jitter::None => longest,
+            Jitter::Half => longest.mul_f64(0.5 + draw / 2.0),
+            Jitter::Full => longest.mul_f64(draw),
+        };
+        Some(if self.whole_seconds { whole_seconds(delay) } else { delay })
     }
 
     /// The longest that all delays together can be.
     pub fn longest(&self) -> Duration {
-        (1..self.attempts).map(|attempt| self.longest_delay(attempt)).sum()
+        let all = (1..self.attempts).map(|attempt| self.longest_delay(attempt));
+        let all = all.fold(Duration::ZERO, Duration::saturating_add);
+        self.max_age_ms.map_or(all, |max| all.min(Duration::from_millis(max)))
+    }
+
+    fn jitter(&self) -> Jitter {
+        self.jitter.unwrap_or(match self.backoff {
+            Backoff::Exponential => Jitter::Full,
+            Backoff::Linear | Backoff::Fixed | Backoff::Schedule => Jitter::None,
+        })
     }
 
     fn longest_delay(&self, attempt: u32) -> Duration {
+        let before = attempt.saturating_sub(1);
         let millis = match self.backoff {
             Backoff::Fixed => self.first_ms,
+            Backoff::Linear => self.first_ms.saturating_mul(u64::from(before) + 1).min(self.max_ms),
             Backoff::Exponential => {
-                let doublings = attempt.saturating_sub(1).min(63);
-                self.first_ms.saturating_mul(1 << doublings).min(self.max_ms)
+                let growth =
+                    self.rate.unwrap_or(2.0).max(1.0).powi(before.min(1_000).cast_signed());
+                // A float as an integer stops at the integer's ends.
+                ((self.first_ms as f64 * growth) as u64).min(self.max_ms)
+            }
+            Backoff::Schedule => {
+                let last = self.schedule_ms.last().copied().unwrap_or_default();
+                self.schedule_ms.get(before as usize).copied().unwrap_or(last)
             }
         };
         Duration::from_millis(millis)
     }
+}
+
+/// Whether a kind of failure is meant: by its name, or by how it begins (`http_5*`).
+fn matches_kind(pattern: &str, kind: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => kind.starts_with(beginning),
+        None => kind == pattern,
+    }
+}
+
+fn whole_seconds(delay: Duration) -> Duration {
+    let up = u64::from(delay.subsec_nanos() > 0);
+    Duration::from_secs((delay.as_secs() + up).max(1))
 }
 
 #[cfg(test)]
@@ -82,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_fixed_delay_stays_and_has_no_jitter() {
-        let retry = Retry { attempts: 3, backoff: Backoff::Fixed, first_ms: 500, max_ms: 60_000 };
+        let retry = Retry { attempts: 3, backoff: Backoff::Fixed, first_ms: 500, ..Retry::DEFAULT };
 
         let delays: Vec<_> = (1..=3).map(|attempt| retry.delay(attempt, 0.0)).collect();
 

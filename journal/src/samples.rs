@@ -11,7 +11,7 @@ use crate::id::{
 use crate::payload::Payload;
 use crate::retry::Retry;
 use crate::time::Timestamp;
-use crate::workflow::{StepDefinition, Workflow};
+use crate::workflow::{BranchDefinition, StepDefinition, Workflow};
 
 pub(crate) fn id() -> ExecutionId {
     ExecutionId::parse("ABCDEFGHIJKLMNOPQRSTUVWXYZ").unwrap()
@@ -37,6 +37,7 @@ pub(crate) fn webhook(steps: &[&str]) -> Webhook {
             name: WorkflowName::new("deploy"),
             hash: WorkflowHash::new("0123456789abcdef0123456789abcdef"),
             steps: steps.iter().map(|name| step(name)).collect(),
+            on_failure: Vec::new(),
         },
         verified: Verified { scheme: "none".into(), secret: None },
         method: "POST".into(),
@@ -114,14 +115,49 @@ pub(crate) fn execution(events: impl IntoIterator<Item = Event>) -> Execution {
     Execution::fold(&history).unwrap().unwrap()
 }
 
-/// The definition of a workflow of these steps.
-pub(crate) fn workflow(steps: &[&str]) -> Workflow {
-    let definition = |name: &&str| StepDefinition {
+/// The definition of a step of this kind.
+pub(crate) fn definition(name: &str, run: &str) -> StepDefinition {
+    StepDefinition {
         name: step(name),
-        run: "http".into(),
+        run: run.into(),
         timeout_ms: 30_000,
         retry: Retry::DEFAULT,
+        when: None,
+        at_most_once: None,
+        steps: Vec::new(),
+        branches: Vec::new(),
         options: BTreeMap::new(),
+    }
+}
+
+/// The definition of a workflow of these steps.
+pub(crate) fn workflow(steps: &[&str]) -> Workflow {
+    Workflow {
+        name: WorkflowName::new("deploy"),
+        steps: steps.iter().map(|name| definition(name, "http")).collect(),
+        on_failure: Vec::new(),
+        timeout_ms: None,
+    }
+}
+
+/// A workflow with every kind of step that waits or holds others, and the event that begins it.
+pub(crate) fn showcase() -> (Workflow, Event) {
+    let branch = |name: &str, steps: &[&str]| BranchDefinition {
+        name: step(name),
+        steps: steps.iter().map(|name| definition(name, "http")).collect(),
     };
-    Workflow { name: WorkflowName::new("deploy"), steps: steps.iter().map(definition).collect() }
+    let fork = StepDefinition {
+        branches: vec![branch("left", &["l1", "l2"]), branch("right", &["r1"])],
+        ..definition("fork", "parallel")
+    };
+    let list = StepDefinition { steps: vec![definition("m", "http")], ..definition("list", "map") };
+    let ask =
+        StepDefinition { steps: vec![definition("s", "http")], ..definition("ask", "callback") };
+    let workflow = Workflow {
+        steps: vec![definition("a", "http"), definition("w", "wait"), fork, list, ask],
+        on_failure: vec![definition("tell", "http")],
+        ..workflow(&[])
+    };
+    let webhook = Webhook { workflow: workflow.reference(), ..webhook(&[]) };
+    (workflow, Event::WebhookReceived(Arc::new(webhook)))
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Cause;
-use crate::execution::{Execution, Outcome, Status};
+use crate::event::{Cause, Filtered};
+use crate::execution::{Execution, Line, Stage, Status, StepState};
 use crate::id::{DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowName};
 use crate::time::Timestamp;
 
@@ -30,6 +30,8 @@ pub struct View {
     pub updated_at: Timestamp,
     /// Why it failed, if it did.
     pub error: Option<Cause>,
+    /// The step that stopped it before its end, if one did.
+    pub filtered: Option<Filtered>,
     /// The names of the body's first top-level keys.
     pub keys: Vec<String>,
     /// How many top-level keys or items the body has.
@@ -56,11 +58,24 @@ pub enum ViewStatus {
     Completed,
     /// Ended otherwise.
     Failed,
+    /// Ended by an operator.
+    Cancelled,
     /// Not moving, and somebody should look.
     Stalled,
 }
 
 impl ViewStatus {
+    /// Every one of them.
+    pub const ALL: [Self; 7] = [
+        Self::Received,
+        Self::Running,
+        Self::Waiting,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Stalled,
+    ];
+
     /// Its word in the API and in the table.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,20 +84,19 @@ impl ViewStatus {
             Self::Waiting => "waiting",
             Self::Completed => "completed",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
             Self::Stalled => "stalled",
         }
     }
 
     /// Reads its word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Received, Self::Running, Self::Waiting, Self::Completed, Self::Failed, Self::Stalled]
-            .into_iter()
-            .find(|status| status.as_str() == word)
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
     /// Whether nothing more can happen.
     pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed)
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 }
 
@@ -92,7 +106,7 @@ impl ViewStatus {
 pub struct StepView {
     /// Its name.
     pub name: StepName,
-    /// `pending`, `completed`, `retrying` or `failed`.
+    /// `pending`, `running`, `waiting`, `retrying`, `completed`, `skipped`, `filtered` or `failed`.
     pub status: String,
     /// How many attempts have ended.
     pub attempts: u32,
@@ -105,6 +119,20 @@ pub struct StepView {
     /// What went wrong in its last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// How its branches are getting on, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branches: Option<BranchesView>,
+}
+
+/// A step's branches, as readers see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BranchesView {
+    /// How many there are.
+    pub total: usize,
+    /// How many of them completed.
+    pub completed: usize,
+    /// How many of them failed.
+    pub failed: usize,
 }
 
 impl View {
@@ -114,7 +142,7 @@ impl View {
         Self {
             execution: id.clone(),
             status: status(execution),
-            current_step: execution.step_wanted().cloned(),
+            current_step: execution.step_in_hand().cloned(),
             source: webhook.source.clone(),
             delivery_id: webhook.delivery_id.clone(),
             event_type: webhook.event_type.clone(),
@@ -123,11 +151,18 @@ impl View {
             updated_at: execution.updated_at,
             error: match &execution.status {
                 Status::Failing { cause } | Status::Failed { cause } => Some(cause.clone()),
-                Status::Running | Status::Waiting { .. } | Status::Completed => None,
+                Status::Cancelled { reason } => {
+                    Some(Cause { step: None, kind: "cancelled".into(), message: reason.clone() })
+                }
+                Status::Running | Status::Completed { .. } => None,
+            },
+            filtered: match &execution.status {
+                Status::Completed { filtered } => filtered.clone(),
+                _ => None,
             },
             keys: webhook.keys.clone(),
             key_count: webhook.key_count,
-            steps: webhook.workflow.steps.iter().map(|name| step(name, execution)).collect(),
+            steps: steps(execution),
             sequence: execution.sequence,
             expires_at: webhook.expires_at,
         }
@@ -136,16 +171,31 @@ impl View {
 
 fn status(execution: &Execution) -> ViewStatus {
     match execution.status {
-        Status::Running if execution.steps.is_empty() => ViewStatus::Received,
+        Status::Running if execution.line.steps.is_empty() => ViewStatus::Received,
+        Status::Running if execution.waits_until().is_some() => ViewStatus::Waiting,
         Status::Running | Status::Failing { .. } => ViewStatus::Running,
-        Status::Waiting { .. } => ViewStatus::Waiting,
-        Status::Completed => ViewStatus::Completed,
+        Status::Completed { .. } => ViewStatus::Completed,
         Status::Failed { .. } => ViewStatus::Failed,
+        Status::Cancelled { .. } => ViewStatus::Cancelled,
     }
 }
 
-fn step(name: &StepName, execution: &Execution) -> StepView {
-    let Some(state) = execution.steps.iter().find(|state| state.name == *name) else {
+/// Each step of the workflow; those that follow a failure only once it has failed.
+fn steps(execution: &Execution) -> Vec<StepView> {
+    let failed = matches!(execution.status, Status::Failing { .. } | Status::Failed { .. });
+    let lines = [&execution.line].into_iter().chain(failed.then_some(&execution.rescue));
+    let each = |line: &Line| -> Vec<_> {
+        line.names()
+            .iter()
+            .enumerate()
+            .map(|(place, name)| step(name, line.steps.get(place)))
+            .collect()
+    };
+    lines.flat_map(each).collect()
+}
+
+fn step(name: &StepName, state: Option<&StepState>) -> StepView {
+    let Some(state) = state else {
         return StepView {
             name: name.clone(),
             status: "pending".into(),
@@ -153,20 +203,34 @@ fn step(name: &StepName, execution: &Execution) -> StepView {
             started_at: None,
             ended_at: None,
             error: None,
+            branches: None,
         };
     };
-    let (status, error) = match &state.outcome {
-        Outcome::Completed(_) => ("completed", None),
-        Outcome::Retrying(error) => ("retrying", Some(error)),
-        Outcome::Failed(error) => ("failed", Some(error)),
+    let status = match &state.stage {
+        Stage::Ready if state.error.is_some() => "retrying",
+        Stage::Ready | Stage::Claimed { .. } | Stage::Branching(_) => "running",
+        Stage::Retrying { .. } => "retrying",
+        Stage::Polling { .. } | Stage::Waiting { .. } | Stage::Callback(_) => "waiting",
+        Stage::Completed(_) => "completed",
+        Stage::Skipped => "skipped",
+        Stage::Filtered => "filtered",
+        Stage::Failed(_) => "failed",
+    };
+    let branches = match &state.stage {
+        Stage::Branching(branches) | Stage::Failed(Some(branches)) => {
+            let (completed, failed) = branches.counts();
+            Some(BranchesView { total: branches.lines.len(), completed, failed })
+        }
+        _ => None,
     };
     StepView {
         name: name.clone(),
         status: status.into(),
         attempts: state.attempts,
         started_at: Some(state.started_at),
-        ended_at: Some(state.ended_at),
-        error: error.map(|error| format!("{}: {}", error.kind, error.message)),
+        ended_at: (state.attempts > 0).then_some(state.ended_at),
+        error: state.error.as_ref().map(|error| format!("{}: {}", error.kind, error.message)),
+        branches,
     }
 }
 

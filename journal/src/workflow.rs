@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::event::WorkflowRef;
+use crate::execution::PATH_SEPARATOR;
 use crate::id::{StepName, WorkflowHash, WorkflowName};
 use crate::payload::sha256_hex;
 use crate::retry::Retry;
+use crate::time::parse_duration;
 
 /// The most steps a workflow may have.
 pub const STEPS_MAX: usize = 100;
@@ -20,6 +22,12 @@ pub const STEP_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 /// What a step's attempt may take if its definition says nothing.
 pub const STEP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
+/// The longest that anything may be waited for.
+pub const WAIT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// How deep steps may stand inside of other steps.
+pub const DEPTH_MAX: usize = 4;
+
 /// The ordered steps that a webhook goes through.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Workflow {
@@ -27,6 +35,12 @@ pub struct Workflow {
     pub name: WorkflowName,
     /// Its steps, in order.
     pub steps: Vec<StepDefinition>,
+    /// What follows a failure, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_failure: Vec<StepDefinition>,
+    /// How long the whole may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
 }
 
 /// One step of a workflow.
@@ -40,9 +54,40 @@ pub struct StepDefinition {
     pub timeout_ms: u64,
     /// When a failed attempt is repeated.
     pub retry: Retry,
+    /// The jq expression without which it is passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// Whether an interrupted attempt is never made again, and what then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most_once: Option<AtMostOnce>,
+    /// The steps inside of it: of each item of a `map`, or before a `callback` waits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepDefinition>,
+    /// The branches of a `parallel`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<BranchDefinition>,
     /// What its kind asks for beyond that: `jq`, `url`, …; a schema stands here whole.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, Value>,
+}
+
+/// A branch of a `parallel` step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BranchDefinition {
+    /// Its name, unique in the step.
+    pub name: StepName,
+    /// Its steps, in order.
+    pub steps: Vec<StepDefinition>,
+}
+
+/// What an interrupted attempt comes to, if it is never made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AtMostOnce {
+    /// The step has failed.
+    Step,
+    /// The attempt has failed, and `retry` says whether there is another.
+    Attempt,
 }
 
 impl Workflow {
@@ -61,16 +106,37 @@ impl Workflow {
 
     /// How an execution names it.
     pub fn reference(&self) -> WorkflowRef {
-        let steps = self.steps.iter().map(|step| step.name.clone()).collect();
-        WorkflowRef { name: self.name.clone(), hash: self.hash(), steps }
+        WorkflowRef {
+            name: self.name.clone(),
+            hash: self.hash(),
+            steps: names(&self.steps),
+            on_failure: names(&self.on_failure),
+        }
     }
 
-    /// The longest an execution can take if nothing is down: all attempts and all delays.
+    /// How long the whole may take.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout_ms.map(Duration::from_millis)
+    }
+
+    /// The definition of the step of this path: `reserve`, `lines/3/reserve`.
+    pub fn step(&self, path: &str) -> Option<&StepDefinition> {
+        find(&self.steps, path).or_else(|| find(&self.on_failure, path))
+    }
+
+    /// Every step, those inside of others as well.
+    pub fn all_steps(&self) -> impl Iterator<Item = &StepDefinition> {
+        let mut found = Vec::new();
+        gather(&self.steps, &mut found);
+        gather(&self.on_failure, &mut found);
+        found.into_iter()
+    }
+
+    /// The longest an execution can take if nothing is down: all attempts, all delays, all waits.
     pub fn longest(&self) -> Duration {
-        let longest = |step: &StepDefinition| {
-            Duration::from_millis(step.timeout_ms) * step.retry.attempts + step.retry.longest()
-        };
-        self.steps.iter().map(longest).sum()
+        let steps = longest(&self.steps);
+        let steps = self.timeout().map_or(steps, |timeout| steps.min(timeout));
+        steps.saturating_add(longest(&self.on_failure))
     }
 }
 
@@ -78,6 +144,62 @@ impl StepDefinition {
     /// How long one attempt may take.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
+    }
+
+    /// A duration among its own keys.
+    pub fn duration(&self, key: &str) -> Option<Duration> {
+        self.options.get(key)?.as_str().and_then(parse_duration)
+    }
+
+    /// The longest it can take.
+    fn longest(&self) -> Duration {
+        let attempts = self.timeout().saturating_mul(self.retry.attempts);
+        let own = attempts.saturating_add(self.retry.longest());
+        let inside = longest(&self.steps).saturating_mul(self.items_max());
+        let branches: Duration =
+            self.branches.iter().map(|branch| longest(&branch.steps)).fold(Duration::ZERO, sum);
+        let waits = ["for", "max", "expires"].iter().filter_map(|key| self.duration(key));
+        let waits = waits.fold(Duration::ZERO, sum);
+        own.saturating_add(inside).saturating_add(branches).saturating_add(waits)
+    }
+
+    fn items_max(&self) -> u32 {
+        let max = self.options.get("items_max").and_then(Value::as_u64);
+        max.map_or(1, |max| u32::try_from(max).unwrap_or(u32::MAX))
+    }
+}
+
+fn longest(steps: &[StepDefinition]) -> Duration {
+    steps.iter().map(StepDefinition::longest).fold(Duration::ZERO, sum).min(WAIT_MAX)
+}
+
+fn sum(one: Duration, other: Duration) -> Duration {
+    one.saturating_add(other)
+}
+
+fn names(steps: &[StepDefinition]) -> Vec<StepName> {
+    steps.iter().map(|step| step.name.clone()).collect()
+}
+
+fn find<'w>(steps: &'w [StepDefinition], path: &str) -> Option<&'w StepDefinition> {
+    let (name, rest) = path.split_once(PATH_SEPARATOR).map_or((path, None), |(a, b)| (a, Some(b)));
+    let step = steps.iter().find(|step| step.name.as_str() == name)?;
+    let Some(rest) = rest else { return Some(step) };
+    if step.branches.is_empty() && step.run == "callback" {
+        return find(&step.steps, rest);
+    }
+    let (branch, rest) = rest.split_once(PATH_SEPARATOR)?;
+    match step.branches.iter().find(|own| own.name.as_str() == branch) {
+        Some(branch) => find(&branch.steps, rest),
+        None => find(&step.steps, rest),
+    }
+}
+
+fn gather<'w>(steps: &'w [StepDefinition], found: &mut Vec<&'w StepDefinition>) {
+    for step in steps {
+        found.push(step);
+        gather(&step.steps, found);
+        step.branches.iter().for_each(|branch| gather(&branch.steps, found));
     }
 }
 
@@ -105,9 +227,18 @@ mod tests {
             run: "validate".into(),
             timeout_ms: 30_000,
             retry: Retry::NEVER,
+            when: None,
+            at_most_once: None,
+            steps: Vec::new(),
+            branches: Vec::new(),
             options: serde_json::from_value(options).unwrap(),
         };
-        Workflow { name: WorkflowName::new("default"), steps: vec![step] }
+        Workflow {
+            name: WorkflowName::new("default"),
+            steps: vec![step],
+            on_failure: Vec::new(),
+            timeout_ms: None,
+        }
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! One wake-up of one execution: read, evolve, next, run the step, decide, append.
 
-mod attempt;
+mod branches;
 mod drive;
+mod inputs;
+mod moves;
+mod perform;
 mod settle;
 mod tell;
 
+use everhook_journal::callback::Callbacks;
 use everhook_journal::config::{Config, Problem};
 use everhook_journal::payload::{PayloadError, Payloads};
 use everhook_journal::store::Unavailable;
@@ -31,6 +35,8 @@ pub struct Driver {
     pub plans: Plans,
     /// The time.
     pub clock: Clock,
+    /// Makes the addresses that somebody may call back at; without it, nobody can.
+    pub callbacks: Option<Callbacks>,
     /// Whether a step may follow the one before in the same invocation.
     pub run_ahead: bool,
     /// What this process has gone beyond.
@@ -57,9 +63,16 @@ impl Driver {
             payloads,
             plans,
             clock,
+            callbacks: None,
             run_ahead,
             recall: Recall::default(),
         })
+    }
+
+    /// Lets steps wait for somebody to call back.
+    #[must_use]
+    pub fn with_callbacks(self, callbacks: Callbacks) -> Self {
+        Self { callbacks: Some(callbacks), ..self }
     }
 }
 
@@ -120,8 +133,8 @@ pub async fn advance(
         Err(FindError::Unavailable(error)) => return Err(error.into()),
         Err(error) => return settle::park(driver, id, &error.to_string()).await,
     };
-    let drive = Drive::new(driver, wake, deadline, execution);
-    match drive.run(&plan).await {
+    let drive = Drive::new(driver, wake, &plan, deadline, execution);
+    match Box::pin(drive.run()).await {
         Ok(advanced) => Ok(advanced),
         Err(Trouble::Outage(outage)) => Err(outage),
         Err(Trouble::Own(reason)) => settle::park(driver, id, &reason).await,

@@ -4,12 +4,14 @@
 //! - [`supervisor`] and [`actor`]: one actor an execution, so many at once, all joined
 //! - [`mod@advance`]: read, evolve, next, run, decide, append
 //! - [`plan`], [`step`], [`steps`]: a workflow with its steps ready to run
+//! - [`expression`]: jq, as workflows use it
 //! - [`destination`]: where an `http` step may go
 //! - [`sweep`]: fires what is due
 
 pub mod actor;
 pub mod advance;
 pub mod destination;
+pub mod expression;
 pub mod plan;
 pub mod recall;
 pub mod step;
@@ -23,7 +25,7 @@ use everhook_journal::{ExecutionId, Timestamp, telemetry};
 
 pub use advance::{Advanced, Driver};
 pub use plan::Plans;
-pub use step::{Input, Output, Step, StepError, StepFuture};
+pub use step::{Input, Item, Output, Step, StepError, StepFuture};
 pub use steps::Steps;
 pub use supervisor::Supervisor;
 pub use sweep::Sweep;

@@ -12,57 +12,61 @@ use everhook_journal::workflow::StepDefinition;
 use everhook_journal::{Journal, StepName, Workflow};
 use serde_json::Value;
 
-use crate::step::{DefinitionError, Step};
-use crate::steps::Steps;
+use crate::expression::{Dot, Expression};
+use crate::step::DefinitionError;
+use crate::steps::{Steps, Work};
 
 /// A workflow with its steps ready to run.
 pub struct Plan {
     /// The definition.
     pub workflow: Workflow,
-    steps: Vec<Ready>,
+    steps: HashMap<StepName, Ready>,
 }
 
 /// A step ready to run.
+#[derive(Debug)]
 pub struct Ready {
-    /// Runs it.
-    pub step: Arc<dyn Step>,
+    /// What it does.
+    pub work: Work,
+    /// The condition without which it is passed over.
+    pub when: Option<Expression>,
     /// Its own keys in `everhook.toml`.
     pub options: Arc<BTreeMap<String, Value>>,
-    /// Whether it only computes.
-    pub pure: bool,
+    /// Whether it does nothing outside: it computes, waits, or holds other steps.
+    pub quick: bool,
 }
 
 impl Plan {
     /// Makes all steps ready, or says which one cannot be.
     pub fn new(workflow: Workflow, steps: &Steps) -> Result<Self, PlanError> {
         let ready = |definition: &StepDefinition| {
-            let step = steps
-                .build(definition)
-                .map_err(|source| PlanError { step: definition.name.clone(), source })?;
+            let problem = |source| PlanError { step: definition.name.clone(), source };
+            let work = steps.prepare(definition).map_err(problem)?;
+            let when = definition.when.as_deref().map(|code| Expression::compile(code, Dot::Body));
+            let when = when
+                .transpose()
+                .map_err(|message| problem(DefinitionError::at("when", message)))?;
             let options = Arc::new(definition.options.clone());
-            let pure = PURE_KINDS.contains(&definition.run.as_str());
-            Ok(Ready { step, options, pure })
+            let quick = match &work {
+                Work::Act(_) => PURE_KINDS.contains(&definition.run.as_str()),
+                Work::Poll(_) => false,
+                Work::Filter(_) | Work::Wait(_) | Work::Callback(_) | Work::Fan(_) => true,
+            };
+            Ok((definition.name.clone(), Ready { work, when, options, quick }))
         };
-        let steps = workflow.steps.iter().map(ready).collect::<Result<_, _>>()?;
+        let steps = workflow.all_steps().map(ready).collect::<Result<_, _>>()?;
         Ok(Self { workflow, steps })
     }
 
     /// One of its own steps, ready to run.
     pub fn ready(&self, definition: &StepDefinition) -> &Ready {
-        let place = self.workflow.steps.iter().position(|step| step.name == definition.name);
-        &self.steps[place.expect("the step is one of this workflow's")]
+        self.steps.get(&definition.name).expect("the step is one of this workflow's")
     }
 }
 
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Plan({})", self.workflow.name)
-    }
-}
-
-impl fmt::Debug for Ready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ready").field("pure", &self.pure).finish_non_exhaustive()
     }
 }
 

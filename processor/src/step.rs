@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use everhook_journal::event::Webhook;
+use everhook_journal::callback::CallbackUrls;
+use everhook_journal::event::{Cause, Webhook};
 use everhook_journal::{ExecutionId, StepName, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,7 +55,7 @@ pub fn to_output(value: &impl Serialize) -> Result<Output, StepError> {
 pub struct Input {
     /// The execution it belongs to.
     pub execution: ExecutionId,
-    /// The step's name in its workflow.
+    /// The step's name in its workflow, with the steps it is inside of: `lines/3/reserve`.
     pub step: StepName,
     /// Which try, from 1.
     pub attempt: u32,
@@ -72,6 +73,23 @@ pub struct Input {
     pub outputs: Arc<Vec<(StepName, bytes::Bytes)>>,
     /// The step's own keys in `everhook.toml`.
     pub options: Arc<BTreeMap<String, Value>>,
+    /// The item of a list that it is about, inside of a `map`.
+    pub item: Option<Item>,
+    /// What it saw when it last looked, inside of a `poll`; JSON text.
+    pub state: Option<bytes::Bytes>,
+    /// Where to call back, before a `callback` waits.
+    pub callback: Option<CallbackUrls>,
+    /// Why the execution fails, in what follows a failure.
+    pub cause: Option<Cause>,
+}
+
+/// An item of a list.
+#[derive(Clone)]
+pub struct Item {
+    /// Its place, from 0.
+    pub index: u32,
+    /// The item, as JSON text.
+    pub json: bytes::Bytes,
 }
 
 impl Input {
@@ -97,9 +115,37 @@ impl Input {
         })
     }
 
+    /// The item of a list that it is about, read as JSON.
+    pub fn item<T: DeserializeOwned>(&self) -> Result<T, StepError> {
+        let item = self.item.as_ref();
+        let item = item.ok_or_else(|| StepError::fatal("invalid", "this step is in no `map`"))?;
+        serde_json::from_slice(&item.json)
+            .map_err(|error| StepError::fatal("invalid", format!("the item: {}", place(&error))))
+    }
+
+    /// What it saw when it last looked, read as JSON; nothing the first time.
+    pub fn state<T: DeserializeOwned>(&self) -> Result<Option<T>, StepError> {
+        let Some(json) = &self.state else { return Ok(None) };
+        serde_json::from_slice(json).map(Some).map_err(|error| {
+            StepError::fatal("invalid", format!("what was seen: {}", place(&error)))
+        })
+    }
+
+    /// When the attempt is given up.
+    pub fn deadline(&self) -> Timestamp {
+        self.started_at + self.timeout
+    }
+
     /// The result of the step before, as JSON text.
     pub fn previous(&self) -> Option<&bytes::Bytes> {
         self.outputs.last().map(|(_, json)| json)
+    }
+}
+
+/// Shows which it is, never the item.
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Item({})", self.index)
     }
 }
 

@@ -1,16 +1,21 @@
 //! The kinds of step that a workflow may name.
 
+pub mod branches;
+pub mod callback;
+pub mod filter;
 pub mod http;
-mod json;
+pub(crate) mod json;
 mod options;
+pub mod poll;
 pub mod transform;
 pub mod validate;
+pub mod wait;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use everhook_journal::config::unknown_key;
+use everhook_journal::config::{CONTROL_KINDS, unknown_key};
 use everhook_journal::workflow::StepDefinition;
 
 use crate::destination::PrivateHosts;
@@ -18,7 +23,8 @@ use crate::step::{DefinitionError, Step};
 use http::Clients;
 
 /// The kinds that are built in.
-const KINDS: [&str; 3] = ["validate", "transform", "http"];
+const KINDS: [&str; 9] =
+    ["validate", "transform", "filter", "http", "wait", "callback", "poll", "parallel", "map"];
 
 /// The largest result a built-in step gives.
 pub(crate) const RESULT_BYTES_MAX: usize = 256 * 1024;
@@ -31,8 +37,24 @@ pub struct Steps {
     clients: Arc<Clients>,
 }
 
+/// A step ready to run: what it does when it is its turn.
+pub enum Work {
+    /// Makes an attempt that gives a result.
+    Act(Arc<dyn Step>),
+    /// Lets the webhook go on, or not.
+    Filter(filter::Filter),
+    /// Waits for a time.
+    Wait(wait::Wait),
+    /// Waits for somebody outside.
+    Callback(callback::Callback),
+    /// Looks again and again.
+    Poll(poll::Poll),
+    /// Goes on in branches.
+    Fan(branches::Fan),
+}
+
 impl Steps {
-    /// The built-in kinds: `validate`, `transform` and `http`.
+    /// The built-in kinds.
     pub fn new() -> Self {
         Self::default()
     }
@@ -59,11 +81,28 @@ impl Steps {
     }
 
     /// Makes a definition ready to run: everything that can be wrong with it is found here.
+    pub fn prepare(&self, step: &StepDefinition) -> Result<Work, DefinitionError> {
+        match step.run.as_str() {
+            "filter" => Ok(Work::Filter(filter::Filter::new(step)?)),
+            "wait" => Ok(Work::Wait(wait::Wait::new(step)?)),
+            "callback" => Ok(Work::Callback(callback::Callback::new(step)?)),
+            "poll" => Ok(Work::Poll(poll::Poll::new(step, self)?)),
+            "parallel" => Ok(Work::Fan(branches::Fan::parallel(step)?)),
+            "map" => Ok(Work::Fan(branches::Fan::map(step)?)),
+            _ => Ok(Work::Act(self.build(step)?)),
+        }
+    }
+
+    /// Makes a definition ready that gives a result whenever it is run.
     pub fn build(&self, step: &StepDefinition) -> Result<Arc<dyn Step>, DefinitionError> {
         match step.run.as_str() {
             "validate" => Ok(Arc::new(validate::Validate::new(step)?)),
             "transform" => Ok(Arc::new(transform::Transform::new(step)?)),
             "http" => Ok(Arc::new(http::Http::new(step, &self.private_hosts, &self.clients)?)),
+            name if name == "filter" || CONTROL_KINDS.contains(&name) => {
+                let message = format!("a `{name}` cannot stand here: it gives no result by itself");
+                Err(DefinitionError::at("run", message))
+            }
             name => self.own.get(name).cloned().ok_or_else(|| self.unknown(name)),
         }
     }
@@ -72,6 +111,19 @@ impl Steps {
         let known: Vec<_> = KINDS.into_iter().chain(self.own.keys().map(String::as_str)).collect();
         let hint = unknown_key(name, &known);
         DefinitionError::at("run", hint.replacen("unknown key", "unknown kind of step", 1))
+    }
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Act(_) => f.write_str("Act"),
+            Self::Filter(filter) => filter.fmt(f),
+            Self::Wait(wait) => wait.fmt(f),
+            Self::Callback(callback) => callback.fmt(f),
+            Self::Poll(poll) => poll.fmt(f),
+            Self::Fan(fan) => fan.fmt(f),
+        }
     }
 }
 
@@ -106,12 +158,21 @@ pub(crate) mod tests {
             run: run.to_owned(),
             timeout_ms: 5_000,
             retry: Retry::NEVER,
+            when: None,
+            at_most_once: None,
+            steps: Vec::new(),
+            branches: Vec::new(),
             options: serde_json::from_value(options).unwrap(),
         }
     }
 
     pub(crate) fn input(body: &str) -> Input {
-        let workflow = Workflow { name: WorkflowName::new("default"), steps: Vec::new() };
+        let workflow = Workflow {
+            name: WorkflowName::new("default"),
+            steps: Vec::new(),
+            on_failure: Vec::new(),
+            timeout_ms: None,
+        };
         let webhook = Webhook {
             source: SourceName::new("shop"),
             delivery_id: DeliveryId::new("d-1"),
@@ -142,6 +203,10 @@ pub(crate) mod tests {
             body: Bytes::copy_from_slice(body.as_bytes()),
             outputs: Arc::default(),
             options: Arc::default(),
+            item: None,
+            state: None,
+            callback: None,
+            cause: None,
         }
     }
 
@@ -174,10 +239,11 @@ pub(crate) mod tests {
         assert_eq!(error.message, "unknown kind of step `tranform`; did you mean `transform`?");
 
         let steps = Steps::new().with("charge", nothing);
-        let error = steps.build(&definition("mail", json!({}))).err().unwrap();
+        let error = steps.build(&definition("newsletter", json!({}))).err().unwrap();
         assert_eq!(
             error.message,
-            "unknown kind of step `mail`; known here: validate, transform, http, charge"
+            "unknown kind of step `newsletter`; known here: validate, transform, filter, http, wait, callback, \
+             poll, parallel, map, charge"
         );
     }
 

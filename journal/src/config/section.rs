@@ -116,9 +116,23 @@ impl Section {
         let Value::Object(map) = entry.value else {
             return Err(self.problem_at(entry.line, format!("`{key}` must be a table")));
         };
-        let line = entry.line;
+        Ok(Some(self.inner(key, entry.line, map)))
+    }
+
+    /// The line of a key that was read.
+    pub fn line_of(&self, key: &str) -> Option<usize> {
+        self.lines.get(key).copied()
+    }
+
+    /// A table that was the value of a key of this one.
+    pub(super) fn inner(
+        &self,
+        key: &str,
+        line: usize,
+        map: serde_json::Map<String, Value>,
+    ) -> Section {
         let entries = map.into_iter().map(|(key, value)| (key, Entry { line, value })).collect();
-        Ok(Some(Self::new(format!("{}, `{key}`", self.label), line, entries)))
+        Self::new(format!("{}, `{key}`", self.label), line, entries)
     }
 
     /// Everything that was not read yet.

@@ -1,6 +1,8 @@
 use serde_json::json;
 
 use super::*;
+use crate::retry::{Backoff, Retry};
+use crate::workflow::StepDefinition;
 
 /// A workflow `w` with the step `a` on lines 1 to 3.
 const STEP: &str = "[[workflows.w.steps]]\nname = \"a\"\nrun = \"http\"\n";
@@ -33,6 +35,10 @@ fn plain() -> StepDefinition {
         run: "http".into(),
         timeout_ms: 30_000,
         retry: Retry::DEFAULT,
+        when: None,
+        at_most_once: None,
+        steps: Vec::new(),
+        branches: Vec::new(),
         options: BTreeMap::new(),
     }
 }
@@ -131,7 +137,11 @@ fn a_wrong_step_says_where_and_what() {
         ("timeout = \"50001ms\"", format!("{timeout} between 1ms and 50s")),
         ("timeout = \"0s\"", format!("{timeout} between 1ms and 50s")),
         ("timeout = \"999us\"", format!("{timeout} between 1ms and 50s")),
-        ("retry = 3", "line 4: [[workflows.w.steps]]: `retry` must be a table".into()),
+        (
+            "retry = 3",
+            "line 4: [[workflows.w.steps]]: `retry` must be a table, or the name of a preset in quotes"
+                .into(),
+        ),
         ("retry = { attempts = 0 }", format!("{retry} `attempts` must be 1 to 100")),
         ("retry = { attempts = 101 }", format!("{retry} `attempts` must be 1 to 100")),
         ("retry = { attempts = \"3\" }", format!("{retry} `attempts` must be a whole number")),
@@ -193,7 +203,12 @@ fn each_wrong_place_is_told_in_the_order_of_the_file() {
 fn a_workflow_with_a_problem_is_not_said_to_be_missing_too() {
     let text = format!("{STEP}retry = 3\n[sources.s]\nworkflow = \"w\"\n");
 
-    assert_eq!(problems(&text), ["line 4: [[workflows.w.steps]]: `retry` must be a table"]);
+    assert_eq!(
+        problems(&text),
+        [
+            "line 4: [[workflows.w.steps]]: `retry` must be a table, or the name of a preset in quotes"
+        ]
+    );
 }
 
 #[test]
@@ -267,7 +282,7 @@ fn the_retry_table_is_read() {
         ("{ first = \"2h\" }", Retry { first_ms: 7_200_000, max_ms: 7_200_000, ..usual }),
         (
             "{ attempts = 8, backoff = \"exponential\", first = \"2s\", max = \"15m\" }",
-            Retry { attempts: 8, backoff: Backoff::Exponential, first_ms: 2_000, max_ms: 900_000 },
+            Retry { attempts: 8, first_ms: 2_000, max_ms: 900_000, ..Retry::DEFAULT },
         ),
     ];
     for (table, retry) in cases {

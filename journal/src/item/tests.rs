@@ -129,7 +129,7 @@ fn a_timer_is_stored() {
 
 #[test]
 fn a_completion_is_stored() {
-    insta::assert_snapshot!(stored(Event::ExecutionCompleted {}));
+    insta::assert_snapshot!(stored(Event::ExecutionCompleted { filtered: None }));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn an_execution_that_failed_of_itself_is_stored() {
 
 #[test]
 fn an_append_is_stored_whole() {
-    let item = item(vec![completed("validate", 1), Event::ExecutionCompleted {}]);
+    let item = item(vec![completed("validate", 1), Event::ExecutionCompleted { filtered: None }]);
 
     let attributes: BTreeMap<_, _> = item.into_iter().collect();
     let line = |(name, value): (String, AttributeValue)| format!("{name}: {value:?}");
@@ -163,7 +163,7 @@ fn an_append_is_stored_whole() {
 
 #[test]
 fn an_append_is_read_back_with_its_places() {
-    let events = vec![completed("validate", 1), Event::ExecutionCompleted {}];
+    let events = vec![completed("validate", 1), Event::ExecutionCompleted { filtered: None }];
 
     let read = to_recorded(&item(events.clone())).unwrap();
 
@@ -183,7 +183,7 @@ fn a_field_from_a_later_version_is_passed_over() {
         assert_eq!(read(text), Ok(vec![fired(at(9))]));
     }
     let completed = r#"[{"ExecutionCompleted":{"note":"with ease"}}]"#;
-    assert_eq!(read(completed), Ok(vec![Event::ExecutionCompleted {}]));
+    assert_eq!(read(completed), Ok(vec![Event::ExecutionCompleted { filtered: None }]));
 }
 
 #[test]

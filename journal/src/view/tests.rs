@@ -17,6 +17,7 @@ fn fresh() -> View {
         created_at: at(1),
         updated_at: at(1),
         error: None,
+        filtered: None,
         keys: vec![],
         key_count: 0,
         steps: vec![pending("a"), pending("b")],
@@ -33,6 +34,7 @@ fn pending(name: &str) -> StepView {
         started_at: None,
         ended_at: None,
         error: None,
+        branches: None,
     }
 }
 
@@ -46,6 +48,7 @@ fn tried(name: &str, status: &str, attempts: u32, ended_at: i64) -> StepView {
         started_at: Some(at(1)),
         ended_at: Some(at(ended_at)),
         error: failed.then(|| "timeout: no answer in 30s".into()),
+        branches: None,
     }
 }
 
@@ -127,7 +130,8 @@ fn an_execution_that_failed_shows_its_step_and_why() {
 
 #[test]
 fn an_execution_that_completed_is_at_no_step() {
-    let events = [completed("a", 1), completed("b", 1), Event::ExecutionCompleted {}];
+    let events =
+        [completed("a", 1), completed("b", 1), Event::ExecutionCompleted { filtered: None }];
     let expected = View {
         status: ViewStatus::Completed,
         current_step: None,

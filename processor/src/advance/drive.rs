@@ -1,39 +1,55 @@
 //! One wake-up under way: what is decided, what is appended, and what is left behind.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::time::Duration;
 
 use everhook_journal::event::Events;
-use everhook_journal::execution::WATCHDOG;
+use everhook_journal::execution::{Move, Task, WATCHDOG};
 use everhook_journal::table::AppendError;
 use everhook_journal::{
-    Command, Event, Execution, ExecutionId, Next, Recorded, Timestamp, View, id,
+    Command, Event, Execution, ExecutionId, Next, Recorded, StepName, Timestamp, View, id,
 };
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 
 use crate::plan::Plan;
 use crate::wakeup::{Cause, Wake};
 
-use super::attempt::{self, Inputs};
-use super::{Advanced, Driver, Trouble, read, settle, tell, words};
+use super::inputs::Inputs;
+use super::perform::{Performed, Turn, perform};
+use super::{Advanced, Driver, Trouble, moves, read, settle, tell, words};
 
 /// How often an outcome is decided again because somebody else appended first.
 const CONFLICTS_MAX: usize = 8;
 
 /// What must be left of an invocation's time beyond a step's own.
-const MARGIN: Duration = Duration::from_secs(2);
+pub(super) const MARGIN: Duration = Duration::from_secs(2);
 
 /// How many moves one wake-up makes at most: more than a history can have events.
-const MOVES_MAX: usize = 2_000;
+const MOVES_MAX: usize = 50_000;
+
+/// How many attempts one wake-up makes at once.
+const ATTEMPTS_AT_ONCE: usize = 100;
 
 /// Up to here, events wait to be appended together; DynamoDB's items end at 400 KB.
 const TOGETHER_BYTES_MAX: u64 = 128 * 1024;
+
+/// How many events wait to be appended together.
+const TOGETHER_EVENTS_MAX: usize = 100;
+
+/// An attempt that is being made: its step, and what it comes to.
+type Attempting<'d> =
+    Pin<Box<dyn Future<Output = (StepName, Result<Performed, Trouble>)> + Send + 'd>>;
 
 /// One wake-up under way.
 pub(super) struct Drive<'d> {
     driver: &'d Driver,
     wake: &'d Wake,
+    plan: &'d Plan,
     deadline: Timestamp,
+    inputs: Inputs,
     /// The state that the journal gives, as far as we know.
     appended: Execution,
     /// The state with what is decided.
@@ -43,6 +59,13 @@ pub(super) struct Drive<'d> {
     decided_bytes: u64,
     /// Until when the sweep leaves the execution to us.
     lease: Timestamp,
+    /// The attempts that are being made.
+    attempts: FuturesUnordered<Attempting<'d>>,
+    attempted: HashSet<StepName>,
+    /// Whether an attempt has ended.
+    moved: bool,
+    /// How this ends once no attempt is being made any more.
+    stopping: Option<Advanced>,
 }
 
 /// Whether the drive goes on.
@@ -57,6 +80,7 @@ impl<'d> Drive<'d> {
     pub(super) fn new(
         driver: &'d Driver,
         wake: &'d Wake,
+        plan: &'d Plan,
         deadline: Timestamp,
         execution: Execution,
     ) -> Self {
@@ -64,77 +88,106 @@ impl<'d> Drive<'d> {
             Cause::Appended(_) => execution.created_at + WATCHDOG,
             Cause::Due => driver.clock.now() + WATCHDOG,
         };
-        let appended = execution.clone();
-        let (decided, decided_bytes) = (Vec::new(), 0);
-        Self { driver, wake, deadline, execution, appended, decided, decided_bytes, lease }
+        Self {
+            driver,
+            wake,
+            plan,
+            deadline,
+            inputs: Inputs::default(),
+            appended: execution.clone(),
+            execution,
+            decided: Vec::new(),
+            decided_bytes: 0,
+            lease,
+            attempts: FuturesUnordered::new(),
+            attempted: HashSet::new(),
+            moved: false,
+            stopping: None,
+        }
     }
 
-    pub(super) async fn run(mut self, plan: &Arc<Plan>) -> Result<Advanced, Trouble> {
-        let mut inputs = Inputs::default();
+    pub(super) async fn run(mut self) -> Result<Advanced, Trouble> {
+        let plan = self.plan;
         for _ in 0..MOVES_MAX {
-            match self.execution.next(&plan.workflow) {
+            if self.attempts.is_empty()
+                && let Some(advanced) = self.stopping
+            {
+                return match self.flush().await? {
+                    Flushed::Stop(advanced) => Ok(advanced),
+                    Flushed::GoOn => Ok(advanced),
+                };
+            }
+            let next = self.execution.next(&plan.workflow, self.driver.clock.now());
+            let ends = !matches!(next, Next::Do { .. } | Next::Wait { .. } | Next::Fire { .. });
+            if self.rests() && !ends && self.attempts.is_empty() {
+                return match self.flush().await? {
+                    Flushed::Stop(advanced) => Ok(advanced),
+                    Flushed::GoOn => self.rest().await,
+                };
+            }
+            match next {
                 Next::Nothing => {
+                    // Whatever is still being done for it comes too late.
+                    self.attempts.clear();
+                    self.stopping = None;
                     if let Flushed::Stop(advanced) = self.flush().await? {
                         return Ok(advanced);
                     }
                     return self.end().await;
                 }
-                Next::Complete => self.decide(Command::Complete, 0)?,
+                Next::Complete { filtered } => self.decide(Command::Complete(filtered), 0)?,
+                Next::GiveUp { cause } => {
+                    self.attempts.clear();
+                    self.attempted.clear();
+                    self.decide(Command::GiveUp(cause), 0)?;
+                }
                 Next::Fail { cause } => self.decide(Command::Fail(cause), 0)?,
-                Next::Wait { until } => {
+                Next::Fire { .. } => {
                     if let Flushed::Stop(advanced) = self.flush().await? {
                         return Ok(advanced);
                     }
-                    let now = self.driver.clock.now();
-                    if until > now {
-                        return settle::wait(self.driver, self.id(), &self.execution, until).await;
+                    let command = Command::FireTimer(self.driver.clock.now());
+                    // Somebody else may have fired it while we appended.
+                    if self.execution.decide(command.clone()).is_err() {
+                        continue;
                     }
-                    self.decide(Command::FireTimer(now), 0)?;
+                    self.decide(command, 0)?;
                     // What follows may act outside, and only one of several drivers may go there.
                     if let Flushed::Stop(advanced) = self.flush().await? {
                         return Ok(advanced);
                     }
                 }
-                Next::Run { step, attempt } => {
-                    let ready = plan.ready(step);
-                    let enough = !ready.pure || self.decided_bytes > TOGETHER_BYTES_MAX;
-                    if enough && let Flushed::Stop(advanced) = self.flush().await? {
-                        return Ok(advanced);
-                    }
-                    let needed = self.driver.clock.now() + step.timeout() + MARGIN;
-                    if needed > self.deadline {
-                        self.flush().await?;
-                        return Ok(Advanced::Moved);
-                    }
-                    if !ready.pure && needed > self.lease {
-                        self.lease = settle::extend(self.driver, self.id(), needed).await?;
-                    }
-                    inputs.open(&self.driver.payloads, &self.execution).await?;
-                    let (command, bytes) = attempt::run(
-                        self.driver,
-                        self.id(),
-                        &self.execution,
-                        step,
-                        ready,
-                        attempt,
-                        &inputs,
-                    )
-                    .await?;
-                    self.decide(command, bytes)?;
-                    let ends = matches!(
-                        self.execution.next(&plan.workflow),
-                        Next::Complete | Next::Fail { .. }
-                    );
-                    if ends {
+                Next::Wait { until } => {
+                    if !self.attempts.is_empty() {
+                        self.gather(Some(until)).await?;
                         continue;
                     }
-                    if (!ready.pure || !self.driver.run_ahead)
-                        && let Flushed::Stop(advanced) = self.flush().await?
-                    {
+                    if let Flushed::Stop(advanced) = self.flush().await? {
                         return Ok(advanced);
                     }
-                    if !self.driver.run_ahead {
-                        return self.rest(&plan.workflow).await;
+                    if until > self.driver.clock.now() {
+                        return settle::wait(self.driver, self.id(), &self.execution, until).await;
+                    }
+                }
+                Next::Do { tasks, wake } => {
+                    let tasks: Vec<_> =
+                        tasks.into_iter().filter(|it| !self.attempted.contains(&it.path)).collect();
+                    let quick = tasks.iter().find(|task| self.is_quick(task)).cloned();
+                    match quick {
+                        Some(task) => {
+                            if let Some(advanced) = self.quickly(task).await? {
+                                return Ok(advanced);
+                            }
+                        }
+                        None if tasks.is_empty() || self.stopping.is_some() || self.rests() => {
+                            self.gather(wake).await?;
+                        }
+                        None => {
+                            if let Some(advanced) = self.start(tasks).await? {
+                                return Ok(advanced);
+                            }
+                            self.gather(wake).await?;
+                        }
                     }
                 }
             }
@@ -146,14 +199,178 @@ impl<'d> Drive<'d> {
         &self.wake.execution
     }
 
+    /// Whether the next step is left to the record of the append.
+    fn rests(&self) -> bool {
+        self.moved && !self.driver.run_ahead
+    }
+
+    fn is_quick(&self, task: &Task<'_>) -> bool {
+        match task.what {
+            Move::Attempt(_) => {
+                self.plan.ready(task.step).quick && task.step.at_most_once.is_none()
+            }
+            _ => true,
+        }
+    }
+
+    /// Does what acts nowhere outside; it is appended with what follows it.
+    async fn quickly(&mut self, task: Task<'d>) -> Result<Option<Advanced>, Trouble> {
+        let full =
+            self.decided_bytes > TOGETHER_BYTES_MAX || self.decided.len() >= TOGETHER_EVENTS_MAX;
+        if full && let Flushed::Stop(advanced) = self.flush().await? {
+            return Ok(Some(advanced));
+        }
+        let (command, bytes) = match task.what {
+            Move::Attempt(number) => {
+                if !self.has_time_for(&task) {
+                    self.stopping = Some(Advanced::Moved);
+                    self.drain().await?;
+                    return Ok(None);
+                }
+                let turn = self.turn(&task, number).await?;
+                perform(self.driver, turn).await?
+            }
+            _ => {
+                let moved =
+                    moves::settled(self.driver, self.id(), &self.execution, self.plan, &task);
+                moved.await?
+            }
+        };
+        self.moved |= matches!(
+            command,
+            Command::CompleteStep(..) | Command::FailStep(..) | Command::FilterStep(..)
+        );
+        self.decide(command, bytes)?;
+        Ok(None)
+    }
+
+    /// Begins attempts at steps that act outside, after everything before them is appended.
+    async fn start(&mut self, tasks: Vec<Task<'d>>) -> Result<Option<Advanced>, Trouble> {
+        if let Flushed::Stop(advanced) = self.flush().await? {
+            return Ok(Some(advanced));
+        }
+        if self.stopping.is_some() {
+            return Ok(None);
+        }
+        let free = ATTEMPTS_AT_ONCE.saturating_sub(self.attempts.len());
+        let now = self.driver.clock.now();
+        let mut claims = Vec::new();
+        let mut needed = now;
+        let mut begun = Vec::new();
+        for task in tasks.into_iter().take(free) {
+            let Move::Attempt(number) = task.what else { continue };
+            // Somebody else may have moved it while we appended.
+            if !self.execution.wants(&task.path, task.what, now) {
+                continue;
+            }
+            if !self.has_time_for(&task) {
+                self.stopping = Some(Advanced::Moved);
+                continue;
+            }
+            let until = now + task.step.timeout() + MARGIN;
+            needed = needed.max(until);
+            if task.step.at_most_once.is_some() {
+                claims.push(Command::ClaimStep(task.path.clone(), number, until));
+            }
+            begun.push((task, number));
+        }
+        if needed > self.lease {
+            self.lease = settle::extend(self.driver, self.id(), needed).await?;
+        }
+        if !claims.is_empty() {
+            for claim in claims {
+                self.decide(claim, 0)?;
+            }
+            // Whoever claimed an attempt makes it, however it was woken.
+            match self.flush().await? {
+                Flushed::GoOn => {}
+                Flushed::Stop(Advanced::Moved) => self.stopping = Some(Advanced::Moved),
+                Flushed::Stop(advanced) => return Ok(Some(advanced)),
+            }
+        }
+        for (task, number) in begun {
+            let turn = self.turn(&task, number).await?;
+            let driver = self.driver;
+            self.attempted.insert(task.path.clone());
+            let path = task.path;
+            let attempt = async move { (path, perform(driver, turn).await) };
+            self.attempts.push(Box::pin(attempt));
+        }
+        Ok(None)
+    }
+
+    /// Waits until an attempt has ended, or until a time, and decides what has ended by then.
+    async fn gather(&mut self, wake: Option<Timestamp>) -> Result<(), Trouble> {
+        if self.attempts.is_empty() {
+            return Ok(());
+        }
+        let now = self.driver.clock.now();
+        let patience = wake.map_or(Duration::from_secs(3600), |wake| wake.since(now));
+        let Ok(first) = tokio::time::timeout(patience, self.attempts.next()).await else {
+            return Ok(());
+        };
+        let mut ended = first;
+        while let Some((path, performed)) = ended {
+            self.ended(&path, performed?)?;
+            if self.decided.len() >= TOGETHER_EVENTS_MAX {
+                break;
+            }
+            ended = self.attempts.next().now_or_never().flatten();
+        }
+        // A driver that the clock woke stops after its first append: it gathers everything before.
+        let stops = self.wake.cause == Cause::Due || self.stopping.is_some();
+        if stops {
+            self.drain().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for all attempts.
+    async fn drain(&mut self) -> Result<(), Trouble> {
+        while let Some((path, performed)) = self.attempts.next().await {
+            self.ended(&path, performed?)?;
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, path: &StepName, (command, bytes): Performed) -> Result<(), Trouble> {
+        self.attempted.remove(path);
+        self.moved = true;
+        // Somebody else may have recorded its outcome, or ended what it belongs to.
+        if self.execution.decide(command.clone()).is_ok() {
+            self.decide(command, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn has_time_for(&self, task: &Task<'_>) -> bool {
+        self.driver.clock.now() + task.step.timeout() + MARGIN <= self.deadline
+    }
+
+    async fn turn(&mut self, task: &Task<'d>, number: u32) -> Result<Turn<'d>, Trouble> {
+        let (driver, id) = (self.driver, self.id());
+        let ready = self.plan.ready(task.step);
+        let input = self
+            .inputs
+            .of(driver, id, &self.execution, &task.path, task.step, ready, number)
+            .await?;
+        let state = self.execution.step(&task.path);
+        Ok(Turn {
+            step: task.step,
+            ready,
+            forgiven: state.map_or(0, |state| state.forgiven),
+            first_at: state.filter(|state| state.attempts > 0).map(|state| state.started_at),
+            input,
+        })
+    }
+
     /// Decides a command on the state we know; it is appended with the next flush.
     fn decide(&mut self, command: Command, bytes: u64) -> Result<(), Trouble> {
         let event = self.execution.decide(command.clone()).map_err(|r| Trouble::Own(words(&r)))?;
         let first = self.appended.sequence.next();
         let sequence = self.execution.sequence.next();
         let recorded = Recorded { sequence, first, at: self.driver.clock.now(), event };
-        self.execution =
-            self.execution.clone().evolve(&recorded).map_err(|e| Trouble::Own(words(&e)))?;
+        self.execution.apply(&recorded).map_err(|e| Trouble::Own(words(&e)))?;
         self.decided.push((command, recorded.event));
         self.decided_bytes += bytes;
         Ok(())
@@ -176,12 +393,13 @@ impl<'d> Drive<'d> {
                     self.appended = theirs.clone();
                     self.execution = theirs;
                     for command in commands {
-                        if self.decide(command, 0).is_err() {
-                            break;
+                        // What does not fit any more was recorded by somebody else.
+                        if self.execution.decide(command.clone()).is_ok() {
+                            self.decide(command, 0)?;
                         }
                     }
                     if self.decided.is_empty() {
-                        return Ok(Flushed::Stop(Advanced::Superseded));
+                        return Ok(self.superseded());
                     }
                 }
                 Err(error @ AppendError::Refused { .. }) => {
@@ -190,7 +408,16 @@ impl<'d> Drive<'d> {
                 Err(AppendError::Unavailable(error)) => return Err(error.into()),
             }
         }
-        Ok(Flushed::Stop(Advanced::Superseded))
+        Ok(self.superseded())
+    }
+
+    /// Leaves the execution to whoever appended first, once nothing is being done for it here.
+    fn superseded(&mut self) -> Flushed {
+        if self.attempts.is_empty() {
+            return Flushed::Stop(Advanced::Superseded);
+        }
+        self.stopping = Some(Advanced::Superseded);
+        Flushed::GoOn
     }
 
     /// Appends, and takes the state from what was recorded: its times are the journal's.
@@ -203,31 +430,34 @@ impl<'d> Drive<'d> {
         let recorded = journal.append(self.id(), after, events, expires_at, at, &name).await?;
         for recorded in &recorded {
             tell::recorded(&self.appended, self.id(), recorded);
+            self.appended.apply(recorded).expect("these events were decided on this state");
         }
-        let evolved = recorded.iter().try_fold(self.appended.clone(), Execution::evolve);
-        self.appended = evolved.expect("these events were decided on this state");
         self.execution = self.appended.clone();
         Ok(())
     }
 
     /// The append's own record wakes somebody too, and not in this process's order:
     /// whoever was woken by the clock leaves the next step to them, so that it runs once.
-    async fn after_append(&self) -> Result<Flushed, Trouble> {
+    async fn after_append(&mut self) -> Result<Flushed, Trouble> {
         match self.wake.cause {
             Cause::Due if !self.execution.status.is_terminal() => {
                 // Should that record be lost as well, this was progress all the same.
                 let view = View::of(self.id(), &self.execution);
                 self.driver.executions.project(&view, self.lease).await?;
-                Ok(Flushed::Stop(Advanced::Moved))
+                if self.attempts.is_empty() {
+                    return Ok(Flushed::Stop(Advanced::Moved));
+                }
+                self.stopping = Some(Advanced::Moved);
+                Ok(Flushed::GoOn)
             }
             Cause::Due | Cause::Appended(_) => Ok(Flushed::GoOn),
         }
     }
 
     /// Leaves the next step to the record of the last append.
-    async fn rest(&self, workflow: &everhook_journal::Workflow) -> Result<Advanced, Trouble> {
+    async fn rest(self) -> Result<Advanced, Trouble> {
         self.driver.recall.passed(self.id(), self.execution.last_append.before());
-        match self.execution.next(workflow) {
+        match self.execution.next(&self.plan.workflow, self.driver.clock.now()) {
             Next::Wait { until } => {
                 settle::wait(self.driver, self.id(), &self.execution, until).await
             }

@@ -22,8 +22,12 @@ pub(super) fn recorded(before: &Execution, id: &ExecutionId, recorded: &Recorded
             let outcome = if retry_at.is_some() { "retried" } else { "failed" };
             telemetry::step(outcome, Duration::from_millis(*duration_ms));
         }
-        Event::ExecutionCompleted {} => telemetry::execution("completed", since_received),
+        Event::StepFiltered { duration_ms, .. } => {
+            telemetry::step("filtered", Duration::from_millis(*duration_ms));
+        }
+        Event::ExecutionCompleted { .. } => telemetry::execution("completed", since_received),
         Event::ExecutionFailed { .. } => telemetry::execution("failed", since_received),
-        Event::WebhookReceived(_) | Event::TimerFired { .. } => {}
+        Event::ExecutionCancelled { .. } => telemetry::execution("cancelled", since_received),
+        _ => {}
     }
 }

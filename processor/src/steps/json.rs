@@ -5,13 +5,13 @@ use serde::de::IgnoredAny;
 use crate::step::place;
 
 /// The deepest nesting that is read: what serde_json reads into any type.
-pub(super) const DEPTH_MAX: usize = 127;
+pub(crate) const DEPTH_MAX: usize = 127;
 
 /// The longest number that is read: the time to read one grows with the square of its length.
 const NUMBER_CHARS_MAX: usize = 1_000;
 
 /// The text, if it is JSON that can be read safely; otherwise what it is instead, to go after "the body".
-pub(super) fn check(bytes: &[u8]) -> Result<&str, String> {
+pub(crate) fn check(bytes: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
     // This reads without recursion: it can check the text, whatever its depth.
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| place(&error))?;
@@ -25,12 +25,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<&str, String> {
 }
 
 /// The first character that is not blank.
-pub(super) fn first(bytes: &[u8]) -> Option<u8> {
+pub(crate) fn first(bytes: &[u8]) -> Option<u8> {
     bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
 
 /// How deep arrays and objects are nested in JSON text.
-pub(super) fn depth(text: &str) -> usize {
+pub(crate) fn depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     for byte in unquoted(text) {
         match byte {

@@ -1,8 +1,13 @@
 //! A step's own keys, as a definition gives them.
 
-use everhook_journal::config::unknown_key;
-use everhook_journal::workflow::StepDefinition;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use everhook_journal::config::unknown_key;
+use everhook_journal::time::parse_duration;
+use everhook_journal::workflow::{StepDefinition, WAIT_MAX};
+
+use crate::expression::{Dot, Expression};
 use crate::step::DefinitionError;
 
 /// Refuses keys that the kind does not know.
@@ -47,4 +52,53 @@ pub(super) fn choice<T: Copy>(
             Err(DefinitionError::at(key, message))
         }
     }
+}
+
+/// A jq expression; `.` is what the step's `input` says.
+pub(super) fn jq(step: &StepDefinition, key: &str) -> Result<Option<Expression>, DefinitionError> {
+    let choices = [
+        ("json", Dot::Body),
+        ("text", Dot::Text),
+        ("previous", Dot::Previous),
+        ("item", Dot::Item),
+    ];
+    let dot = choice(step, "input", &choices)?.unwrap_or(Dot::Body);
+    let Some(code) = text(step, key)? else { return Ok(None) };
+    Expression::compile(code, dot).map(Some).map_err(|message| DefinitionError::at(key, message))
+}
+
+/// A jq expression that must be there.
+pub(super) fn required_jq(step: &StepDefinition, key: &str) -> Result<Expression, DefinitionError> {
+    jq(step, key)?.ok_or_else(|| DefinitionError::at(key, format!("`{key}` is missing")))
+}
+
+/// A duration, as people write it: `30s`.
+pub(super) fn duration(
+    step: &StepDefinition,
+    key: &str,
+) -> Result<Option<Duration>, DefinitionError> {
+    let Some(value) = step.options.get(key) else { return Ok(None) };
+    let duration = value.as_str().and_then(parse_duration);
+    let fine = duration.filter(|duration| !duration.is_zero() && *duration <= WAIT_MAX);
+    fine.map(Some).ok_or_else(|| {
+        let most = WAIT_MAX.as_secs() / 86_400;
+        let message = format!(
+            "`{key}` must be a duration such as \"30s\", \"15m\" or \"7d\", at most {most}d"
+        );
+        DefinitionError::at(key, message)
+    })
+}
+
+/// A whole number in a span.
+pub(super) fn number(
+    step: &StepDefinition,
+    key: &str,
+    span: RangeInclusive<u32>,
+) -> Result<Option<u32>, DefinitionError> {
+    let Some(value) = step.options.get(key) else { return Ok(None) };
+    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+    number.filter(|number| span.contains(number)).map(Some).ok_or_else(|| {
+        let (least, most) = (span.start(), span.end());
+        DefinitionError::at(key, format!("`{key}` must be a whole number from {least} to {most}"))
+    })
 }

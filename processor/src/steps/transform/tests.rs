@@ -1,7 +1,10 @@
-use serde_json::Value;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
 
 use super::super::tests::{definition, input, refused};
 use super::*;
+use crate::StepError;
 use crate::steps::RESULT_BYTES_MAX;
 
 fn transform(options: Value) -> Transform {
@@ -9,7 +12,7 @@ fn transform(options: Value) -> Transform {
 }
 
 fn evaluated(jq: &str, body: &str) -> Result<String, StepError> {
-    let output = transform(json!({ "jq": jq })).evaluate(&input(body))?;
+    let output = transform(json!({ "jq": jq })).0.evaluate(&input(body))?;
     Ok(output.get().to_owned())
 }
 
@@ -104,25 +107,25 @@ fn an_expression_sees_earlier_results() {
     input.outputs = Arc::new(outputs.into());
 
     let step = transform(json!({"jq": "[$steps.first.a, $previous[0], $steps.other]"}));
-    assert_eq!(step.evaluate(&input).unwrap().get(), "[1.10,2,null]");
+    assert_eq!(step.0.evaluate(&input).unwrap().get(), "[1.10,2,null]");
     let step = transform(json!({"jq": ".[0]", "input": "previous"}));
-    assert_eq!(step.evaluate(&input).unwrap().get(), "2");
+    assert_eq!(step.0.evaluate(&input).unwrap().get(), "2");
 }
 
 #[test]
 fn without_a_step_before_the_previous_result_is_null() {
     assert_eq!(result("$previous", "{}"), "null");
     let step = transform(json!({"jq": ".", "input": "previous"}));
-    assert_eq!(step.evaluate(&input("{}")).unwrap().get(), "null");
+    assert_eq!(step.0.evaluate(&input("{}")).unwrap().get(), "null");
 }
 
 #[test]
 fn a_body_may_be_read_as_text() {
     let step = transform(json!({"jq": "split(\"=\")[1]", "input": "text"}));
-    assert_eq!(step.evaluate(&input("a=1")).unwrap().get(), "\"1\"");
+    assert_eq!(step.0.evaluate(&input("a=1")).unwrap().get(), "\"1\"");
     let mut bytes = input("");
     bytes.body = b"a=\xff".as_slice().into();
-    assert_eq!(step.evaluate(&bytes).unwrap_err().message, "the body is not UTF-8");
+    assert_eq!(step.0.evaluate(&bytes).unwrap_err().message, "the body is not UTF-8");
 }
 
 #[test]

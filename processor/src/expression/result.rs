@@ -13,7 +13,7 @@ use crate::steps::json::DEPTH_MAX;
 
 /// The value as JSON text. What is not JSON to begin with is refused, except as jq has it:
 /// not-a-number is null, an infinity the largest number.
-pub(super) fn to_output(value: &Val) -> Result<Output, StepError> {
+pub(crate) fn to_output(value: &Val) -> Result<Output, StepError> {
     let mut text = Bounded(Vec::new());
     serde_json::to_writer(&mut text, &Json { value, depth: 0 }).map_err(|error| {
         if error.is_io() {

@@ -11,7 +11,19 @@ use jaq_std::ValT as _;
 use crate::step::StepError;
 
 /// The variables that every expression sees.
-pub(super) const VARIABLES: [&str; 5] = ["$webhook", "$steps", "$previous", "$now", "$keys"];
+pub(crate) const VARIABLES: [&str; 11] = [
+    "$webhook",
+    "$steps",
+    "$previous",
+    "$now",
+    "$keys",
+    "$item",
+    "$index",
+    "$attempt",
+    "$state",
+    "$callback",
+    "$error",
+];
 
 /// Functions that look or act outside: at the clock, the environment, the time zone, the log, the process.
 const OUTSIDE: [&str; 10] = [
@@ -31,14 +43,14 @@ const OUTSIDE: [&str; 10] = [
 const WORDS_BYTES_MAX: usize = 120;
 
 /// A compiled expression.
-pub(super) struct Program {
+pub(crate) struct Program {
     code: String,
     filter: compile::Filter<Native<data::JustLut<Val>>>,
 }
 
 impl Program {
     /// Compiles it; otherwise what is wrong, and where.
-    pub(super) fn compile(code: &str) -> Result<Self, String> {
+    pub(crate) fn compile(code: &str) -> Result<Self, String> {
         let inside = |name: &str| !OUTSIDE.contains(&name);
         let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
         let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
@@ -63,7 +75,7 @@ impl Program {
     }
 
     /// The first output.
-    pub(super) fn first(
+    pub(crate) fn first(
         &self,
         dot: Val,
         variables: [Val; VARIABLES.len()],
@@ -79,8 +91,13 @@ impl Program {
         })
     }
 
+    /// The expression, as written.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
     /// Whether the expression may use this variable.
-    pub(super) fn mentions(&self, variable: &str) -> bool {
+    pub(crate) fn mentions(&self, variable: &str) -> bool {
         self.code.contains(variable)
     }
 

@@ -1,0 +1,141 @@
+//! The tokens with which somebody outside completes a step.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::id::{EXECUTION_ID_LENGTH, ExecutionId, ExecutionKey, StepName};
+use crate::payload::sha256_hex;
+
+/// Makes callbacks' tokens and addresses. A clone makes the same ones.
+#[derive(Clone)]
+pub struct Callbacks {
+    key: ExecutionKey,
+    base: String,
+}
+
+/// A callback's token: who knows it may complete one step of one execution, once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CallbackToken(String);
+
+/// Where to call back.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallbackUrls {
+    /// The token.
+    pub token: String,
+    /// The address of the callback itself: a `POST` completes the step with its body.
+    pub url: String,
+    /// Completes the step with the body of the request.
+    pub success_url: String,
+    /// Fails the step.
+    pub failure_url: String,
+    /// Gives a sign of life.
+    pub heartbeat_url: String,
+}
+
+impl Callbacks {
+    /// Callbacks of a deployment with this key, whose HTTP API begins with this address.
+    pub fn new(key: ExecutionKey, base: impl Into<String>) -> Self {
+        let base: String = base.into();
+        Self { key, base: base.trim_end_matches('/').to_owned() }
+    }
+
+    /// The token of a step's attempt: the same each time, so that it outlives whoever made it.
+    pub fn token(&self, execution: &ExecutionId, step: &StepName, attempt: u32) -> CallbackToken {
+        let secret =
+            self.key.derive(&["callback", execution.as_str(), step.as_str(), &attempt.to_string()]);
+        CallbackToken(format!("{execution}{secret}"))
+    }
+
+    /// Where to call back with this token.
+    pub fn urls(&self, token: &CallbackToken) -> CallbackUrls {
+        let url = format!("{}/callbacks/{}", self.base, token.0);
+        CallbackUrls {
+            token: token.0.clone(),
+            success_url: format!("{url}/success"),
+            failure_url: format!("{url}/failure"),
+            heartbeat_url: format!("{url}/heartbeat"),
+            url,
+        }
+    }
+}
+
+impl CallbackToken {
+    /// Reads a token that somebody sent us; `None` where it cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let execution = text.get(..EXECUTION_ID_LENGTH)?;
+        let secret = text.get(EXECUTION_ID_LENGTH..)?;
+        let plausible =
+            ExecutionId::parse(execution).is_some() && ExecutionId::parse(secret).is_some();
+        plausible.then(|| Self(text.to_owned()))
+    }
+
+    /// The execution it is for.
+    pub fn execution(&self) -> ExecutionId {
+        ExecutionId::parse(&self.0[..EXECUTION_ID_LENGTH]).expect("a token begins with an id")
+    }
+
+    /// What a history keeps of it: SHA-256 in hexadecimal.
+    pub fn sha256(&self) -> String {
+        sha256_hex(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for Callbacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Callbacks({})", self.base)
+    }
+}
+
+/// Shows the execution, never the secret.
+impl fmt::Debug for CallbackToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CallbackToken({}…)", self.execution())
+    }
+}
+
+/// Shows the address without its secret.
+impl fmt::Debug for CallbackUrls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallbackUrls(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{id, step};
+
+    fn callbacks() -> Callbacks {
+        Callbacks::new(ExecutionKey::new(&[7; 32]).unwrap(), "https://hooks.example.com/")
+    }
+
+    #[test]
+    fn a_token_is_the_same_each_time_and_another_for_each_step_and_attempt() {
+        let token = |name: &str, attempt| callbacks().token(&id(), &step(name), attempt);
+        assert_eq!(token("approval", 1), token("approval", 1));
+        assert_ne!(token("approval", 1), token("approval", 2));
+        assert_ne!(token("approval", 1), token("approval/1", 1));
+    }
+
+    #[test]
+    fn a_token_is_read_back_and_names_its_execution() {
+        let token = callbacks().token(&id(), &step("approval"), 1);
+        let url = callbacks().urls(&token).url;
+        let text = url.strip_prefix("https://hooks.example.com/callbacks/").unwrap();
+        let read = CallbackToken::parse(text).unwrap();
+        assert_eq!((read.execution(), read.sha256()), (id(), token.sha256()));
+        assert!(!format!("{read:?}").contains(&text[26..]));
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_none() {
+        let token = callbacks().token(&id(), &step("approval"), 1).0;
+        for text in
+            ["", id().as_str(), &token[1..], &token.to_lowercase(), &format!("{token}A"), "ä"]
+        {
+            assert!(CallbackToken::parse(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! Steps one after the other, and what is known of each: a workflow, a branch of it, what precedes a callback.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{CallbackAnswer, Event, Filtered, Recorded, StepFailure};
+use crate::id::StepName;
+use crate::payload::Payload;
+use crate::time::Timestamp;
+
+use super::Scope;
+use super::branches::BranchesState;
+use super::survey::{Move, Survey};
+
+/// Between the names of a step inside another one: `lines/3/reserve`.
+pub const PATH_SEPARATOR: char = '/';
+
+/// Steps one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    names: Arc<[StepName]>,
+    /// How many of them are done with.
+    done: usize,
+    /// Those that were reached, in order.
+    pub steps: Vec<StepState>,
+    /// How it ended, if it ended before all of them were done.
+    pub end: Option<LineEnd>,
+}
+
+/// How steps ended before all of them were done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineEnd {
+    /// One of them said that the webhook goes no further.
+    Filtered(Filtered),
+    /// One of them failed for good.
+    Failed {
+        /// Which, with the steps it is inside of.
+        step: StepName,
+        /// What went wrong.
+        error: StepFailure,
+    },
+}
+
+/// What is known of one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepState {
+    /// Which step.
+    pub name: StepName,
+    /// How many attempts have ended.
+    pub attempts: u32,
+    /// How many of them count no more, because an operator made the step go on.
+    pub forgiven: u32,
+    /// When its first attempt began.
+    pub started_at: Timestamp,
+    /// When its last attempt ended.
+    pub ended_at: Timestamp,
+    /// Where it stands.
+    pub stage: Stage,
+    /// What went wrong in its last attempt, if that failed.
+    pub error: Option<StepFailure>,
+    /// What it saw when it last looked.
+    pub seen: Option<Payload>,
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stage {
+    /// It may be attempted.
+    Ready,
+    /// Somebody is making an attempt that nobody else may make.
+    Claimed {
+        /// From when on it counts as interrupted.
+        until: Timestamp,
+    },
+    /// It failed, and there will be another attempt.
+    Retrying {
+        /// Not before this time.
+        until: Timestamp,
+    },
+    /// What it waits for is not there yet.
+    Polling {
+        /// It looks again at this time.
+        until: Timestamp,
+    },
+    /// It waits for a time.
+    Waiting {
+        /// The time.
+        until: Timestamp,
+    },
+    /// It waits to be called back.
+    Callback(Box<CallbackState>),
+    /// Its branches are going on.
+    Branching(Box<BranchesState>),
+    /// It gave a result.
+    Completed(Payload),
+    /// It was passed over.
+    Skipped,
+    /// It said that the webhook goes no further.
+    Filtered,
+    /// It failed for good.
+    Failed(Option<Box<BranchesState>>),
+}
+
+/// A step that can be called back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallbackState {
+    /// SHA-256 of the token, in hexadecimal.
+    pub token_sha256: String,
+    /// When nobody called, it has failed.
+    pub expires_at: Timestamp,
+    /// How long it may be from one sign of life to the next.
+    pub heartbeat: Option<Duration>,
+    /// The last sign of life.
+    pub alive_at: Timestamp,
+    /// What somebody called back with.
+    pub answer: Option<CallbackAnswer>,
+    /// What comes before it waits.
+    pub line: Line,
+}
+
+impl CallbackState {
+    /// When it fails if nobody calls.
+    pub fn due(&self) -> Timestamp {
+        let beat = self.heartbeat.map(|every| self.alive_at + every);
+        beat.map_or(self.expires_at, |beat| beat.min(self.expires_at))
+    }
+}
+
+impl StepState {
+    fn new(name: StepName, at: Timestamp) -> Self {
+        Self {
+            name,
+            attempts: 0,
+            forgiven: 0,
+            started_at: at,
+            ended_at: at,
+            stage: Stage::Ready,
+            error: None,
+            seen: None,
+        }
+    }
+}
+
+impl Line {
+    /// Steps of which none has begun.
+    pub fn new(names: impl Into<Arc<[StepName]>>) -> Self {
+        Self { names: names.into(), done: 0, steps: Vec::new(), end: None }
+    }
+
+    /// The names of its steps, in order.
+    pub fn names(&self) -> &[StepName] {
+        &self.names
+    }
+
+    /// The step in hand; none once it is over.
+    pub fn in_hand(&self) -> Option<&StepName> {
+        if self.end.is_some() { None } else { self.names.get(self.done) }
+    }
+
+    /// Whether nothing of it is left to do.
+    pub fn is_over(&self) -> bool {
+        self.in_hand().is_none()
+    }
+
+    /// Whether it is over, and not because of a failure.
+    pub fn is_well(&self) -> bool {
+        self.is_over() && !matches!(self.end, Some(LineEnd::Failed { .. }))
+    }
+
+    /// What is known of the step in hand.
+    fn state(&self) -> Option<&StepState> {
+        self.steps.get(self.done)
+    }
+
+    /// The results so far, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = (&StepName, &Payload)> {
+        self.steps.iter().take(self.done).filter_map(|state| match &state.stage {
+            Stage::Completed(output) => Some((&state.name, output)),
+            _ => None,
+        })
+    }
+
+    /// The last result.
+    pub fn output(&self) -> Option<&Payload> {
+        self.outputs().last().map(|(_, output)| output)
+    }
+
+    /// The step of this path and the line it stands in, if it is one in hand.
+    pub fn find(&self, path: &str) -> Option<(&Line, Option<&StepState>)> {
+        let (name, rest) = split(path);
+        if self.in_hand()?.as_str() != name {
+            return None;
+        }
+        match (rest, self.state().map(|state| &state.stage)) {
+            (None, _) => Some((self, self.state())),
+            (Some(rest), Some(Stage::Callback(callback))) => callback.line.find(rest),
+            (Some(rest), Some(Stage::Branching(branches))) => {
+                let (name, rest) = split(rest);
+                branches.active(name)?.find(rest?)
+            }
+            (Some(_), _) => None,
+        }
+    }
+
+    /// What the step of this path is inside of.
+    pub fn scope<'l>(&'l self, prefix: &str, path: &str, found: &mut Scope<'l>) {
+        found.lines.push(self);
+        let (name, Some(rest)) = split(path) else { return };
+        let here = format!("{prefix}{name}");
+        match self.state() {
+            Some(StepState { stage: Stage::Callback(callback), attempts, .. }) => {
+                let inside = format!("{here}{PATH_SEPARATOR}");
+                found.callback = Some((StepName::new(here), attempts + 1));
+                callback.line.scope(&inside, rest, found);
+            }
+            Some(StepState { stage: Stage::Branching(branches), .. }) => {
+                let (branch, Some(rest)) = split(rest) else { return };
+                let Some((place, line)) = branches.line(branch) else { return };
+                if let Some(items) = &branches.items {
+                    found.item = Some((here.clone(), items, place));
+                }
+                let inside = format!("{here}{PATH_SEPARATOR}{branch}{PATH_SEPARATOR}");
+                line.scope(&inside, rest, found);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether this event may happen to the step of this path.
+    pub fn permits(&self, path: &str, event: &Event) -> bool {
+        self.find(path).is_some_and(|(_, state)| permitted(state, event))
+    }
+
+    /// What is left after an event of the step of this path; nothing changes if it cannot happen.
+    pub fn evolve(&mut self, path: &str, recorded: &Recorded) -> Option<()> {
+        let (name, rest) = split(path);
+        if self.in_hand()?.as_str() != name {
+            return None;
+        }
+        match rest {
+            None => {
+                permitted(self.state(), &recorded.event).then_some(())?;
+                self.record(recorded);
+            }
+            Some(rest) => match &mut self.steps.get_mut(self.done)?.stage {
+                Stage::Callback(callback) => callback.line.evolve(rest, recorded)?,
+                Stage::Branching(branches) => {
+                    let (name, rest) = split(rest);
+                    branches.evolve(name, rest?, recorded)?;
+                }
+                _ => return None,
+            },
+        }
+        self.settle(recorded.at);
+        Some(())
+    }
+
+    /// Releases every attempt whose time has come by then.
+    pub fn release(&mut self, due: Timestamp) {
+        if self.is_over() {
+            return;
+        }
+        let Some(state) = self.steps.get_mut(self.done) else { return };
+        match &mut state.stage {
+            Stage::Retrying { until } | Stage::Polling { until } if *until <= due => {
+                state.stage = Stage::Ready;
+            }
+            Stage::Callback(callback) => callback.line.release(due),
+            Stage::Branching(branches) => branches.release(due),
+            _ => {}
+        }
+    }
+
+    /// What can be done now, and when there will be more.
+    pub fn survey(&self, prefix: &str, now: Timestamp, found: &mut Survey) {
+        let Some(name) = self.in_hand() else { return };
+        let path = || StepName::new(format!("{prefix}{name}"));
+        let inside = || format!("{prefix}{name}{PATH_SEPARATOR}");
+        let Some(state) = self.state() else {
+            return found.add(path(), Move::Attempt(1));
+        };
+        let number = state.attempts + 1;
+        match &state.stage {
+            Stage::Ready => found.add(path(), Move::Attempt(number)),
+            Stage::Claimed { until } => found.at(*until, now, path, Move::Interrupt(number)),
+            Stage::Waiting { until } => found.at(*until, now, path, Move::EndWait(number)),
+            Stage::Retrying { until } | Stage::Polling { until } => found.timer(*until, now),
+            Stage::Callback(callback) => {
+                if callback.answer.is_none() {
+                    found.at(callback.due(), now, path, Move::Expire(number));
+                }
+                callback.line.survey(&inside(), now, found);
+            }
+            Stage::Branching(branches) if branches.verdict().is_some() => {
+                found.add(path(), Move::EndBranches(number));
+            }
+            Stage::Branching(branches) => branches.survey(&inside(), now, found),
+            Stage::Completed(_) | Stage::Skipped | Stage::Filtered | Stage::Failed(_) => {}
+        }
+    }
+
+    /// The steps that somebody may call back.
+    pub(super) fn callbacks<'l>(
+        &'l self,
+        prefix: &str,
+        found: &mut Vec<(StepName, &'l CallbackState)>,
+    ) {
+        let (Some(name), Some(state)) = (self.in_hand(), self.state()) else { return };
+        let inside = || format!("{prefix}{name}{PATH_SEPARATOR}");
+        match &state.stage {
+            Stage::Callback(callback) => {
+                found.push((StepName::new(format!("{prefix}{name}")), callback));
+                callback.line.callbacks(&inside(), found);
+            }
+            Stage::Branching(branches) => branches.callbacks(&inside(), found),
+            _ => {}
+        }
+    }
+
+    /// Goes on from this step, or from the one that failed.
+    pub fn redrive(&mut self, from: Option<&StepName>) -> Option<()> {
+        let place = match from {
+            Some(step) => self.names.iter().position(|name| name == step)?,
+            None => self.done,
+        };
+        if place > self.done {
+            return None;
+        }
+        self.end = None;
+        self.done = place;
+        for state in self.steps.iter_mut().skip(place) {
+            state.forgiven = state.attempts;
+            let stage = std::mem::replace(&mut state.stage, Stage::Ready);
+            // What other branches did stays done, unless the step is to begin anew.
+            if let (None, Stage::Failed(Some(branches)) | Stage::Branching(branches)) =
+                (from, stage)
+            {
+                let mut branches = branches;
+                branches.redrive();
+                state.stage = Stage::Branching(branches);
+            }
+        }
+        Some(())
+    }
+
+    fn record(&mut self, recorded: &Recorded) {
+        if self.steps.len() == self.done {
+            let started_at = started_at(&recorded.event).unwrap_or(recorded.at);
+            self.steps.push(StepState::new(self.names[self.done].clone(), started_at));
+        }
+        let at = recorded.at;
+        let state = &mut self.steps[self.done];
+        if is_end_of_attempt(&recorded.event) {
+            state.attempts += 1;
+            state.ended_at = at;
+            state.error = None;
+        }
+        match &recorded.event {
+            Event::StepCompleted { output, .. } => state.stage = Stage::Completed(output.clone()),
+            Event::StepFailed { error, retry_at, .. } => {
+                state.error = Some(error.clone());
+                let before = std::mem::replace(&mut state.stage, Stage::Ready);
+                state.stage = match (retry_at, before) {
+                    (Some(until), _) => Stage::Retrying { until: *until },
+                    (None, Stage::Branching(branches)) => Stage::Failed(Some(branches)),
+                    (None, _) => Stage::Failed(None),
+                };
+            }
+            Event::StepFiltered { step, reason, .. } => {
+                state.stage = Stage::Filtered;
+                let filtered = Filtered { step: step.clone(), reason: reason.clone() };
+                self.end = Some(LineEnd::Filtered(filtered));
+            }
+            Event::StepSkipped { .. } => state.stage = Stage::Skipped,
+            Event::StepClaimed { until, .. } => state.stage = Stage::Claimed { until: *until },
+            Event::StepPolled { state: seen, next_at, .. } => {
+                state.seen = Some(seen.clone());
+                state.stage = Stage::Polling { until: *next_at };
+            }
+            Event::WaitStarted { until, .. } => state.stage = Stage::Waiting { until: *until },
+            Event::CallbackCreated { token_sha256, steps, expires_at, heartbeat_ms, .. } => {
+                state.stage = Stage::Callback(Box::new(CallbackState {
+                    token_sha256: token_sha256.clone(),
+                    expires_at: *expires_at,
+                    heartbeat: heartbeat_ms.map(Duration::from_millis),
+                    alive_at: at,
+                    answer: None,
+                    line: Line::new(steps.clone()),
+                }));
+            }
+            Event::BranchesStarted { branches, concurrency, rule, .. } => {
+                let branches = BranchesState::new(branches, *concurrency, *rule, at);
+                state.stage = Stage::Branching(Box::new(branches));
+            }
+            Event::CallbackReceived { answer, .. } => {
+                if let Stage::Callback(callback) = &mut state.stage {
+                    callback.answer = Some(answer.clone());
+                }
+            }
+            Event::CallbackBeat { .. } => {
+                if let Stage::Callback(callback) = &mut state.stage {
+                    callback.alive_at = at;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Draws the conclusion from what became of the step in hand.
+    fn settle(&mut self, at: Timestamp) {
+        let Some(state) = self.steps.get_mut(self.done) else { return };
+        if let Stage::Callback(callback) = &mut state.stage {
+            let failed = match &callback.line.end {
+                Some(LineEnd::Failed { step, error }) => Some((Some(step.clone()), error.clone())),
+                _ => None,
+            };
+            let answered = callback.line.is_over().then(|| callback.answer.take()).flatten();
+            let outcome = match (failed, answered) {
+                (Some((step, error)), _) => Err((step, error)),
+                (None, Some(CallbackAnswer::Succeeded(output))) => Ok(output),
+                (None, Some(CallbackAnswer::Failed(error))) => Err((None, error)),
+                (None, None) => return,
+            };
+            state.attempts += 1;
+            state.ended_at = at;
+            match outcome {
+                Ok(output) => state.stage = Stage::Completed(output),
+                Err((inside, error)) => {
+                    let name = &state.name;
+                    let step = match inside {
+                        Some(step) => StepName::new(format!("{name}{PATH_SEPARATOR}{step}")),
+                        None => name.clone(),
+                    };
+                    state.error = Some(error.clone());
+                    state.stage = Stage::Failed(None);
+                    self.end = Some(LineEnd::Failed { step, error });
+                    return;
+                }
+            }
+        }
+        match &state.stage {
+            Stage::Completed(_) | Stage::Skipped => self.done += 1,
+            Stage::Failed(_) => {
+                let error = state.error.clone().expect("what failed has an error");
+                self.end = Some(LineEnd::Failed { step: state.name.clone(), error });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The first name of a path, and what follows it.
+fn split(path: &str) -> (&str, Option<&str>) {
+    path.split_once(PATH_SEPARATOR).map_or((path, None), |(name, rest)| (name, Some(rest)))
+}
+
+fn permitted(state: Option<&StepState>, event: &Event) -> bool {
+    let (attempts, forgiven) = state.map_or((0, 0), |state| (state.attempts, state.forgiven));
+    let is_next = |attempt: &u32| attempts.checked_add(1) == Some(*attempt);
+    match (state.map_or(&Stage::Ready, |state| &state.stage), event) {
+        (
+            Stage::Ready,
+            Event::StepCompleted { attempt, .. }
+            | Event::StepFailed { attempt, .. }
+            | Event::StepFiltered { attempt, .. }
+            | Event::StepPolled { attempt, .. }
+            | Event::StepClaimed { attempt, .. }
+            | Event::CallbackCreated { attempt, .. }
+            | Event::BranchesStarted { attempt, .. },
+        )
+        | (
+            Stage::Claimed { .. },
+            Event::StepCompleted { attempt, .. }
+            | Event::StepFailed { attempt, .. }
+            | Event::StepFiltered { attempt, .. }
+            | Event::StepPolled { attempt, .. },
+        )
+        | (Stage::Waiting { .. }, Event::StepCompleted { attempt, .. }) => is_next(attempt),
+        (Stage::Ready, Event::WaitStarted { .. }) => true,
+        (Stage::Ready, Event::StepSkipped { .. }) => attempts == forgiven,
+        (Stage::Callback(callback), event) => match event {
+            Event::StepFailed { attempt, retry_at: None, .. } => {
+                is_next(attempt) && callback.answer.is_none()
+            }
+            Event::CallbackReceived { .. } => callback.answer.is_none(),
+            Event::CallbackBeat { .. } => callback.answer.is_none() && callback.heartbeat.is_some(),
+            _ => false,
+        },
+        (
+            Stage::Branching(branches),
+            Event::StepCompleted { attempt, .. }
+            | Event::StepFailed { attempt, retry_at: None, .. },
+        ) => is_next(attempt) && branches.verdict().is_some(),
+        _ => false,
+    }
+}
+
+fn started_at(event: &Event) -> Option<Timestamp> {
+    match event {
+        Event::StepCompleted { started_at, .. }
+        | Event::StepFailed { started_at, .. }
+        | Event::StepFiltered { started_at, .. }
+        | Event::StepPolled { started_at, .. } => Some(*started_at),
+        _ => None,
+    }
+}
+
+fn is_end_of_attempt(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::StepCompleted { .. }
+            | Event::StepFailed { .. }
+            | Event::StepFiltered { .. }
+            | Event::StepPolled { .. }
+    )
+}

@@ -1,0 +1,109 @@
+//! What a step's branches came to, once they have ended as a whole.
+
+use everhook_journal::event::StepFailure;
+use everhook_journal::execution::{BranchesState, Line, LineEnd, Verdict};
+use everhook_journal::workflow::StepDefinition;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::plan::Ready;
+use crate::step::{Output, StepError, to_output};
+use crate::steps::Work;
+
+use super::{Driver, Trouble};
+
+/// The largest result of a step with branches: it may hold all of theirs.
+const RESULT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The result of a step with branches.
+#[derive(Serialize)]
+struct Summary {
+    /// `all`, `enough`, or `too_many_failed`.
+    ended: &'static str,
+    total: usize,
+    completed: usize,
+    failed: usize,
+    /// The last result of each branch, in order; null where there is none.
+    results: Vec<Option<Box<RawValue>>>,
+    /// What went wrong, of each branch that failed.
+    errors: Vec<BranchError>,
+}
+
+#[derive(Serialize)]
+struct BranchError {
+    branch: String,
+    step: String,
+    kind: String,
+    message: String,
+}
+
+/// What the branches came to: the step's result, or its failure.
+pub(super) async fn summary(
+    driver: &Driver,
+    definition: &StepDefinition,
+    ready: &Ready,
+    branches: &BranchesState,
+    verdict: Verdict,
+) -> Result<Result<Output, StepError>, Trouble> {
+    let fails = matches!(&ready.work, Work::Fan(fan) if fan.fails);
+    let (completed, failed) = branches.counts();
+    let errors: Vec<_> = branches
+        .lines
+        .iter()
+        .enumerate()
+        .filter_map(|(place, line)| error(branches.name(place), line))
+        .collect();
+    if verdict == Verdict::TooMany && fails {
+        return Ok(Err(failure(definition, branches.lines.len(), completed, &errors)));
+    }
+    let mut results = Vec::with_capacity(branches.lines.len());
+    let mut bytes = 0;
+    for line in &branches.lines {
+        let output = match line.output().filter(|_| line.is_over()) {
+            Some(output) => output,
+            None => {
+                results.push(None);
+                continue;
+            }
+        };
+        let json = driver.payloads.open(output).await?;
+        bytes += json.len();
+        if bytes > RESULT_BYTES_MAX {
+            let message = format!("the results have more than {RESULT_BYTES_MAX} bytes");
+            return Ok(Err(StepError::fatal("too_large", message)));
+        }
+        let json = String::from_utf8(json.to_vec()).ok();
+        results.push(json.and_then(|json| RawValue::from_string(json).ok()));
+    }
+    let ended = match verdict {
+        Verdict::All => "all",
+        Verdict::Enough => "enough",
+        Verdict::TooMany => "too_many_failed",
+    };
+    let total = branches.lines.len();
+    Ok(to_output(&Summary { ended, total, completed, failed, results, errors }))
+}
+
+fn error(branch: String, line: &Line) -> Option<BranchError> {
+    let Some(LineEnd::Failed { step, error }) = &line.end else { return None };
+    let StepFailure { kind, message } = error.clone();
+    Some(BranchError { branch, step: step.to_string(), kind, message })
+}
+
+fn failure(
+    definition: &StepDefinition,
+    total: usize,
+    completed: usize,
+    errors: &[BranchError],
+) -> StepError {
+    let first = errors.first().map_or_else(String::new, |error| {
+        let BranchError { branch, step, kind, message } = error;
+        format!("; the first is {branch}, at {step}: {kind}: {message}")
+    });
+    let failed = errors.len();
+    let message = format!(
+        "{failed} of the {total} branches of {} failed, {completed} completed{first}",
+        definition.name
+    );
+    StepError::fatal("branches_failed", message)
+}

@@ -1,0 +1,307 @@
+//! One attempt at a step: whatever happens in it becomes a command.
+
+use std::time::{Duration, Instant};
+
+use everhook_journal::event::{Branches, StepFailure};
+use everhook_journal::execution::Attempt;
+use everhook_journal::payload::PayloadError;
+use everhook_journal::retry::Failed;
+use everhook_journal::workflow::StepDefinition;
+use everhook_journal::{Command, ExecutionId, Payload, StepName, Timestamp};
+use serde_json::value::RawValue;
+
+use crate::plan::Ready;
+use crate::step::{Input, Output, StepError};
+use crate::steps::Work;
+use crate::steps::branches::divide;
+use crate::steps::poll::Look;
+
+use super::{Driver, Trouble};
+
+/// The largest result that a step may have.
+const RESULT_BYTES_MAX: usize = 256 * 1024;
+
+/// The longest message of a failure that is kept, in bytes.
+const MESSAGE_BYTES_MAX: usize = 512;
+
+/// An attempt that is to be made.
+pub(super) struct Turn<'p> {
+    pub(super) step: &'p StepDefinition,
+    pub(super) ready: &'p Ready,
+    /// How many of its attempts count no more.
+    pub(super) forgiven: u32,
+    /// When its first attempt began, if this is not the first.
+    pub(super) first_at: Option<Timestamp>,
+    pub(super) input: Input,
+}
+
+/// What an attempt came to.
+enum Outcome {
+    Result(Output),
+    /// A command that is no outcome of a step that acts: its wait, its branches, its end.
+    Command(Command),
+}
+
+/// What to record, and about how many bytes of it are inline.
+pub(super) type Performed = (Command, u64);
+
+/// Makes one attempt.
+pub(super) async fn perform(driver: &Driver, turn: Turn<'_>) -> Result<Performed, Trouble> {
+    let began = Instant::now();
+    let (step, ready) = (turn.step, turn.ready);
+    let path = turn.input.step.clone();
+    let number = turn.input.attempt;
+    let started_at = turn.input.started_at;
+    let attempt = move |took: Duration| Attempt { step: path, number, started_at, took };
+
+    // A condition is looked at before the first attempt: it decides once.
+    if let Some(when) = &ready.when
+        && number == turn.forgiven + 1
+    {
+        match within(step, when.holds(turn.input.clone())).await {
+            Ok(true) => {}
+            Ok(false) => return Ok((Command::SkipStep(turn.input.step), 0)),
+            Err(error) => {
+                let message = format!("`when`: {}", error.message);
+                let error = StepError { message, retryable: false, ..error };
+                return Ok(fail(driver, &turn, attempt(began.elapsed()), error));
+            }
+        }
+    }
+    let outcome = match act(driver, &turn).await? {
+        Ok(Outcome::Command(command)) => {
+            let bytes = command_bytes(&command);
+            return Ok((command, bytes));
+        }
+        Ok(Outcome::Result(output)) => keep(driver, output).await?,
+        Err(error) => Err(error),
+    };
+    let attempt = attempt(began.elapsed());
+    Ok(match outcome {
+        Ok(payload) => {
+            let bytes = inline_bytes(&payload);
+            (Command::CompleteStep(attempt, payload), bytes)
+        }
+        Err(error) => fail(driver, &turn, attempt, error),
+    })
+}
+
+async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepError>, Trouble> {
+    let (step, input) = (turn.step, turn.input.clone());
+    let (path, number) = (input.step.clone(), input.attempt);
+    let began = Instant::now();
+    let ended = |path: StepName| Attempt {
+        step: path,
+        number,
+        started_at: turn.input.started_at,
+        took: began.elapsed(),
+    };
+    Ok(match &turn.ready.work {
+        Work::Act(act) => {
+            let act = act.clone();
+            let attempt = async move { act.run(input).await };
+            isolated(step, attempt).await.map(Outcome::Result)
+        }
+        Work::Filter(filter) => within(step, filter.stops(input)).await.map(|stops| match stops {
+            Some(reason) => Outcome::Command(Command::FilterStep(ended(path), reason)),
+            None => Outcome::Result(json("true")),
+        }),
+        Work::Wait(wait) => within(step, wait.until(input))
+            .await
+            .map(|until| Outcome::Command(Command::StartWait(path, until))),
+        Work::Callback(callback) => match &driver.callbacks {
+            Some(callbacks) => Ok(Outcome::Command(Command::CreateCallback {
+                token_sha256: callbacks.token(&input.execution, &path, number).sha256(),
+                steps: step.steps.iter().map(|step| step.name.clone()).collect(),
+                expires_at: input.started_at + callback.expires,
+                heartbeat: callback.heartbeat,
+                attempt: number,
+                step: path,
+            })),
+            None => {
+                let message = "nobody can call back: this process has no address for callbacks";
+                Err(StepError::retryable("no_address", message))
+            }
+        },
+        Work::Poll(poll) => {
+            let poll = poll.clone();
+            let state = input.clone();
+            match isolated(step, async move { poll.look(state).await }).await {
+                Ok(Look::Found(output)) => Ok(Outcome::Result(output)),
+                Ok(Look::Again(output)) => {
+                    let counted = number.saturating_sub(turn.forgiven);
+                    match (step.retry.delay(counted, rand::random()), keep(driver, output).await?) {
+                        (Some(delay), Ok(seen)) => {
+                            let next_at = driver.clock.now() + delay;
+                            Ok(Outcome::Command(Command::PollStep(ended(path), seen, next_at)))
+                        }
+                        (None, Ok(_)) => {
+                            let message = format!("not there after {counted} looks");
+                            Err(StepError::fatal("poll_exhausted", message))
+                        }
+                        (_, Err(error)) => Err(error),
+                    }
+                }
+                Err(error) => Err(error),
+            }
+        }
+        Work::Fan(fan) => match within(step, fan.items(input)).await {
+            Err(error) => Err(error),
+            Ok(items) => match started(driver, items).await? {
+                Err(error) => Err(error),
+                Ok(items) => Ok(Outcome::Command(Command::StartBranches {
+                    step: path,
+                    attempt: number,
+                    branches: fan.branches(items),
+                    concurrency: fan.concurrency,
+                    rule: fan.rule,
+                })),
+            },
+        },
+    })
+}
+
+/// The list that branches are made of, kept, with the number of its items.
+async fn started(
+    driver: &Driver,
+    items: Option<Output>,
+) -> Result<Result<Option<(Payload, u32)>, StepError>, Trouble> {
+    let Some(items) = items else { return Ok(Ok(None)) };
+    let count = match divide(items.get().as_bytes()) {
+        Ok(items) => u32::try_from(items.len()).unwrap_or(u32::MAX),
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(Ok(Some((driver.payloads.keep_json(items).await?, count))))
+}
+
+/// An attempt that failed, with the time of the next.
+pub(super) fn fail(
+    driver: &Driver,
+    turn: &Turn<'_>,
+    attempt: Attempt,
+    error: StepError,
+) -> Performed {
+    let id = &turn.input.execution;
+    let first_at = turn.first_at.unwrap_or(attempt.started_at);
+    failed(driver, id, turn.step, turn.forgiven, first_at, attempt, error)
+}
+
+/// An attempt that failed, with the time of the next.
+pub(super) fn failed(
+    driver: &Driver,
+    id: &ExecutionId,
+    step: &StepDefinition,
+    forgiven: u32,
+    first_at: Timestamp,
+    attempt: Attempt,
+    error: StepError,
+) -> Performed {
+    let now = driver.clock.now();
+    let failed = Failed {
+        attempt: attempt.number.saturating_sub(forgiven),
+        kind: &error.kind,
+        retryable: error.retryable,
+        age: now.since(first_at),
+        retry_after: None,
+    };
+    let retry_at = step.retry.after(&failed, rand::random()).map(|delay| now + delay);
+    let (path, number) = (&attempt.step, attempt.number);
+    tracing::warn!(
+        execution.id = %id, step.name = %path, step.attempt = number, error.kind = error.kind,
+        "execution {id}: attempt {number} of step {path} failed ({})", error.kind
+    );
+    let failure = StepFailure { kind: error.kind, message: shortened(error.message) };
+    (Command::FailStep(attempt, failure, retry_at), MESSAGE_BYTES_MAX as u64)
+}
+
+/// Runs a step in a task of its own, so that neither its panic nor its slowness reaches us.
+async fn isolated<T: Send + 'static>(
+    definition: &StepDefinition,
+    attempt: impl Future<Output = Result<T, StepError>> + Send + 'static,
+) -> Result<T, StepError> {
+    let task = Aborting(tokio::spawn(attempt));
+    within(definition, async {
+        let mut task = task;
+        // The message of a panic may hold anything: it goes to the log of the process, not to the history.
+        (&mut task.0).await.unwrap_or_else(|_| {
+            Err(StepError::retryable("panic", "the step panicked; see the log"))
+        })
+    })
+    .await
+}
+
+/// A task that ends when nobody waits for it any more.
+struct Aborting<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for Aborting<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn within<T>(
+    definition: &StepDefinition,
+    attempt: impl Future<Output = Result<T, StepError>>,
+) -> Result<T, StepError> {
+    let limit = definition.timeout();
+    tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| {
+        Err(StepError::retryable("timeout", format!("no result within {limit:?}")))
+    })
+}
+
+/// The result as an event holds it, or why it cannot.
+pub(super) async fn keep(
+    driver: &Driver,
+    output: Output,
+) -> Result<Result<Payload, StepError>, PayloadError> {
+    let bytes = output.get().len();
+    if bytes > RESULT_BYTES_MAX {
+        let message = format!("the result has {bytes} bytes; at most {RESULT_BYTES_MAX} are kept");
+        return Ok(Err(StepError::fatal("too_large", message)));
+    }
+    driver.payloads.keep_json(output).await.map(Ok)
+}
+
+/// The result of a step that holds those of others, as a command.
+pub(super) async fn keep_large(
+    driver: &Driver,
+    attempt: Attempt,
+    output: Output,
+) -> Result<Performed, PayloadError> {
+    let payload = driver.payloads.keep_json(output).await?;
+    let bytes = inline_bytes(&payload);
+    Ok((Command::CompleteStep(attempt, payload), bytes))
+}
+
+pub(super) fn json(text: &str) -> Output {
+    RawValue::from_string(text.to_owned()).expect("it is JSON")
+}
+
+/// About how many bytes of an event are inline.
+fn command_bytes(command: &Command) -> u64 {
+    match command {
+        Command::PollStep(_, seen, _) => inline_bytes(seen),
+        Command::StartBranches { branches: Branches::Map { items, .. }, .. } => inline_bytes(items),
+        Command::StartBranches { branches: Branches::Parallel(branches), .. } => {
+            branches.len() as u64 * 128
+        }
+        _ => 512,
+    }
+}
+
+fn inline_bytes(payload: &Payload) -> u64 {
+    match payload {
+        Payload::Json(_) | Payload::Text(_) | Payload::Base64(_) => payload.bytes(),
+        Payload::Deflate { base64, .. } => base64.len() as u64,
+        Payload::Stored { .. } => 100,
+    }
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|end| message.is_char_boundary(*end));
+        message.truncate(end.unwrap_or(0));
+        message.push('…');
+    }
+    message
+}

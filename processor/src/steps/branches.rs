@@ -1,0 +1,140 @@
+//! `run = "parallel"` and `run = "map"`: steps side by side.
+
+use bytes::Bytes;
+use everhook_journal::event::{Branch, Branches, CompletionRule};
+use everhook_journal::workflow::StepDefinition;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::options;
+use crate::expression::Expression;
+use crate::step::{DefinitionError, Input, Output, StepError};
+
+/// The most branches that a step may have, and the most items of a list.
+pub const BRANCHES_MAX: u32 = 1_000;
+
+/// How many items of a list go on at once, if nothing is said.
+const CONCURRENCY_DEFAULT: u32 = 10;
+
+/// Branches, each with its own steps, or with the same steps for each item of a list.
+///
+/// | key | means |
+/// |---|---|
+/// | `items` | of a `map`: a jq expression that gives the list |
+/// | `input` | what `.` is in `items`, as in `transform` |
+/// | `concurrency` | how many go on at once: all branches of a `parallel`, 10 items of a `map`, if nothing is said |
+/// | `complete` | when it is enough: `"all"` (the default), `"any"`, or how many |
+/// | `tolerate` | how many may fail: a number, or `"10%"`; none, if nothing is said |
+/// | `failure` | `"fail"` (the default): the step fails with too many; `"result"`: it gives its result all the same |
+#[derive(Debug, Clone)]
+pub struct Fan {
+    items: Option<Expression>,
+    branches: Branches,
+    /// How many go on at once.
+    pub concurrency: u32,
+    /// When they have done enough.
+    pub rule: CompletionRule,
+    /// Whether too many failures fail the step.
+    pub fails: bool,
+}
+
+impl Fan {
+    /// Reads the definition of a `parallel`.
+    pub fn parallel(step: &StepDefinition) -> Result<Self, DefinitionError> {
+        options::only(step, &["concurrency", "complete", "tolerate", "failure"])?;
+        let names = |steps: &[StepDefinition]| steps.iter().map(|step| step.name.clone()).collect();
+        let each = step.branches.iter();
+        let branches: Vec<_> = each
+            .map(|branch| Branch { name: branch.name.clone(), steps: names(&branch.steps) })
+            .collect();
+        let count = u32::try_from(branches.len()).unwrap_or(u32::MAX);
+        Self::read(step, None, Branches::Parallel(branches), count)
+    }
+
+    /// Reads the definition of a `map`.
+    pub fn map(step: &StepDefinition) -> Result<Self, DefinitionError> {
+        options::only(step, &["items", "input", "concurrency", "complete", "tolerate", "failure"])?;
+        let items = options::required_jq(step, "items")?;
+        let steps = step.steps.iter().map(|step| step.name.clone()).collect();
+        let empty = everhook_journal::Payload::inline(b"[]").expect("it is short");
+        let branches = Branches::Map { items: empty, count: 0, steps };
+        Self::read(step, Some(items), branches, CONCURRENCY_DEFAULT)
+    }
+
+    fn read(
+        step: &StepDefinition,
+        items: Option<Expression>,
+        branches: Branches,
+        usual: u32,
+    ) -> Result<Self, DefinitionError> {
+        let concurrency =
+            options::number(step, "concurrency", 1..=BRANCHES_MAX)?.unwrap_or(usual.max(1));
+        let enough = match step.options.get("complete") {
+            None => None,
+            Some(Value::String(word)) if word == "all" => None,
+            Some(Value::String(word)) if word == "any" => Some(1),
+            Some(_) => options::number(step, "complete", 1..=BRANCHES_MAX).map_err(|_| {
+                let message = "`complete` is \"all\", \"any\", or how many are enough";
+                DefinitionError::at("complete", message)
+            })?,
+        };
+        let (tolerated, tolerated_percent) = read_tolerance(step)?;
+        let failure = options::choice(step, "failure", &[("fail", true), ("result", false)])?;
+        Ok(Self {
+            items,
+            branches,
+            concurrency,
+            rule: CompletionRule { enough, tolerated, tolerated_percent },
+            fails: failure.unwrap_or(true),
+        })
+    }
+
+    /// The list whose items the branches are about, if they are about any.
+    pub async fn items(&self, input: Input) -> Result<Option<Output>, StepError> {
+        match &self.items {
+            Some(expression) => Ok(Some(expression.result(input).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The branches, for this list if they are about one.
+    pub fn branches(&self, items: Option<(everhook_journal::Payload, u32)>) -> Branches {
+        match (&self.branches, items) {
+            (Branches::Map { steps, .. }, Some((items, count))) => {
+                Branches::Map { items, count, steps: steps.clone() }
+            }
+            (branches, _) => branches.clone(),
+        }
+    }
+}
+
+/// The items of a list, each as JSON text.
+pub fn divide(list: &[u8]) -> Result<Vec<Bytes>, StepError> {
+    let items: Vec<Box<RawValue>> = serde_json::from_slice(list)
+        .map_err(|_| StepError::fatal("invalid", "`items` does not give a list"))?;
+    if items.len() > BRANCHES_MAX as usize {
+        let message = format!("{} items; at most {BRANCHES_MAX} are taken", items.len());
+        return Err(StepError::fatal("too_many", message));
+    }
+    Ok(items.into_iter().map(|item| Bytes::from(Box::<str>::from(item).into_string())).collect())
+}
+
+/// How many may fail: so many, or so many of a hundred.
+fn read_tolerance(step: &StepDefinition) -> Result<(Option<u32>, Option<u8>), DefinitionError> {
+    let problem = || {
+        let message = "`tolerate` is how many may fail: a number, or a text such as \"10%\"";
+        DefinitionError::at("tolerate", message)
+    };
+    match step.options.get("tolerate") {
+        None => Ok((None, None)),
+        Some(Value::String(text)) => {
+            let percent = text.strip_suffix('%').and_then(|digits| digits.parse::<u8>().ok());
+            let percent = percent.filter(|percent| *percent <= 100).ok_or_else(problem)?;
+            Ok((None, Some(percent)))
+        }
+        Some(_) => {
+            let count = options::number(step, "tolerate", 0..=BRANCHES_MAX);
+            Ok((count.map_err(|_| problem())?, None))
+        }
+    }
+}
