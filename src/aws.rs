@@ -1,7 +1,8 @@
 //! AWS, as whoever sits at this machine reaches it: by profile or by environment.
 
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
-use everhook_ingest::{Ingest, Secrets};
+use everhook_ingest::Ingest;
+use everhook_journal::Secrets;
 use everhook_journal::config::Config;
 use everhook_journal::environment;
 

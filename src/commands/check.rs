@@ -1,6 +1,7 @@
 //! `everhook check`: whether the configuration is right, without starting anything.
 
-use everhook_ingest::{Secrets, Sources};
+use everhook_ingest::Sources;
+use everhook_journal::Secrets;
 use everhook_journal::config::{Config, ConfigError};
 use everhook_processor::Steps;
 use everhook_processor::plan::Plan;

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use everhook_ingest::Secrets;
 use everhook_journal::config::{Config, ConfigError};
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::{Store, Unavailable};
 use everhook_journal::stream::Batch;
-use everhook_journal::{Clock, Payloads};
+use everhook_journal::{Clock, Payloads, Secrets};
 use everhook_processor::sweep::SWEEP_EVERY;
 use everhook_processor::{Invocation, Steps};
 use futures_util::FutureExt;
