@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::PURE_KINDS;
 use crate::event::WorkflowRef;
 use crate::id::{StepName, WorkflowHash, WorkflowName};
 use crate::payload::sha256_hex;
@@ -19,6 +20,9 @@ pub const STEP_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 
 /// What a step's attempt may take if its definition says nothing.
 pub const STEP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The longest wait before another attempt that whoever was called may ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// The ordered steps that a webhook goes through.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,10 +69,16 @@ impl Workflow {
         WorkflowRef { name: self.name.clone(), hash: self.hash(), steps }
     }
 
-    /// The longest an execution can take if nothing is down: all attempts and all delays.
+    /// The longest an execution can take if nothing is down: all attempts and all delays,
+    /// those included that whoever is called may ask for.
     pub fn longest(&self) -> Duration {
         let longest = |step: &StepDefinition| {
-            Duration::from_millis(step.timeout_ms) * step.retry.attempts + step.retry.longest()
+            let attempts = step.retry.attempts;
+            let asked = match PURE_KINDS.contains(&step.run.as_str()) {
+                true => Duration::ZERO,
+                false => RETRY_AFTER_MAX * attempts.saturating_sub(1),
+            };
+            step.timeout() * attempts + step.retry.longest() + asked
         };
         self.steps.iter().map(longest).sum()
     }
@@ -136,6 +146,10 @@ mod tests {
 
         // Three times 30 s, and delays of 1 s and 2 s.
         assert_eq!(one.longest(), Duration::from_secs(93));
+
+        // Whoever is called may ask for an hour, twice.
+        one.steps[0].run = "http".into();
+        assert_eq!(one.longest(), Duration::from_secs(7_293));
     }
 
     #[test]

@@ -1,8 +1,20 @@
 //! The kinds of step that a workflow may name.
 
+pub mod aws;
+pub mod eventbridge;
+mod fifo;
 pub mod http;
 mod json;
+pub mod lambda;
+#[cfg(test)]
+mod loopback;
 mod options;
+mod retry_after;
+pub mod s3;
+mod sent;
+pub mod sns;
+pub mod sqs;
+mod template;
 pub mod transform;
 pub mod validate;
 
@@ -10,15 +22,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use everhook_journal::config::unknown_key;
+use aws_types::SdkConfig;
+use everhook_journal::Secrets;
+use everhook_journal::config::{Config, unknown_key};
 use everhook_journal::workflow::StepDefinition;
 
 use crate::destination::PrivateHosts;
 use crate::step::{DefinitionError, Step};
+use aws::{Aws, Endpoints};
 use http::Clients;
 
 /// The kinds that are built in.
-const KINDS: [&str; 3] = ["validate", "transform", "http"];
+const KINDS: [&str; 8] =
+    ["validate", "transform", "http", "lambda", "sqs", "sns", "eventbridge", "s3"];
 
 /// The largest result a built-in step gives.
 pub(crate) const RESULT_BYTES_MAX: usize = 256 * 1024;
@@ -29,10 +45,12 @@ pub struct Steps {
     own: Arc<BTreeMap<String, Arc<dyn Step>>>,
     private_hosts: PrivateHosts,
     clients: Arc<Clients>,
+    secrets: Secrets,
+    aws: Arc<Aws>,
 }
 
 impl Steps {
-    /// The built-in kinds: `validate`, `transform` and `http`.
+    /// The built-in kinds.
     pub fn new() -> Self {
         Self::default()
     }
@@ -58,12 +76,40 @@ impl Steps {
         self
     }
 
+    /// Says where the secrets are that `http` steps sign with.
+    #[must_use]
+    pub fn reading(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// Says how AWS is reached, if not as Lambda's environment says.
+    #[must_use]
+    pub fn reaching(mut self, config: SdkConfig, endpoints: Endpoints) -> Self {
+        self.aws = Arc::new(Aws::reached_by(config, endpoints));
+        self
+    }
+
+    /// The references to all secrets that the steps of the configuration sign with.
+    pub fn references(config: &Config) -> Vec<String> {
+        let steps = config.workflows.values().flat_map(|workflow| &workflow.steps);
+        steps.filter(|step| step.run == "http").flat_map(http::references).collect()
+    }
+
     /// Makes a definition ready to run: everything that can be wrong with it is found here.
     pub fn build(&self, step: &StepDefinition) -> Result<Arc<dyn Step>, DefinitionError> {
         match step.run.as_str() {
             "validate" => Ok(Arc::new(validate::Validate::new(step)?)),
             "transform" => Ok(Arc::new(transform::Transform::new(step)?)),
-            "http" => Ok(Arc::new(http::Http::new(step, &self.private_hosts, &self.clients)?)),
+            "http" => {
+                let (hosts, clients) = (&self.private_hosts, &self.clients);
+                Ok(Arc::new(http::Http::new(step, hosts, clients, &self.secrets)?))
+            }
+            "lambda" => Ok(Arc::new(lambda::Lambda::new(step, &self.aws)?)),
+            "sqs" => Ok(Arc::new(sqs::Sqs::new(step, &self.aws)?)),
+            "sns" => Ok(Arc::new(sns::Sns::new(step, &self.aws)?)),
+            "eventbridge" => Ok(Arc::new(eventbridge::EventBridge::new(step, &self.aws)?)),
+            "s3" => Ok(Arc::new(s3::S3::new(step, &self.aws)?)),
             name => self.own.get(name).cloned().ok_or_else(|| self.unknown(name)),
         }
     }
@@ -177,7 +223,8 @@ pub(crate) mod tests {
         let error = steps.build(&definition("mail", json!({}))).err().unwrap();
         assert_eq!(
             error.message,
-            "unknown kind of step `mail`; known here: validate, transform, http, charge"
+            "unknown kind of step `mail`; known here: validate, transform, http, lambda, sqs, sns, \
+             eventbridge, s3, charge"
         );
     }
 
@@ -187,6 +234,11 @@ pub(crate) mod tests {
             ("validate", json!({"shema": {}})),
             ("transform", json!({"jq": ".", "shema": 1})),
             ("http", json!({"url": "https://example.com", "shema": 1})),
+            ("lambda", json!({"function": "f", "shema": 1})),
+            ("sqs", json!({"queue": "q", "shema": 1})),
+            ("sns", json!({"topic": "arn:aws:sns:eu-central-1:1:t", "shema": 1})),
+            ("eventbridge", json!({"source": "s", "detail_type": "d", "shema": 1})),
+            ("s3", json!({"bucket": "archive", "shema": 1})),
         ] {
             assert_eq!(refused(run, options).option.as_deref(), Some("shema"), "{run}");
         }

@@ -13,7 +13,7 @@ pub(super) fn run(check: &Check, steps: Steps) -> Result<(), Failure> {
     let config = Config::load(&check.config.path).map_err(Failure::of)?;
     let secrets = Secrets::pretending(config.folder.clone());
     let mut problems = Sources::from_config(&config, &secrets).err().unwrap_or_default();
-    let steps = steps.allowing(&config.settings.private_hosts);
+    let steps = steps.allowing(&config.settings.private_hosts).reading(secrets);
     for workflow in config.workflows.values() {
         if let Err(error) = Plan::new(workflow.clone(), &steps) {
             let option = error.source.option.as_deref();

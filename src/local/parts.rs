@@ -66,7 +66,7 @@ impl Parts {
         )?;
         let driver = Driver::from_config(
             config,
-            steps,
+            steps.reading(secrets.clone()),
             journal.clone(),
             executions.clone(),
             payloads.clone(),

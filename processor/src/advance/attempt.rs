@@ -6,7 +6,7 @@ use bytes::Bytes;
 use everhook_journal::event::StepFailure;
 use everhook_journal::execution::Attempt;
 use everhook_journal::payload::{PayloadError, Payloads};
-use everhook_journal::workflow::StepDefinition;
+use everhook_journal::workflow::{RETRY_AFTER_MAX, StepDefinition};
 use everhook_journal::{Command, Execution, ExecutionId, Payload, StepName};
 
 use crate::plan::Ready;
@@ -83,7 +83,8 @@ pub(super) async fn run(
         Err(error) => error,
     };
     let delay = error.retryable.then(|| step.retry.delay(number, rand::random())).flatten();
-    let retry_at = delay.map(|delay| driver.clock.now() + delay);
+    let asked = error.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+    let retry_at = delay.map(|delay| driver.clock.now() + delay.max(asked));
     let StepError { kind, message, .. } = error;
     tracing::warn!(
         execution.id = %id, step.name = %step.name, step.attempt = number, error.kind = kind,

@@ -2,6 +2,7 @@
 
 use everhook_journal::config::unknown_key;
 use everhook_journal::workflow::StepDefinition;
+use serde_json::{Map, Value};
 
 use crate::step::DefinitionError;
 
@@ -30,6 +31,25 @@ pub(super) fn required_text<'d>(
     key: &str,
 ) -> Result<&'d str, DefinitionError> {
     text(step, key)?.ok_or_else(|| DefinitionError::at(key, format!("`{key}` is missing")))
+}
+
+/// A table of its own, with these keys and no others.
+pub(super) fn table<'d>(
+    step: &'d StepDefinition,
+    key: &str,
+    known: &[&str],
+) -> Result<Option<&'d Map<String, Value>>, DefinitionError> {
+    let table = match step.options.get(key) {
+        None => return Ok(None),
+        Some(Value::Object(table)) => table,
+        Some(_) => {
+            return Err(DefinitionError::at(key, format!("`{key}` must be a table: {{ … }}")));
+        }
+    };
+    match table.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(Some(table)),
+        Some(name) => Err(DefinitionError::at(key, unknown_key(name, known))),
+    }
 }
 
 /// One of a few words.

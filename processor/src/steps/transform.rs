@@ -42,10 +42,19 @@ impl Transform {
     /// Reads the definition and compiles its expression.
     pub fn new(step: &StepDefinition) -> Result<Self, DefinitionError> {
         options::only(step, &["jq", "input"])?;
+        Self::compile(step, "jq", options::required_text(step, "jq")?)
+    }
+
+    /// An expression that stands under another key, of a step that may have an `input`.
+    pub(super) fn compile(
+        step: &StepDefinition,
+        key: &str,
+        code: &str,
+    ) -> Result<Self, DefinitionError> {
         let choices = [("json", Dot::Body), ("text", Dot::Text), ("previous", Dot::Previous)];
         let dot = options::choice(step, "input", &choices)?.unwrap_or(Dot::Body);
-        let program = Program::compile(options::required_text(step, "jq")?)
-            .map_err(|message| DefinitionError::at("jq", message))?;
+        let program =
+            Program::compile(code).map_err(|message| DefinitionError::at(key, message))?;
         Ok(Self { program: Arc::new(program), dot })
     }
 
