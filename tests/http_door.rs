@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use everhook::Steps;
 use everhook::local::Server;
 use everhook::local::server::Options;
+use everhook_processor::steps::aws::Endpoints;
 use serde_json::{Value, json};
 
 use crate::world::client;
@@ -55,6 +56,7 @@ impl Running {
             in_memory: true,
             config: path,
             dynamodb_endpoint: None,
+            endpoints: Endpoints::default(),
         };
         let server = Server::start(&options, Steps::new()).await.unwrap();
         Self { server, client: client(), _folder: folder }

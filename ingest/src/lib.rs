@@ -1,7 +1,7 @@
 //! Accepts webhooks: verifies the exact bytes, records them, answers.
 //!
 //! - [`request`]: what API Gateway hands over
-//! - [`source`], [`secret`]: who may send, and what proves it
+//! - [`source`]: who may send, and what proves it
 //! - [`signature`]: whether these bytes are theirs
 //! - [`handshake`]: what senders ask before they send
 //! - [`fetch`]: certificates and confirmations that senders serve
@@ -16,7 +16,6 @@ pub mod handshake;
 pub mod items;
 pub mod receive;
 pub mod request;
-pub mod secret;
 pub mod signature;
 pub mod source;
 pub mod summary;
@@ -26,7 +25,6 @@ use everhook_journal::{gateway, telemetry};
 use serde_json::Value;
 
 pub use receive::Ingest;
-pub use secret::Secrets;
 pub use source::Sources;
 
 use answer::Answer;

@@ -24,10 +24,10 @@ use crate::answer::Answer;
 use crate::fetch::Fetch;
 use crate::handshake::Reply;
 use crate::request::{Rejected, Request};
-use crate::secret::{SecretError, Secrets};
 use crate::signature::{Claims, Unverified};
 use crate::source::{self, Expect, Source, Sources};
 use crate::summary::Summary;
+use everhook_journal::secret::{SecretError, Secrets};
 
 use arrived::Arrived;
 

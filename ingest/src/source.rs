@@ -13,9 +13,9 @@ use everhook_journal::event::WorkflowRef;
 use everhook_journal::{SourceName, Timestamp, Workflow};
 
 use crate::items::Items;
-use crate::secret::{Secret, Secrets};
 use crate::signature::preset::Way;
 use crate::signature::{Preset, Scheme, Settings, preset};
+use everhook_journal::secret::{Secret, Secrets};
 
 use slot::Slot;
 

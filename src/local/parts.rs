@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use everhook_ingest::Ingest;
 use everhook_ingest::receive::StartError;
-use everhook_ingest::{Ingest, Secrets};
 use everhook_journal::config::{Config, Problem};
 use everhook_journal::schema::Tables;
 use everhook_journal::store::Store;
-use everhook_journal::{Clock, Executions, Journal, Payloads};
+use everhook_journal::{Clock, Executions, Journal, Payloads, Secrets};
 use everhook_processor::{Driver, Steps, Supervisor, Sweep};
 use everhook_projector::{Projector, StatusApi};
 
@@ -66,7 +66,7 @@ impl Parts {
         )?;
         let driver = Driver::from_config(
             config,
-            steps,
+            steps.reading(secrets.clone()),
             journal.clone(),
             executions.clone(),
             payloads.clone(),

@@ -89,6 +89,15 @@ def everywhere(role, sid):
     return mutate
 
 
+def change_resource(role, sid, old, new):
+    def mutate(document):
+        items, index = statement(role, sid)(document)
+        resource = items[index]["Resource"]
+        resource["Fn::Sub"] = resource["Fn::Sub"].replace(old, new)
+
+    return mutate
+
+
 def always(role, sid):
     def mutate(document):
         items, index = statement(role, sid)(document)
@@ -134,6 +143,14 @@ MUTATIONS = {
     "the processor cannot tell missing from outage": revoke("ProcessorRole", "PayloadsMissing"),
     "ingest may read every secret": everywhere("IngestRole", "Secrets"),
     "a key is allowed where there is none": always("IngestRole", "KmsKeyArn"),
+    "steps may always invoke functions": always("ProcessorRole", "StepFunctionArns"),
+    "steps may read every parameter": everywhere("ProcessorRole", "Parameters"),
+    "steps may do more with a topic": lambda d: statement("ProcessorRole", "StepTopics")(d)[0][
+        statement("ProcessorRole", "StepTopics")(d)[1]
+    ]["Fn::If"][1].update(Action=["sns:Publish", "sns:Subscribe"]),
+    "steps may put events without a list": top("Parameters", "StepBusArns", "Default", "arn:aws:events:eu-central-1:123456789012:event-bus/default"),
+    "steps may put objects whatever is listed": lambda d: d["Conditions"].update(HasStepObjects={"Fn::Equals": ["a", "a"]}),
+    "steps may read what ingest verifies with": change_resource("ProcessorRole", "Secrets", "/steps/*", "/*"),
     "a managed policy is attached": put("IngestRole/ManagedPolicyArns", ["arn:aws:iam::aws:policy/AdministratorAccess"]),
     "anybody may take a role": put("StatusRole/AssumeRolePolicyDocument/Statement/0/Principal", "*"),
     "a second policy is attached to a role": lambda d: d["Resources"].update(More={"Type": "AWS::IAM::Policy", "Properties": {}}),

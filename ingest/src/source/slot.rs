@@ -9,7 +9,7 @@ use everhook_journal::config::{Problem, Section};
 use everhook_journal::{Timestamp, Workflow};
 use tokio::sync::Mutex;
 
-use crate::secret::Secrets;
+use everhook_journal::secret::Secrets;
 
 use super::{Source, read, references};
 
