@@ -151,7 +151,7 @@ fn a_wrong_step_says_where_and_what() {
         ),
         (
             "retry = { delay = \"1s\" }",
-            format!("{retry} unknown key `delay`; known here: attempts, backoff, first, max"),
+            format!("{retry} unknown key `delay`; known here: preset, attempts, schedule, backoff, first, max, jitter, rate, max_age, on, not_on"),
         ),
         (
             "retry = { backoff = \"linear\" }",
