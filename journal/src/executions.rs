@@ -16,6 +16,7 @@
 //! | `parked` | S | why it is stalled |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 //!
+//! Beside the rows it holds what [`crate::quarantine`] keeps.
 //! View and obligation are one item on purpose: the terminal view and the end of the obligation are one write.
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use crate::id::{DeliveryId, ExecutionId, Sequence, SourceName, StepName, Workflo
 use crate::item::{
     MalformedItem, malformed, number, read_number, read_optional, read_text, read_time, text,
 };
+use crate::quarantine::Quarantine;
 use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
 use crate::time::Timestamp;
 use crate::view::{View, ViewStatus};
@@ -69,6 +71,11 @@ impl Executions {
     /// The executions in this table.
     pub fn new(store: Store, table: impl Into<String>) -> Self {
         Self { store, table: table.into() }
+    }
+
+    /// The slots for refused requests, which are in this table.
+    pub fn quarantine(&self) -> Quarantine {
+        Quarantine::new(self.store.clone(), self.table.clone())
     }
 
     /// Makes the row of a new execution, owed by `due_at`; says whether there was none.
@@ -369,7 +376,7 @@ fn unchanged(read: &Due) -> Expression {
 }
 
 /// Whether a conditional write happened.
-fn met(result: Result<(), WriteError>) -> Result<bool, Unavailable> {
+pub(crate) fn met(result: Result<(), WriteError>) -> Result<bool, Unavailable> {
     match result {
         Ok(()) => Ok(true),
         Err(WriteError::Condition(_)) => Ok(false),
