@@ -43,6 +43,8 @@ pub struct Request {
     pub source_ip: Option<String>,
     /// The gateway's name for the request.
     pub request_id: String,
+    /// When it was received, if it has been in quarantine since.
+    pub quarantined_at: Option<Timestamp>,
     /// The body, byte for byte.
     pub body: Bytes,
 }
@@ -121,6 +123,7 @@ impl Request {
             headers,
             source_ip: http.source_ip,
             request_id: event.request_context.request_id.unwrap_or_default(),
+            quarantined_at: None,
             body: body.into(),
         })
     }
@@ -185,6 +188,11 @@ impl Headers {
             }
         }
         Self(map)
+    }
+
+    /// All of them, byte for byte.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
 
     /// The value of a header that verification uses: there must be exactly one.
