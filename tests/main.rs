@@ -13,6 +13,7 @@ mod first_way;
 mod handshakes;
 mod http_door;
 mod mutations;
+mod quarantine;
 mod queries;
 mod recovery;
 mod refused;
