@@ -3,15 +3,19 @@
 mod bounds;
 mod command;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_lambda_events::http::Method;
+use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider};
 use everhook::Steps;
 use everhook_ingest::reverify::{Outcome, Reverified};
+use everhook_ingest::{Ingest, Secrets};
 use everhook_journal::config::Config;
-use everhook_journal::store::Item;
-use everhook_journal::{Event, SourceName};
+use everhook_journal::store::{Item, Store};
+use everhook_journal::{Clock, Event, Executions, Journal, Payloads, SourceName};
+use object_store::memory::InMemory;
 use serde_json::json;
 
 use crate::world::{SECRET, World, delivery, request, signed_with};
@@ -213,6 +217,39 @@ async fn without_a_store_the_answer_is_the_same() {
 }
 
 #[tokio::test]
+async fn a_store_that_hangs_holds_up_the_answer_for_two_seconds() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = aws_config::SdkConfig::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(Region::new("local"))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "test", "test", None, None, "test",
+        )))
+        .http_client(everhook_journal::environment::https())
+        .endpoint_url(format!("http://{}", silent.local_addr().unwrap()))
+        .build();
+    let store = Store::new(aws_sdk_dynamodb::Client::new(&client));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), SECRET).unwrap();
+    let secrets = Secrets::new(folder.path().to_owned(), Some(folder.path().to_owned()));
+    let ingest = Ingest::from_config(
+        &Config::parse(&config("secret", ON), folder.path().to_owned()).unwrap(),
+        &secrets,
+        Journal::new(store.clone(), "journal", Clock::System),
+        Executions::new(store, "executions"),
+        Payloads::new(Arc::new(InMemory::new())),
+        Clock::System,
+    )
+    .unwrap();
+    let began = std::time::Instant::now();
+
+    let forged = signed_with("a guess", &delivery("d-1", "{}"));
+    assert_eq!(everhook_ingest::handle(&ingest, forged).await.status_code, 401);
+
+    assert!((1..4).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_kept_request_that_is_no_webhook_stays_refused() {
     let mistaken = mistaken().await;
     mistaken.send(signed_with(SECRET, &delivery("d-1", "not json"))).await;
@@ -246,7 +283,7 @@ fn the_key_is_a_flag_and_says_nothing_where_nothing_is_verified() {
         let text =
             format!("{source}\n[[workflows.default.steps]]\nname = \"a\"\nrun = \"validate\"");
         let config = Config::parse(&text, ".".into()).unwrap();
-        let secrets = everhook_ingest::Secrets::new(".".into(), None);
+        let secrets = Secrets::new(".".into(), None);
         everhook_ingest::Sources::from_config(&config, &secrets).unwrap_err().remove(0).message
     };
     let open = "[sources.open]\nverify = \"none\"\nquarantine = true";

@@ -1,14 +1,46 @@
-//! The commands, as they are typed.
+//! The calls of operators, and the commands as they are typed.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
+use aws_lambda_events::encodings::Body;
 use everhook::Steps;
 use everhook::local::Server;
 use everhook::local::server::Options;
+use serde_json::{Value, json};
 
-use super::{ON, config};
+use super::{ON, config, mistaken};
 use crate::world::{SECRET, client, delivery, signed_with};
+
+/// The call of an operator, as API Gateway hands it over.
+fn call(method: &str, path: &str) -> Value {
+    json!({
+        "version": "2.0", "rawPath": path, "rawQueryString": "", "isBase64Encoded": false,
+        "requestContext": { "http": { "method": method, "path": path }, "requestId": "r" },
+    })
+}
+
+#[tokio::test]
+async fn the_function_answers_operators_and_the_way_of_webhooks_does_not() {
+    let world = mistaken().await;
+    world.send(signed_with(SECRET, &delivery("d-1", "{}"))).await;
+    for (method, path, wanted) in [
+        ("GET", "/sources/default/quarantine", (200, r#""reason":"no secret matches""#)),
+        ("POST", "/sources/default/reverify", (200, r#""refused":1"#)),
+        ("POST", "/sources/default/quarantine", (405, "this is asked with GET")),
+        ("GET", "/sources/nobody/quarantine", (404, "there is no source `nobody`")),
+        ("DELETE", "/sources/default", (404, "there is nothing here")),
+    ] {
+        let event = call(method, path);
+        let answer = everhook_ingest::handle_event(&world.parts.ingest, event.clone()).await;
+        let Some(Body::Text(text)) = answer.body else { panic!("{path} says nothing") };
+        assert_eq!(answer.status_code, wanted.0, "{path}: {text}");
+        assert!(text.contains(wanted.1), "{path}: {text}");
+
+        let webhook = serde_json::from_value(event).unwrap();
+        assert_eq!(world.send(webhook).await.status, 404, "{path}");
+    }
+}
 
 async fn everhook(arguments: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_everhook"));
