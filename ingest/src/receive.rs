@@ -35,7 +35,7 @@ use arrived::Arrived;
 const EVENT_TYPE_MAX: usize = 128;
 
 /// How long recording a webhook may take: senders give up after a while, and so does a function.
-pub(crate) const RECORDED_WITHIN: Duration = Duration::from_secs(8);
+const RECORDED_WITHIN: Duration = Duration::from_secs(8);
 
 /// How many events of one request are recorded at once.
 pub(crate) const RECORDED_TOGETHER: usize = 16;
