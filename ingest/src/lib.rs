@@ -6,7 +6,7 @@
 //! - [`handshake`]: what senders ask before they send
 //! - [`fetch`]: certificates and confirmations that senders serve
 //! - [`items`]: the events of a request that has several
-//! - [`summary`]: what a body is about, without keeping it in memory twice
+//! - [`outline`], [`summary`]: what is read of a body, in one pass, without keeping it in memory twice
 //! - [`receive`]: the journal's first event and the row, both durable before the 202
 //! - [`answer`]: what the sender is told
 
@@ -14,6 +14,7 @@ pub mod answer;
 pub mod fetch;
 pub mod handshake;
 pub mod items;
+pub mod outline;
 pub mod receive;
 pub mod request;
 pub mod secret;

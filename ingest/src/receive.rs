@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use everhook_journal::config::{Config, Problem, SourceSection};
-use everhook_journal::event::{Event, Recorded, Verified, Webhook};
+use everhook_journal::event::{self, Event, Recorded, Webhook};
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::id::{self, EXECUTION_KEY_BYTES_MIN, ExecutionKey, Sequence};
 use everhook_journal::payload::{PayloadError, sha256_hex};
@@ -25,9 +25,8 @@ use crate::fetch::Fetch;
 use crate::handshake::Reply;
 use crate::request::{Rejected, Request};
 use crate::secret::{SecretError, Secrets};
-use crate::signature::{Claims, Unverified};
+use crate::signature::{Unverified, Verified};
 use crate::source::{self, Expect, Source, Sources};
-use crate::summary::Summary;
 
 use arrived::Arrived;
 
@@ -177,7 +176,7 @@ impl Ingest {
         if let Some(answer) = self.unsigned_handshake(&request, now).await {
             return answer;
         }
-        let (source, claims) = match self.verify(&request, now).await {
+        let (source, verified) = match self.verify(&request, now).await {
             Ok(verified) => verified,
             Err(reason) => {
                 count(&self.counts.unverified);
@@ -191,24 +190,22 @@ impl Ingest {
                 return Answer::error(401, UNVERIFIED);
             }
         };
+        let sent = request.sent(now, None);
+        let (claims, outline) = source.scheme.read(verified, &sent);
         let handshake = source.scheme.preset().handshake;
-        if let Some(reply) = handshake.after(&source.scheme, &request.sent(now, None)) {
+        if let Some(reply) = handshake.after(&source.scheme, &sent, &outline) {
             return self.shake(&request, reply).await;
         }
-        let summary = match (Summary::of(&request.body), source.expect) {
-            (Some(summary), _) => summary,
-            (None, Expect::Any) => Summary::default(),
-            (None, Expect::Json) => {
-                telemetry::rejected("malformed");
-                tracing::info!(
-                    request.id = request.request_id, source = %request.source,
-                    "rejected: the body is not JSON"
-                );
-                let message = "the body is not JSON; if this source sends anything else, give it expect = \"any\"";
-                return Answer::error(400, message);
-            }
-        };
-        let events = match arrived::events(&source, &request, claims, summary) {
+        if outline.summary.is_none() && source.expect == Expect::Json {
+            telemetry::rejected("malformed");
+            tracing::info!(
+                request.id = request.request_id, source = %request.source,
+                "rejected: the body is not JSON"
+            );
+            let message = "the body is not JSON; if this source sends anything else, give it expect = \"any\"";
+            return Answer::error(400, message);
+        }
+        let events = match arrived::events(&source, &request, claims, outline) {
             Ok(events) => events,
             Err(refused) => {
                 telemetry::rejected("malformed");
@@ -235,23 +232,23 @@ impl Ingest {
             .with_header("retry-after", "5")
     }
 
-    /// The source that sent these exact bytes, and what it says of them.
+    /// The source that sent these exact bytes.
     async fn verify(
         &self,
         request: &Request,
         now: Timestamp,
-    ) -> Result<(Arc<Source>, Claims), Unverified> {
+    ) -> Result<(Arc<Source>, Verified), Unverified> {
         let source = self.sources.fresh(&request.source, now).await;
         let certificate = self.certificate(&source, request, now).await?;
         let sent = request.sent(now, certificate.as_deref());
-        let claims = source.scheme.verify(&sent);
-        if claims.is_err()
+        let verified = source.scheme.verify(&sent);
+        if verified.is_err()
             && let Some(newer) = self.sources.newer(&request.source, &source, now).await
         {
-            let claims = newer.scheme.verify(&sent)?;
-            return Ok((newer, claims));
+            let verified = newer.scheme.verify(&sent)?;
+            return Ok((newer, verified));
         }
-        Ok((source, claims?))
+        Ok((source, verified?))
     }
 
     /// The certificate that verifying this request takes, if it takes one.
@@ -337,7 +334,10 @@ impl Ingest {
             delivery_id_from,
             event_type: event_type.map(|text| text.chars().take(EVENT_TYPE_MAX).collect()),
             workflow: source.workflow.clone(),
-            verified: Verified { scheme: source.scheme.name().into(), secret: claims.secret },
+            verified: event::Verified {
+                scheme: source.scheme.name().into(),
+                secret: claims.secret,
+            },
             method: "POST".into(),
             path: request.path.clone(),
             query: request.query.clone(),

@@ -135,6 +135,10 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
         }
     };
     let items = items(&mut section)?.or_else(|| preset.items());
+    let scheme = match &items {
+        Some(items) => scheme.with_list(items.place()),
+        None => scheme,
+    };
     section.finish()?;
     Ok(Source {
         scheme,
