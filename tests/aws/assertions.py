@@ -20,7 +20,7 @@ OWN = "s3:ResourceAccount=AWS::AccountId"
 PERMISSIONS = {
     "IngestRole": [
         ("JournalTable.Arn", "dynamodb:GetItem dynamodb:PutItem", ""),
-        ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:PutItem", ""),
+        ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem", ""),
         ("${PayloadBucket.Arn}/payloads/*", "s3:PutObject", ""),
         (
             "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/*",
@@ -147,6 +147,8 @@ LOGGABLE = {
 OURS = {
     "Accepted": {},
     "Duplicate": {},
+    "MismatchedBodies": {},
+    "RepeatedBodies": {},
     "Rejected": {
         "Reason": {"unverified", "malformed", "too_large", "encoded", "not_found", "method", "unavailable"}
     },
