@@ -130,7 +130,7 @@ async fn come_to_an_end(aws: &Deployment, checks: &mut Checks) {
     let again = aws.deliver(webhook).await.json();
     let known = again["duplicate"] == true && again["executionToken"] == token.as_str();
     checks.that("a redelivery is known", known, &again);
-    let renamed = Webhook { delivery: format!("{}-again", webhook.delivery), ..webhook.clone() };
+    let renamed = Webhook { delivery: format!("{}-again", webhook.delivery), ..(*webhook).clone() };
     let repeat = aws.deliver(&renamed).await.token();
     let status = completed(aws, &repeat).await;
     checks.that(
@@ -138,7 +138,7 @@ async fn come_to_an_end(aws: &Deployment, checks: &mut Checks) {
         status["repeatOf"] == token.as_str(),
         &status,
     );
-    let other = Webhook { body: b"{}".to_vec(), ..webhook.clone() };
+    let other = Webhook { body: b"{}".to_vec(), ..(*webhook).clone() };
     let again = aws.deliver(&other).await.json();
     checks.that("another body under a known id is a duplicate", again["duplicate"] == true, &again);
     let stranger = events::get("/status/{executionToken}", "/status/AAAAAAAAAAAAAAAAAAAAAAAAAA");
