@@ -14,7 +14,7 @@
 //! | `redrives` | N | how often the sweep has fired it without progress |
 //! | `attention` | S | `failed` or `stalled`; index `attention` |
 //! | `parked` | S | why it is stalled |
-//! | `repeat_of` | S | the execution that the same body had come with before, see [`bodies`] |
+//! | `repeat_of` | S | the execution that the same body had come with before, see `bodies` |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 //!
 //! View and obligation are one item on purpose: the terminal view and the end of the obligation are one write.
