@@ -66,7 +66,7 @@ pub(crate) fn measure(time: Duration) -> io::Result<Vec<Verified>> {
 }
 
 fn body(bytes: usize) -> Vec<u8> {
-    format!(r#"{{"type":"bench","text":"{}"}}"#, "x".repeat(bytes - 27)).into_bytes()
+    format!(r#"{{"type":"bench","text":"{}"}}"#, "x".repeat(bytes - 26)).into_bytes()
 }
 
 /// A scheme whose secret both sides know.
