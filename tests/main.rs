@@ -17,6 +17,7 @@ mod quarantine;
 mod queries;
 mod recovery;
 mod refused;
+mod repeats;
 mod secrets;
 mod vectors;
 mod world;

@@ -65,16 +65,7 @@ pub const EXECUTION_ID_LENGTH: usize = 26;
 impl ExecutionId {
     /// The id of what this delivery causes: the same for a redelivery, and unguessable without the key.
     pub fn derive(key: &ExecutionKey, source: &SourceName, delivery: &DeliveryId) -> Self {
-        let mut mac = key.0.clone();
-        // Lengths go in too, so that no two pairs of names run together into the same bytes.
-        for part in [source.as_str(), delivery.as_str()] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        let digest = mac.finalize().into_bytes();
-        let mut text = data_encoding::BASE32_NOPAD.encode(&digest);
-        text.truncate(EXECUTION_ID_LENGTH);
-        Self(text)
+        Self(key.derive_text(&[source.as_str(), delivery.as_str()]))
     }
 
     /// Reads an id somebody sent us; `None` where it cannot be one.
@@ -96,6 +87,23 @@ impl fmt::Display for ExecutionId {
     }
 }
 
+/// What a body of a source is known by: it tells nobody without the key what the body is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyKey(String);
+
+impl BodyKey {
+    /// The key of the body with this hash.
+    pub fn derive(key: &ExecutionKey, source: &SourceName, body_sha256: &str) -> Self {
+        Self(key.derive_text(&["body", source.as_str(), body_sha256]))
+    }
+}
+
+impl fmt::Display for BodyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The deployment's key for execution ids. Changing it forgets which deliveries were seen.
 #[derive(Clone)]
 pub struct ExecutionKey(Hmac<Sha256>);
@@ -108,6 +116,19 @@ impl ExecutionKey {
     pub fn new(key: &[u8]) -> Option<Self> {
         (key.len() >= EXECUTION_KEY_BYTES_MIN)
             .then(|| Self(Hmac::new_from_slice(key).expect("HMAC takes a key of any length")))
+    }
+
+    /// Letters and digits that only these parts give, and nobody can guess without the key.
+    fn derive_text(&self, parts: &[&str]) -> String {
+        let mut mac = self.0.clone();
+        // Lengths go in too, so that no two lists of parts run together into the same bytes.
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let mut text = data_encoding::BASE32_NOPAD.encode(&mac.finalize().into_bytes());
+        text.truncate(EXECUTION_ID_LENGTH);
+        text
     }
 
     /// Another key for another purpose, from which this one cannot be told.
@@ -190,6 +211,16 @@ mod tests {
     #[test]
     fn names_do_not_run_together() {
         assert_ne!(derived("ab", "c"), derived("a", "bc"));
+    }
+
+    #[test]
+    fn a_body_is_known_by_its_source_and_content() {
+        let derived = |source: &str, hash: &str| {
+            BodyKey::derive(&key(), &SourceName::new(source), hash).to_string()
+        };
+        assert_eq!(derived("github", "00"), derived("github", "00"));
+        assert_ne!(derived("github", "00"), derived("github", "01"));
+        assert_ne!(derived("github", "00"), derived("gitlab", "00"));
     }
 
     #[test]

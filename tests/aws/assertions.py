@@ -21,7 +21,7 @@ KEPT = "keys quarantine#*"
 PERMISSIONS = {
     "IngestRole": [
         ("JournalTable.Arn", "dynamodb:GetItem dynamodb:PutItem", ""),
-        ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:PutItem", ""),
+        ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem", ""),
         ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:DeleteItem", KEPT),
         ("${PayloadBucket.Arn}/payloads/*", "s3:PutObject", ""),
         (
@@ -151,6 +151,8 @@ LOGGABLE = {
 OURS = {
     "Accepted": {},
     "Duplicate": {},
+    "MismatchedBodies": {},
+    "RepeatedBodies": {},
     "Rejected": {
         "Reason": {"unverified", "malformed", "too_large", "encoded", "not_found", "method", "unavailable"}
     },
