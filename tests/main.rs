@@ -18,6 +18,7 @@ mod quarantine;
 mod queries;
 mod recovery;
 mod refused;
+mod repeats;
 mod secrets;
 mod vectors;
 mod workflows;
