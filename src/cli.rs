@@ -40,6 +40,8 @@ pub enum Command {
     List(List),
     /// List who may send, and when each of their secrets was used last
     Sources(Sources),
+    /// Verify what a source's quarantine keeps, as of its receipt, and release what fits
+    Reverify(Reverify),
     /// Fold a history again and show what each event changed; runs nothing
     Replay(Replay),
     /// Check config/everhook.toml
@@ -211,6 +213,26 @@ pub struct Sources {
     #[expect(missing_docs, reason = "its own type says it")]
     #[command(flatten)]
     pub config: Configuration,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook reverify`
+#[derive(Debug, Clone, Args)]
+pub struct Reverify {
+    /// The source whose kept requests are verified
+    #[arg(long)]
+    pub source: String,
+
+    /// Only say what would be released
+    #[arg(long)]
+    pub dry_run: bool,
 
     /// As JSON
     #[arg(long)]

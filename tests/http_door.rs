@@ -178,3 +178,21 @@ async fn a_page_with_a_name_of_its_own_cannot_ask_operators_questions() {
     assert_eq!(request.send().await.unwrap().status(), 403);
     running.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_quarantined_is_for_operators_and_no_page_releases_it() {
+    let running = Running::start(&config(start_target().await)).await;
+    let reverify = || running.client.post(running.url("/sources/fine/reverify"));
+    for (request, status) in [
+        (reverify(), 200),
+        (reverify().header("host", "evil.example"), 403),
+        (reverify().header("origin", "https://evil.example"), 403),
+        (running.client.get(running.url("/sources/fine/quarantine")), 200),
+        (running.client.get(running.url("/sources/fine/reverify")), 405),
+        (running.client.get(running.url("/sources/nobody/quarantine")), 404),
+        (running.client.get(running.url("/sources")), 404),
+    ] {
+        assert_eq!(request.send().await.unwrap().status(), status);
+    }
+    running.server.stop().await;
+}

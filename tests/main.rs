@@ -14,6 +14,7 @@ mod handshakes;
 mod http_door;
 mod mutations;
 mod outbound;
+mod quarantine;
 mod queries;
 mod recovery;
 mod refused;

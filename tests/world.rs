@@ -125,6 +125,7 @@ impl World {
             Store::new(client),
             Payloads::new(Arc::new(InMemory::new())),
             Clock::Manual(time.clone()),
+            "https://hooks.example.com",
         )
         .await
         .unwrap();

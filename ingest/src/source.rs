@@ -34,6 +34,8 @@ pub struct Source {
     pub scheme: Scheme,
     /// What its bodies must be.
     pub expect: Expect,
+    /// Whether its requests that are not verified are kept for a while.
+    pub quarantine: bool,
     /// Where the events of a request are, if it may have several.
     pub items: Option<Items>,
     /// The workflow they start.
@@ -106,6 +108,11 @@ impl Sources {
         self.by_name.get(name)?.newer(tried, &self.secrets, now).await
     }
 
+    /// The source with its secrets as AWS keeps them now, for whoever has just changed one.
+    pub(crate) async fn asked(&self, name: &SourceName, now: Timestamp) -> Option<Arc<Source>> {
+        Some(self.by_name.get(name)?.asked(&self.secrets, now).await)
+    }
+
     /// The names of all sources.
     pub fn names(&self) -> Vec<SourceName> {
         let mut names: Vec<_> = self.by_name.keys().cloned().collect();
@@ -135,10 +142,16 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
         }
     };
     let items = items(&mut section)?.or_else(|| preset.items());
+    let quarantine = section.flag("quarantine")?.unwrap_or(false);
+    if quarantine && matches!(preset.way, Way::Open(_)) {
+        let message = "`quarantine` says nothing here: a source that verifies nothing refuses nothing; take it away";
+        return Err(section.problem_of("quarantine", message));
+    }
     section.finish()?;
     Ok(Source {
         scheme,
         expect,
+        quarantine,
         items,
         workflow: workflow.reference(),
         longest: workflow.longest(),
@@ -200,6 +213,7 @@ fn decoy() -> Source {
     Source {
         scheme: scheme.expect("the secret is not empty"),
         expect: Expect::Json,
+        quarantine: false,
         items: None,
         workflow: workflow.reference(),
         longest: Duration::ZERO,

@@ -29,6 +29,7 @@ pub mod view;
 pub mod workflow;
 
 pub mod payload;
+pub mod quarantine;
 
 pub mod executions;
 pub mod item;
@@ -51,6 +52,7 @@ pub use execution::{Command, Execution, Next, Refusal, Status};
 pub use executions::Executions;
 pub use id::{DeliveryId, ExecutionId, ExecutionKey, Sequence, SourceName, StepName, WorkflowName};
 pub use payload::{Payload, Payloads};
+pub use quarantine::Quarantine;
 pub use secret::Secrets;
 pub use table::Journal;
 pub use time::{Clock, Timestamp};

@@ -245,6 +245,7 @@ pub(crate) mod tests {
             headers: [("content-type".to_owned(), "application/json".to_owned())].into(),
             source_ip: None,
             request_id: "r-1".into(),
+            quarantined_at: None,
             body: Payload::inline(b"").unwrap(),
             body_sha256: String::new(),
             keys: vec!["a".into()],

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use everhook_ingest::Ingest;
 use everhook_ingest::receive::StartError;
+use everhook_journal::callback::Callbacks;
 use everhook_journal::config::{Config, Problem};
 use everhook_journal::schema::Tables;
 use everhook_journal::store::Store;
@@ -43,7 +44,7 @@ pub enum PartsError {
 }
 
 impl Parts {
-    /// The handlers of this configuration over this store.
+    /// The handlers of this configuration over this store, where callers reach them at `public_url`.
     pub async fn new(
         config: &Config,
         secrets: &Secrets,
@@ -51,6 +52,7 @@ impl Parts {
         store: Store,
         payloads: Payloads,
         clock: Clock,
+        public_url: &str,
     ) -> Result<Self, PartsError> {
         let tables = Tables::default();
         let journal = Journal::new(store.clone(), tables.journal, clock.clone());
@@ -72,7 +74,8 @@ impl Parts {
             payloads.clone(),
             clock.clone(),
         )
-        .map_err(PartsError::Workflow)?;
+        .map_err(PartsError::Workflow)?
+        .with_callbacks(Callbacks::new(ingest.key.clone(), public_url));
         let supervisor = Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;
         let sources = config.sources.keys().cloned().collect();
         Ok(Self {

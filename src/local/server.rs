@@ -1,6 +1,6 @@
 //! Runs everything on one machine until it is told to stop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,12 +116,15 @@ impl Server {
         Tables::default().create(&client).await?;
         let payloads = Payloads::new(objects(options)?);
         let store = Store::new(client.clone());
-        let parts = Parts::new(&config, &secrets, steps, store, payloads, Clock::System).await?;
-        parts.ingest.publish().await?;
-
         let listen = |source| ServerError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let public_url = config.settings.public_url.clone().unwrap_or_else(|| url(address));
+        let clock = Clock::System;
+        let parts =
+            Parts::new(&config, &secrets, steps, store, payloads, clock, &public_url).await?;
+        parts.ingest.publish().await?;
+
         let (stop, stopped) = watch::channel(false);
         let doorbell = Doorbell::new();
         let mut tasks = JoinSet::new();
@@ -145,6 +148,15 @@ impl Server {
             engine.close().await;
         }
     }
+}
+
+/// Where callers on this machine reach an address.
+fn url(address: SocketAddr) -> String {
+    let mut reached = address;
+    if address.ip().is_unspecified() {
+        reached.set_ip(IpAddr::from([127, 0, 0, 1]));
+    }
+    format!("http://{reached}")
 }
 
 type Streams = aws_sdk_dynamodbstreams::Client;

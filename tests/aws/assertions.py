@@ -17,10 +17,12 @@ import sys
 # and so is one that is here and not in the template.
 TRACES = ("*", "xray:PutTelemetryRecords xray:PutTraceSegments", "")
 OWN = "s3:ResourceAccount=AWS::AccountId"
+KEPT = "keys quarantine#*"
 PERMISSIONS = {
     "IngestRole": [
         ("JournalTable.Arn", "dynamodb:GetItem dynamodb:PutItem", ""),
         ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:PutItem", ""),
+        ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:DeleteItem", KEPT),
         ("${PayloadBucket.Arn}/payloads/*", "s3:PutObject", ""),
         (
             "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/*",
@@ -157,6 +159,8 @@ ROUTES = {
     "GET /executions/{id}": ("AWS_IAM", "StatusFunction"),
     "GET /executions/{id}/{part}": ("AWS_IAM", "StatusFunction"),
     "POST /executions/{id}/{action}": ("AWS_IAM", "StatusFunction"),
+    "GET /sources/{source}/quarantine": ("AWS_IAM", "IngestFunction"),
+    "POST /sources/{source}/reverify": ("AWS_IAM", "IngestFunction"),
 }
 
 # Mapping -> (batch, window, at most so many batches of a shard at once).
@@ -182,6 +186,8 @@ OURS = {
     "Rejected": {
         "Reason": {"unverified", "malformed", "too_large", "encoded", "not_found", "method", "unavailable"}
     },
+    "Quarantined": {"Outcome": {"kept", "too_large", "too_fast", "full", "unavailable"}},
+    "Released": {},
     "StepDuration": {"Outcome": {"completed", "retried", "failed"}},
     "ExecutionDuration": {"Outcome": {"completed", "failed"}},
     "Stalled": {},
@@ -304,6 +310,8 @@ def told(condition):
             return "via " + " ".join(name[1] for name in names) if all(names) else json.dumps(condition)
         case {"StringEquals": {"s3:ResourceAccount": account}} if len(condition) == 1:
             return f"s3:ResourceAccount={plain(account)}"
+        case {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys}} if len(condition) == 1:
+            return "keys " + " ".join(listed(keys))
     return json.dumps(condition)
 
 
@@ -843,6 +851,7 @@ def check_outputs_say_where_everything_is(t):
         "StatusUrl",
         "OperatorUrl",
         "OperatorResource",
+        "QuarantineResource",
         "DomainTarget",
         "ReadDefaultSecret",
         "JournalTableName",

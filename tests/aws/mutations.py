@@ -98,6 +98,22 @@ def change_resource(role, sid, old, new):
     return mutate
 
 
+def unconditioned(role, sid):
+    def mutate(document):
+        items, index = statement(role, sid)(document)
+        del items[index]["Condition"]
+
+    return mutate
+
+
+def reaching(role, sid, keys):
+    def mutate(document):
+        items, index = statement(role, sid)(document)
+        items[index]["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] = keys
+
+    return mutate
+
+
 def always(role, sid):
     def mutate(document):
         items, index = statement(role, sid)(document)
@@ -142,6 +158,9 @@ MUTATIONS = {
     "the processor may not read its stream": revoke("ProcessorRole", "Stream"),
     "the processor cannot tell missing from outage": revoke("ProcessorRole", "PayloadsMissing"),
     "ingest may read every secret": everywhere("IngestRole", "Secrets"),
+    "ingest may delete rows of executions": unconditioned("IngestRole", "Quarantine"),
+    "ingest may delete more than what is kept": reaching("IngestRole", "Quarantine", ["*"]),
+    "the sweep may delete what is kept": grant("SweepRole", "Executions", "dynamodb:DeleteItem"),
     "a key is allowed where there is none": always("IngestRole", "KmsKeyArn"),
     "steps may always invoke functions": always("ProcessorRole", "StepFunctionArns"),
     "steps may read every parameter": everywhere("ProcessorRole", "Parameters"),
@@ -157,6 +176,9 @@ MUTATIONS = {
     "the journal can be changed": drop("JournalTable/ResourcePolicy"),
     "nobody can lift the journal's own policy": put("JournalTable/ResourcePolicy/PolicyDocument/Statement/0/Action", "dynamodb:*"),
     "an operators' route is open": put("ExecutionsRoute/AuthorizationType", "NONE"),
+    "anybody may release what is kept": put("ReverifyRoute/AuthorizationType", "NONE"),
+    "anybody may see what is kept": put("QuarantineRoute/AuthorizationType", "NONE"),
+    "what is kept is released where the secrets are not": put("ReverifyRoute/Target", {"Fn::Sub": "integrations/${StatusIntegration}"}),
     "an operators' route says nothing of who may": drop("ExecutionRoute/AuthorizationType"),
     "webhooks need an AWS account": put("WebhookRoute/AuthorizationType", "AWS_IAM"),
     "a route leads to the other function": put("StatusRoute/Target", {"Fn::Sub": "integrations/${IngestIntegration}"}),

@@ -94,6 +94,15 @@ impl Slot {
         Some(self.current()).filter(|source| !Arc::ptr_eq(source, tried))
     }
 
+    /// The source, read again if AWS keeps its secrets.
+    pub(super) async fn asked(&self, secrets: &Secrets, now: Timestamp) -> Arc<Source> {
+        if !self.remote.is_empty() {
+            let _asking = self.asking.lock().await;
+            Box::pin(self.ask(secrets, now)).await;
+        }
+        self.current()
+    }
+
     fn is_older_than(&self, age: Duration, now: Timestamp) -> bool {
         let asked_at = Timestamp::from_millis(self.asked_at.load(Ordering::Relaxed));
         !self.remote.is_empty() && now.since(asked_at) >= age
