@@ -2,7 +2,6 @@
 
 use everhook_journal::event::Event;
 use everhook_journal::{ExecutionId, Recorded, StepName, Timestamp};
-use serde_json::Value;
 
 use super::case::Action;
 use super::world::World;
@@ -44,15 +43,9 @@ impl Coming {
     pub(crate) async fn perform(self, world: &World, id: &ExecutionId) -> Result<(), String> {
         let Some((_, step, attempt)) = self.about else { return Ok(()) };
         let token = world.callbacks.urls(&world.callbacks.token(id, &step, attempt)).token;
-        let body = match (&*self.action.operation, self.action.payload) {
-            ("failure", Some(Value::Object(error))) => Some(serde_json::json!({
-                "kind": error.get("ErrorType"),
-                "message": error.get("ErrorMessage"),
-            })),
-            (_, payload) => payload,
-        };
+        let body = self.action.payload.map(|payload| payload.to_string());
         let path = format!("/callbacks/{token}/{}", self.action.operation);
-        world.post(&path, body.map(|body| body.to_string())).await?;
+        world.post(&path, body).await?;
         Ok(())
     }
 }
