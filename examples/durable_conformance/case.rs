@@ -76,8 +76,7 @@ impl Case {
     }
 
     fn parse(suite: String, id: String, text: &str) -> Result<Self, String> {
-        let mut whole: Value =
-            serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        let mut whole: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         let variables = variables(&whole["Variables"]);
         substitute(&mut whole, &variables);
         let list = |key: &str| whole[key].as_array().cloned().unwrap_or_default();

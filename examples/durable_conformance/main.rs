@@ -10,7 +10,7 @@
 //! - `case`: a requirement file
 //! - `world`, `act`, `callback`: a deployment in memory, the step of the cases, who calls back
 //! - `run`: one case from its start to its judgement
-//! - `translate`, `place`: our history in the peer's events
+//! - `translate`, `place`, `event`: our history in the peer's events
 //! - `matcher`: the peer's rules of comparison
 //! - `report`: how it all is shown
 

@@ -45,7 +45,8 @@ fn compare(
         Value::String(text) if text == "*" => {}
         Value::String(text) => match variable(text) {
             Some(Variable::Pattern(pattern)) => {
-                let fits = Regex::new(pattern).is_ok_and(|it| it.is_match(&super::case::plain(actual)));
+                let fits =
+                    Regex::new(pattern).is_ok_and(|it| it.is_match(&super::case::plain(actual)));
                 if !fits {
                     differs();
                 }
@@ -94,4 +95,45 @@ fn variable(text: &str) -> Option<Variable<'_>> {
     let inside = text.strip_prefix("${")?.strip_suffix('}')?;
     let pattern = inside.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
     Some(pattern.map_or(Variable::Name(inside), Variable::Pattern))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn actual() -> Vec<Value> {
+        vec![
+            json!({"EventId": 1, "EventType": "ExecutionStarted"}),
+            json!({"EventId": 2, "EventType": "StepStarted", "Id": "a", "Name": "greet"}),
+            json!({"EventId": 3, "EventType": "StepSucceeded", "Id": "a", "Details": {"Delay": 4}}),
+            json!({"EventId": 4, "EventType": "ExecutionSucceeded"}),
+        ]
+    }
+
+    #[test]
+    fn what_is_expected_is_compared_and_nothing_else() {
+        let expected = [
+            json!({"EventId": 2, "EventType": "StepStarted", "Id": "${ID1}", "Name": "*"}),
+            json!({"EventId": 3, "EventType": "InvocationCompleted"}),
+            json!({"EventId": 4, "EventType": "StepSucceeded", "Id": "${ID1}", "Details": {}}),
+        ];
+        assert_eq!(differences(&expected, &actual()), [""; 0]);
+    }
+
+    #[test]
+    fn whatever_differs_is_told() {
+        for expected in [
+            json!([{"EventType": "StepSucceeded"}]),
+            json!([{"EventType": "StepStarted", "ParentId": "*"}]),
+            json!([{"Id": "${ID1}"}, {"EventType": "${ID1}"}]),
+            json!([{}, {"Details": {"Delay": 3}}]),
+            json!([{}, {"Details": {"Delay": "${/^[0-3]$/}"}}]),
+            json!([{}, {}, {}, {"EventType": "ExecutionSucceeded"}]),
+        ] {
+            let found = differences(expected.as_array().unwrap(), &actual());
+            assert_eq!(found.len(), 1, "{expected}: {found:?}");
+        }
+    }
 }

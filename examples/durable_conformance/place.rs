@@ -68,9 +68,9 @@ pub(crate) fn levels<'w>(workflow: &'w Workflow, path: &str) -> Vec<Level<'w>> {
             "parallel" | "map" => parts.next().map(str::to_owned),
             _ => None,
         };
-        let inside = branch.as_ref().and_then(|branch| {
-            step.branches.iter().find(|own| own.name.as_str() == branch)
-        });
+        let inside = branch
+            .as_ref()
+            .and_then(|branch| step.branches.iter().find(|own| own.name.as_str() == branch));
         let level = Level { step, path, branch };
         if let Some(branch) = &level.branch {
             here = format!("{here}{branch}{PATH_SEPARATOR}");

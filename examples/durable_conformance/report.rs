@@ -91,7 +91,8 @@ impl Report {
 
     /// The cases of each suite as a table of Markdown, with a summary.
     pub(crate) fn to_markdown(&self) -> String {
-        let mut page = String::from("| suite | passed | failed | not applicable |\n|---|---|---|---|\n");
+        let mut page =
+            String::from("| suite | passed | failed | not applicable |\n|---|---|---|---|\n");
         for suite in self.suites() {
             let Counts { passed, failed, not_applicable } = self.counts(Some(suite));
             page += &format!("| {suite} | {passed} | {failed} | {not_applicable} |\n");

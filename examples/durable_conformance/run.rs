@@ -9,7 +9,7 @@ use everhook_journal::{Execution, ExecutionId, WorkflowName};
 use regex_lite::Regex;
 use serde_json::Value;
 
-use super::callback::Coming;
+use super::callback::{self, Coming};
 use super::case::{Case, plain};
 use super::matcher;
 use super::report::Verdict;
@@ -80,10 +80,18 @@ async fn run(case: &Case, config: &str, folder: &Path) -> Result<Vec<String>, St
             Status::Failed { .. } => "FAILED",
             _ => "RUNNING",
         };
-        differences.extend(matcher::difference("status", &Value::from(expected.as_str()), &status.into()));
+        differences.extend(matcher::difference(
+            "status",
+            &Value::from(expected.as_str()),
+            &status.into(),
+        ));
     }
     if let Some(expected) = &case.result {
-        differences.extend(matcher::difference("result", expected, &result(&world, &execution).await?));
+        differences.extend(matcher::difference(
+            "result",
+            expected,
+            &result(&world, &execution).await?,
+        ));
     }
     let logged = world.act.logged.lock().map_err(words)?;
     for (pattern, count) in &case.logs {
@@ -106,10 +114,8 @@ async fn live(case: &Case, world: &World, id: &ExecutionId) -> Result<Execution,
             return Ok(execution);
         }
         let history = world.history(id).await?;
-        coming.iter_mut().for_each(|action| action.look(&history));
-        let next = (0..coming.len())
-            .filter_map(|place| Some((coming[place].time()?, place)))
-            .min();
+        callback::look(&mut coming, &history);
+        let next = (0..coming.len()).filter_map(|place| Some((coming[place].time()?, place))).min();
         let due = world.due(id).await?.ok_or("nothing is due, and it has not ended")?;
         match next {
             Some((time, place)) if time <= due => {
@@ -135,6 +141,7 @@ async fn result(world: &World, execution: &Execution) -> Result<Value, String> {
 
 fn in_short(events: &[Value]) -> String {
     let text = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
-    let each = events.iter().map(|event| format!("{} {}", text(event, "EventType"), text(event, "Id")));
+    let each =
+        events.iter().map(|event| format!("{} {}", text(event, "EventType"), text(event, "Id")));
     each.collect::<Vec<_>>().join(", ")
 }

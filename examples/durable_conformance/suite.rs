@@ -3,6 +3,7 @@
 mod act;
 mod callback;
 mod case;
+mod event;
 mod matcher;
 mod place;
 mod report;
@@ -12,22 +13,26 @@ mod world;
 
 use std::path::Path;
 
-pub(crate) use report::{Judged, Report, Verdict};
+use futures_util::{StreamExt, stream};
 
 use case::Case;
+pub(crate) use report::{Judged, Report, Verdict};
+
+/// How many cases run at once, each in a world of its own.
+const AT_ONCE: usize = 8;
 
 /// Runs every case below a folder against the workflows below another.
 pub(crate) async fn judge(cases: &Path, workflows: &Path) -> Result<Report, String> {
     let exempt = run::not_applicable(workflows)?;
-    let mut judged = Vec::new();
-    for file in case::files(cases)? {
-        let case = Case::read(&file)?;
+    let cases = case::files(cases)?.into_iter().map(|file| Case::read(&file));
+    let cases = cases.collect::<Result<Vec<_>, _>>()?;
+    let judged = stream::iter(cases).map(async |case| {
         let verdict = match exempt.get(&case.id) {
             Some(reason) => Verdict::NotApplicable(reason.clone()),
             None => run::judge(&case, workflows).await,
         };
         let Case { suite, id, description, .. } = case;
-        judged.push(Judged { suite, id, description, verdict });
-    }
-    Ok(Report { judged })
+        Judged { suite, id, description, verdict }
+    });
+    Ok(Report { judged: judged.buffered(AT_ONCE).collect().await })
 }

@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use everhook_journal::event::{CallbackAnswer, StepFailure};
+use everhook_journal::event::{Branches, CallbackAnswer};
 use everhook_journal::execution::{LineEnd, Stage};
 use everhook_journal::{Event, Execution, Payload, Payloads, Recorded, Timestamp, Workflow};
 use serde_json::{Map, Value, json};
 
+use super::event::{SubType, branch_kind, context, error, failed, retry};
 use super::place::{self, Kind, Level, levels, parent};
 
 /// A history that is being translated.
@@ -26,6 +27,8 @@ pub(crate) struct Translation<'w> {
     /// Attempts whose start is recorded.
     claimed: BTreeSet<(String, u32)>,
     waits: BTreeMap<String, u64>,
+    /// What items are called, by the ids of their branches.
+    labels: BTreeMap<String, String>,
 }
 
 /// The peer's events, numbered from 1.
@@ -43,6 +46,7 @@ pub(crate) async fn translate(
         begun: BTreeSet::new(),
         claimed: BTreeSet::new(),
         waits: BTreeMap::new(),
+        labels: BTreeMap::new(),
     };
     for recorded in history {
         translation.add(recorded).await?;
@@ -86,7 +90,11 @@ impl<'w> Translation<'w> {
         Ok(())
     }
 
-    async fn step_event(&mut self, recorded: &Recorded, levels: &[Level<'_>]) -> Result<(), String> {
+    async fn step_event(
+        &mut self,
+        recorded: &Recorded,
+        levels: &[Level<'_>],
+    ) -> Result<(), String> {
         let Some(level) = levels.last() else { return Err("an unknown step".into()) };
         let (at, kind, path) = (recorded.at, level.kind(), level.path.clone());
         match (&recorded.event, kind) {
@@ -104,7 +112,12 @@ impl<'w> Translation<'w> {
                 let seconds = self.waits.get(&path).copied();
                 self.operation(at, levels, "WaitSucceeded", json!({ "Duration": seconds }));
             }
-            (Event::BranchesStarted { .. }, _) => {
+            (Event::BranchesStarted { branches, .. }, _) => {
+                if let Branches::Map { labels, .. } = branches {
+                    let called = labels.iter().enumerate();
+                    let called = called.map(|(n, label)| (format!("{path}/{n}"), label.clone()));
+                    self.labels.extend(called);
+                }
                 self.operation(at, levels, "ContextStarted", json!({}));
             }
             (Event::StepCompleted { output, .. }, Kind::Parallel | Kind::Map) => {
@@ -151,7 +164,10 @@ impl<'w> Translation<'w> {
                 details["RetryDetails"] = retry(*attempt, Some(*next_at), at);
                 self.operation(at, levels, "StepSucceeded", details);
             }
-            (Event::StepFailed { attempt, started_at, error: failure, retry_at, .. }, Kind::Step)
+            (
+                Event::StepFailed { attempt, started_at, error: failure, retry_at, .. },
+                Kind::Step,
+            )
             | (
                 Event::StepFailed { attempt, started_at, error: failure, retry_at, .. },
                 Kind::WaitForCondition,
@@ -178,10 +194,14 @@ impl<'w> Translation<'w> {
         for level in levels {
             let (Some(id), kind) = (level.branch_id(), level.kind()) else { continue };
             if kind != Kind::Try {
-                let name = level.branch.clone().unwrap_or_default();
+                let name = self.branch_name(level, &id);
                 self.begin_context(at, id, &name, branch_kind(kind), Some(level.path.clone()));
             }
         }
+    }
+
+    fn branch_name(&self, level: &Level<'_>, id: &str) -> String {
+        self.labels.get(id).cloned().or_else(|| level.branch.clone()).unwrap_or_default()
     }
 
     fn begin_context(
@@ -220,7 +240,7 @@ impl<'w> Translation<'w> {
                         ("ContextSucceeded", self.result(output.as_ref()).await?)
                     }
                 };
-                let name = level.branch.clone().unwrap_or_default();
+                let name = self.branch_name(level, &id);
                 let kind = branch_kind(level.kind());
                 let ended = context(event, &id, &name, kind, Some(level.path.clone()));
                 self.insert(at, ended, details);
@@ -277,67 +297,6 @@ impl<'w> Translation<'w> {
         let text = String::from_utf8_lossy(&opened);
         Ok(json!({ "Result": { "Payload": text, "Truncated": false } }))
     }
-}
-
-/// What the peer calls a kind of operation or context.
-pub(crate) struct SubType(&'static str);
-
-impl From<Kind> for SubType {
-    fn from(kind: Kind) -> Self {
-        Self(match kind {
-            Kind::Code | Kind::Try => "",
-            Kind::Step => "Step",
-            Kind::Wait => "Wait",
-            Kind::Callback => "Callback",
-            Kind::WaitForCallback => "WaitForCallback",
-            Kind::WaitForCondition => "WaitForCondition",
-            Kind::Parallel => "Parallel",
-            Kind::Map => "Map",
-        })
-    }
-}
-
-fn branch_kind(kind: Kind) -> SubType {
-    SubType(if kind == Kind::Map { "MapIteration" } else { "ParallelBranch" })
-}
-
-fn context(
-    event: &str,
-    id: &str,
-    name: &str,
-    sub_type: impl Into<SubType>,
-    parent: Option<String>,
-) -> Map<String, Value> {
-    let mut map = Map::new();
-    map.insert("EventType".into(), json!(event));
-    map.insert("SubType".into(), json!(sub_type.into().0));
-    map.insert("Id".into(), json!(id));
-    map.insert("Name".into(), json!(name));
-    if let Some(parent) = parent {
-        map.insert("ParentId".into(), json!(parent));
-    }
-    map
-}
-
-fn retry(attempt: u32, next: Option<Timestamp>, at: Timestamp) -> Value {
-    let mut details = json!({ "CurrentAttempt": attempt });
-    if let Some(next) = next {
-        details["NextAttemptDelaySeconds"] = json!(next.since(at).as_secs());
-    }
-    details
-}
-
-fn failed(failure: &StepFailure) -> Value {
-    error(&failure.kind, &failure.message)
-}
-
-fn error(kind: &str, message: &str) -> Value {
-    let kind = match kind {
-        "callback_timeout" => "Callback.Timeout",
-        "heartbeat_timeout" => "Callback.Heartbeat",
-        kind => kind,
-    };
-    json!({ "Error": { "Payload": { "ErrorType": kind, "ErrorMessage": message } } })
 }
 
 fn started_at(event: &Event) -> Option<Timestamp> {
