@@ -38,8 +38,8 @@ cargo run --release --example durable_conformance -- --cases DIR --workflows tes
 - Events of invocations are left out on both sides, and the others are counted anew. Keys that a case does not name,
   and events behind its last, are not looked at.
 - The result that is compared is the last step's: our executions have none of their own.
-- A handler that catches an error is a `parallel` with `failure = \"result\"` and one branch, named `try`;
-  that it leaves events of its own in our history, before and after, is left out.
+- A handler that catches an error is a `parallel` with `failure = \"result\"` and one branch, named `try`.
+  Our history has events for it; the handler's `try` has none, so they are left out.
 - A `callback` with one step inside, whose name begins with `submit`, is shown as a wait for a callback,
   any other as a callback.
 - Where a case names an operation by its input, the runner writes the input into the workflow before it is read:
