@@ -21,4 +21,5 @@ mod recovery;
 mod refused;
 mod secrets;
 mod vectors;
+mod workflows;
 mod world;
