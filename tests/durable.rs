@@ -50,6 +50,7 @@ cargo run --release --example durable_conformance -- --cases DIR --workflows tes
 Some cases in our folder have no file in the collection that we have: their workflows are guesses from the cases
 around them, and have never been run against the requirement itself.
 
+The descriptions below are the requirements' own (Amazon.com, Inc. or its affiliates, Apache-2.0).
 This is the table of our last run, made by `UPDATE_DOCS=1 cargo test -p everhook --test everhook -- durable`.
 Our own cases, in the same form, are in [`tests/conformance/own`](../tests/conformance/own); `cargo test` runs both.
 ";
