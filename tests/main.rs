@@ -6,6 +6,7 @@ mod batches;
 mod bodies;
 mod disorder;
 mod docs;
+mod durable;
 mod engine_contract;
 mod events;
 mod failures;

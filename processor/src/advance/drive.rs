@@ -350,10 +350,7 @@ impl<'d> Drive<'d> {
     async fn turn(&mut self, task: &Task<'d>, number: u32) -> Result<Turn<'d>, Trouble> {
         let (driver, id) = (self.driver, self.id());
         let ready = self.plan.ready(task.step);
-        let input = self
-            .inputs
-            .of(driver, id, &self.execution, &task.path, task.step, ready, number)
-            .await?;
+        let input = self.inputs.of(driver, id, &self.execution, task, ready, number).await?;
         let state = self.execution.step(&task.path);
         Ok(Turn {
             step: task.step,
