@@ -2,6 +2,7 @@
 
 mod branches;
 mod callbacks;
+mod command;
 mod control;
 mod operators;
 

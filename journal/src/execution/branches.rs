@@ -116,6 +116,12 @@ impl BranchesState {
         self.open.is_empty().then_some(verdict)
     }
 
+    /// About how many bytes they take in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let items = self.items.as_ref().map_or(0, Payload::inline_bytes);
+        items + self.lines.iter().map(Line::bytes).sum::<usize>()
+    }
+
     /// The branch of this name and its place, whatever became of it.
     pub(super) fn line(&self, name: &str) -> Option<(usize, &Line)> {
         let place = self.place(name)?;

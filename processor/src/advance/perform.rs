@@ -284,11 +284,7 @@ fn command_bytes(command: &Command) -> u64 {
 }
 
 fn inline_bytes(payload: &Payload) -> u64 {
-    match payload {
-        Payload::Json(_) | Payload::Text(_) | Payload::Base64(_) => payload.bytes(),
-        Payload::Deflate { base64, .. } => base64.len() as u64,
-        Payload::Stored { .. } => 100,
-    }
+    payload.inline_bytes() as u64
 }
 
 fn shortened(mut message: String) -> String {
