@@ -3,6 +3,7 @@
 mod branches;
 mod command;
 mod line;
+mod step;
 mod survey;
 
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use crate::workflow::{StepDefinition, Workflow};
 
 pub use branches::{BranchesState, Verdict};
 pub use command::{Attempt, Command, Refusal};
-pub use line::{CallbackState, Line, LineEnd, PATH_SEPARATOR, Stage, StepState};
+pub use line::{Line, LineEnd, PATH_SEPARATOR};
+pub use step::{CallbackState, Stage, StepState};
 pub use survey::Move;
 
 use survey::Survey;

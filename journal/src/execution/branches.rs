@@ -8,7 +8,8 @@ use crate::id::StepName;
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
-use super::line::{CallbackState, Line, PATH_SEPARATOR};
+use super::line::{Line, PATH_SEPARATOR};
+use super::step::CallbackState;
 use super::survey::Survey;
 
 /// A step's branches.
