@@ -1,6 +1,6 @@
 //! How fast this machine receives webhooks: local mode, engine on disk, the workflow of `everhook.toml`.
 //!
-//! `cargo run --profile server --example bench -- [--seconds 5] [--only accept|complete|latency|puts|verify]`
+//! `cargo run --profile server --example bench -- [--seconds 5] [--only accept|complete|latency|puts|verify|workflows]`
 //!
 //! The server runs in a process of its own, so that its memory and processor time are not the load's.
 //! Every row has a fresh server with fresh data.
@@ -12,6 +12,7 @@
 //! - [`latency`]: a steady trickle, and how soon each execution is seen completed
 //! - [`puts`]: what the embedded engine does without us, to compare with
 //! - [`verify`]: the verifier alone, beside its primitives
+//! - [`workflows`]: what each kind of step costs
 //! - [`figures`]: how it all is shown
 
 mod client;
@@ -24,6 +25,7 @@ mod server;
 mod signer;
 mod verify;
 mod webhook;
+mod workflows;
 
 use std::io;
 use std::path::PathBuf;
@@ -67,6 +69,8 @@ enum Part {
     Puts,
     /// The verifier alone
     Verify,
+    /// Each kind of step: events, appends, calls, and the time to the end
+    Workflows,
 }
 
 /// What this program does when it starts itself.
@@ -120,13 +124,21 @@ async fn measure(time: Duration, only: Option<Part>) -> io::Result<()> {
     if only == Some(Part::Verify) {
         return Ok(());
     }
+    if wanted(Part::Workflows) {
+        println!("{}", workflows::HEAD);
+        let taken = workflows::measure().await?;
+        println!("{}\n", serde_json::to_string(&taken)?);
+    }
+    if only == Some(Part::Workflows) {
+        return Ok(());
+    }
     if wanted(Part::Puts) {
         figures.puts = puts::in_a_process(time)?;
     }
     let loads: &[usize] = match only {
         None | Some(Part::Accept) => &CONNECTIONS,
         Some(Part::Complete) => &[CONNECTIONS_TO_COMPLETE],
-        Some(Part::Latency | Part::Puts | Part::Verify) => &[],
+        Some(Part::Latency | Part::Puts | Part::Verify | Part::Workflows) => &[],
     };
     for connections in loads {
         figures.loads.push(load::measure(*connections, time).await?);

@@ -253,8 +253,11 @@ fn projector(parts: &Parts) -> Function {
     })
 }
 
+/// How often what is due is looked for: twice as often as in AWS, because looking costs nothing here.
+const LOOK_EVERY: Duration = Duration::from_millis(SWEEP_EVERY.as_millis() as u64 / 2);
+
 async fn sweep(parts: Parts, doorbell: Doorbell, mut stopped: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
