@@ -44,6 +44,8 @@ pub enum Command {
     Replay(Replay),
     /// Check config/everhook.toml
     Check(Check),
+    /// Print the JSON Schema of everhook.toml, for editors
+    Schema,
     /// Judge a file of vectors: signed requests to accept, and forged ones to refuse
     Conformance(Conformance),
 }

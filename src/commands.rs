@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod conformance;
 mod list;
 mod replay;
+mod schema;
 mod send;
 mod serve;
 mod sources;
@@ -46,6 +47,10 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
         Command::Sources(sources) => sources::run(sources).await,
         Command::Replay(replay) => replay::run(replay).await,
         Command::Check(check) => check::run(&check, steps),
+        Command::Schema => {
+            schema::run();
+            Ok(())
+        }
         Command::Conformance(conformance) => conformance::run(conformance).await,
     }
 }

@@ -16,6 +16,7 @@ mod mutations;
 mod queries;
 mod recovery;
 mod refused;
+mod schema;
 mod secrets;
 mod vectors;
 mod world;

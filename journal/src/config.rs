@@ -3,6 +3,7 @@
 //! Here stands what all parts share. A source's keys beyond its workflow are read by ingest,
 //! a step's keys beyond the common ones by the processor; both find the lines here.
 
+pub mod keys;
 mod section;
 mod workflows;
 

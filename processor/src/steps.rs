@@ -5,6 +5,7 @@ pub mod callback;
 pub mod filter;
 pub mod http;
 pub(crate) mod json;
+pub mod keys;
 mod options;
 pub mod poll;
 pub mod transform;

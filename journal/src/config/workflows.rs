@@ -400,6 +400,9 @@ fn read_retry(
 
 fn read_schedule(retry: &mut Section) -> Result<Vec<u64>, Problem> {
     let texts = retry.texts("schedule")?;
+    if texts.is_empty() && retry.line_of("schedule").is_some() {
+        return Err(retry.problem("`schedule` must have at least one duration"));
+    }
     let read = |text: &String| parse_duration(text).map(millis);
     let delays: Option<Vec<_>> = texts.iter().map(read).collect();
     match delays {

@@ -1,0 +1,22 @@
+//! Whether a configuration is right, without starting anything.
+
+use everhook_ingest::{Secrets, Sources};
+use everhook_journal::config::{Config, Problem};
+use everhook_processor::Steps;
+use everhook_processor::plan::Plan;
+
+/// What is wrong with this configuration for a program with these kinds of step, in the order of the file.
+/// Secrets that AWS keeps, and generated ones, are taken for granted.
+pub fn problems(config: &Config, steps: Steps) -> Vec<Problem> {
+    let secrets = Secrets::pretending(config.folder.clone());
+    let mut problems = Sources::from_config(config, &secrets).err().unwrap_or_default();
+    let steps = steps.allowing(&config.settings.private_hosts);
+    for workflow in config.workflows.values() {
+        if let Err(error) = Plan::new(workflow.clone(), &steps) {
+            let option = error.source.option.as_deref();
+            problems.push(config.step_problem(&workflow.name, &error.step, option, &error.source));
+        }
+    }
+    problems.sort_by_key(|problem| problem.line);
+    problems
+}
