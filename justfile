@@ -55,6 +55,10 @@ aws-check: lambda-build
     tests/aws/check.sh
     PATH="$(tests/aws/tools.sh ministack):$PATH" python tests/aws/ministack.py
 
+# Steps that call AWS, against stand-ins for its services
+aws-steps:
+    tests/aws/moto.sh
+
 # The functions' binaries under a Lambda Runtime API against DynamoDB Local, with deaths and outages
 lambda-e2e: lambda-build
     cargo run --locked --package everhook-on-aws -- e2e

@@ -1,6 +1,7 @@
 //! Whether a configuration is right, without starting anything.
 
-use everhook_ingest::{Secrets, Sources};
+use everhook_ingest::Sources;
+use everhook_journal::Secrets;
 use everhook_journal::config::{Config, Problem};
 use everhook_processor::Steps;
 use everhook_processor::plan::Plan;
@@ -10,7 +11,7 @@ use everhook_processor::plan::Plan;
 pub fn problems(config: &Config, steps: Steps) -> Vec<Problem> {
     let secrets = Secrets::pretending(config.folder.clone());
     let mut problems = Sources::from_config(config, &secrets).err().unwrap_or_default();
-    let steps = steps.allowing(&config.settings.private_hosts);
+    let steps = steps.allowing(&config.settings.private_hosts).reading(secrets);
     for workflow in config.workflows.values() {
         if let Err(error) = Plan::new(workflow.clone(), &steps) {
             let option = error.source.option.as_deref();

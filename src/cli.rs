@@ -40,6 +40,8 @@ pub enum Command {
     List(List),
     /// List who may send, and when each of their secrets was used last
     Sources(Sources),
+    /// Verify what a source's quarantine keeps, as of its receipt, and release what fits
+    Reverify(Reverify),
     /// Fold a history again and show what each event changed; runs nothing
     Replay(Replay),
     /// Check config/everhook.toml
@@ -72,6 +74,35 @@ pub struct Serve {
     /// Use this DynamoDB instead of the embedded engine (DynamoDB Local, AWS); missing tables are made
     #[arg(long, env = "EVERHOOK_DYNAMODB_ENDPOINT", value_name = "URL")]
     pub dynamodb_endpoint: Option<String>,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub endpoints: Endpoints,
+}
+
+/// Where the services are that steps call, if not where AWS has them.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Services that steps call, if not where AWS has them")]
+pub struct Endpoints {
+    /// Lambda
+    #[arg(long, env = "AWS_ENDPOINT_URL_LAMBDA", value_name = "URL")]
+    pub endpoint_lambda: Option<String>,
+
+    /// SQS
+    #[arg(long, env = "AWS_ENDPOINT_URL_SQS", value_name = "URL")]
+    pub endpoint_sqs: Option<String>,
+
+    /// SNS
+    #[arg(long, env = "AWS_ENDPOINT_URL_SNS", value_name = "URL")]
+    pub endpoint_sns: Option<String>,
+
+    /// EventBridge
+    #[arg(long, env = "AWS_ENDPOINT_URL_EVENTBRIDGE", value_name = "URL")]
+    pub endpoint_eventbridge: Option<String>,
+
+    /// S3
+    #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL")]
+    pub endpoint_s3: Option<String>,
 }
 
 /// Where the configuration is.
@@ -184,6 +215,26 @@ pub struct Sources {
     #[expect(missing_docs, reason = "its own type says it")]
     #[command(flatten)]
     pub config: Configuration,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook reverify`
+#[derive(Debug, Clone, Args)]
+pub struct Reverify {
+    /// The source whose kept requests are verified
+    #[arg(long)]
+    pub source: String,
+
+    /// Only say what would be released
+    #[arg(long)]
+    pub dry_run: bool,
 
     /// As JSON
     #[arg(long)]

@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod conformance;
 mod list;
 mod replay;
+mod reverify;
 mod schema;
 mod send;
 mod serve;
@@ -45,6 +46,7 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
         Command::Status(status) => status::run(status).await,
         Command::List(list) => list::run(list).await,
         Command::Sources(sources) => sources::run(sources).await,
+        Command::Reverify(reverify) => reverify::run(reverify).await,
         Command::Replay(replay) => replay::run(replay).await,
         Command::Check(check) => check::run(&check, steps),
         Command::Schema => {

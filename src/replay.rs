@@ -67,8 +67,11 @@ fn changed(event: &Event) -> String {
             let kind = webhook.event_type.as_deref().unwrap_or("a webhook");
             let by =
                 webhook.verified.secret.as_deref().map_or(String::new(), |s| format!(" by {s}"));
+            let then = webhook.quarantined_at.map_or(String::new(), |at| {
+                format!(" as of {at}, when it was received and refused")
+            });
             format!(
-                "{kind} from {}, delivery {}, {} bytes, verified as {}{by}; starts workflow {} ({})",
+                "{kind} from {}, delivery {}, {} bytes, verified as {}{by}{then}; starts workflow {} ({})",
                 webhook.source,
                 webhook.delivery_id,
                 webhook.body.bytes(),

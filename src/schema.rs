@@ -8,7 +8,7 @@ use everhook_ingest::signature::preset;
 use everhook_ingest::source::keys as source;
 use everhook_journal::config::CONTROL_KINDS;
 use everhook_journal::config::keys::{self, Key, table};
-use everhook_processor::steps::keys::{KINDS, Kind};
+use everhook_processor::steps::keys::{KINDS, Kind, Rule};
 use serde_json::{Map, Value, json};
 
 /// The kinds that give no result by themselves, and so cannot stand in a `poll`.
@@ -87,10 +87,33 @@ fn of_kind(kind: &Kind) -> Value {
     for key in keys::STEP {
         schema["properties"][key.name] = true.into();
     }
-    if !kind.one_of.is_empty() {
-        schema["oneOf"] = kind.one_of.iter().map(|key| json!({ "required": [key] })).collect();
+    if !kind.rules.is_empty() {
+        schema["allOf"] = kind.rules.iter().map(rule).collect();
     }
     schema
+}
+
+fn rule(rule: &Rule) -> Value {
+    let there = |key: &str| json!({ "required": [key] });
+    let none = |keys: &[&str]| {
+        let each: Vec<_> = keys.iter().map(|key| there(key)).collect();
+        json!({ "not": { "anyOf": each } })
+    };
+    match rule {
+        Rule::OneOf(keys) => {
+            json!({ "oneOf": keys.iter().map(|key| there(key)).collect::<Vec<_>>() })
+        }
+        Rule::With(key, other) => when(there(key), there(other)),
+        Rule::NotBoth(key, other) => json!({ "not": { "required": [key, other] } }),
+        Rule::Without(key, value, others) => when(is(key, &[value]), none(others)),
+        Rule::Ordered(key) => {
+            let properties =
+                Map::from_iter([((*key).to_owned(), json!({ "pattern": "\\.fifo$" }))]);
+            let mut schema = when(json!({ "properties": properties }), there("group"));
+            schema["else"] = none(&["group", "deduplication"]);
+            schema
+        }
+    }
 }
 
 /// The one step in a `poll`.

@@ -1,6 +1,12 @@
-//! The pages that are made, not written: they must be what would be made now.
+//! The pages that are made, not written, must be what would be made now; and examples must be right.
 
+use std::path::Path;
+
+use everhook::Steps;
 use everhook_ingest::signature::preset;
+use everhook_journal::Secrets;
+use everhook_journal::config::Config;
+use everhook_processor::plan::Plan;
 
 use crate::vectors::{NOW, published};
 
@@ -56,4 +62,23 @@ fn the_table_of_conformance_is_fresh() {
 fn judged(table: &str) -> u64 {
     let last = table.lines().rfind(|line| line.contains(" passed, ")).unwrap_or_default();
     last.split(' ').filter_map(|word| word.parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn the_examples_of_all_kinds_of_step_can_be_copied() {
+    let blocks = include_str!("../docs/steps.md").split("```toml\n").skip(1);
+    let examples: String = blocks.filter_map(|block| block.split("```").next()).collect();
+    let examples = examples.replace("\"schemas/push.json\"", "{}");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+
+    let config = Config::parse(&examples, folder.clone()).unwrap();
+
+    let steps = Steps::new().reading(Secrets::pretending(folder));
+    for workflow in config.workflows.values() {
+        Plan::new(workflow.clone(), &steps).unwrap();
+    }
+    let kinds = config.workflows.values().flat_map(|workflow| &workflow.steps);
+    let kinds: std::collections::BTreeSet<_> = kinds.map(|step| step.run.as_str()).collect();
+    let expected = ["eventbridge", "http", "lambda", "s3", "sns", "sqs", "transform", "validate"];
+    assert_eq!(kinds, expected.into());
 }

@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use everhook::Steps;
 use everhook::local::Server;
 use everhook::local::server::Options;
+use everhook_processor::steps::aws::Endpoints;
 use serde_json::{Value, json};
 
 use crate::world::client;
@@ -55,6 +56,7 @@ impl Running {
             in_memory: true,
             config: path,
             dynamodb_endpoint: None,
+            endpoints: Endpoints::default(),
         };
         let server = Server::start(&options, Steps::new()).await.unwrap();
         Self { server, client: client(), _folder: folder }
@@ -174,5 +176,23 @@ async fn a_page_with_a_name_of_its_own_cannot_ask_operators_questions() {
     let running = Running::start(&config(start_target().await)).await;
     let request = running.client.get(running.url("/executions")).header("host", "evil.example");
     assert_eq!(request.send().await.unwrap().status(), 403);
+    running.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_quarantined_is_for_operators_and_no_page_releases_it() {
+    let running = Running::start(&config(start_target().await)).await;
+    let reverify = || running.client.post(running.url("/sources/fine/reverify"));
+    for (request, status) in [
+        (reverify(), 200),
+        (reverify().header("host", "evil.example"), 403),
+        (reverify().header("origin", "https://evil.example"), 403),
+        (running.client.get(running.url("/sources/fine/quarantine")), 200),
+        (running.client.get(running.url("/sources/fine/reverify")), 405),
+        (running.client.get(running.url("/sources/nobody/quarantine")), 404),
+        (running.client.get(running.url("/sources")), 404),
+    ] {
+        assert_eq!(request.send().await.unwrap().status(), status);
+    }
     running.server.stop().await;
 }

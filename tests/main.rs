@@ -13,6 +13,8 @@ mod first_way;
 mod handshakes;
 mod http_door;
 mod mutations;
+mod outbound;
+mod quarantine;
 mod queries;
 mod recovery;
 mod refused;

@@ -121,7 +121,7 @@ async fn an_unknown_source_and_a_wrong_signature_are_told_alike() {
 async fn every_active_secret_is_accepted_and_none_other() {
     let world = world().await;
     for (secret, status) in [("another secret", 202), ("a third secret", 401)] {
-        let key = everhook_ingest::secret::Secret::new("env:TEST", secret);
+        let key = everhook_journal::secret::Secret::new("env:TEST", secret);
         let key = everhook_ingest::signature::Key::new(&key, secret.as_bytes()).unwrap();
         let digits = data_encoding::HEXLOWER.encode(&key.sign(&[b"{}"]));
         let headers = [("x-hub-signature-256".to_owned(), format!("sha256={digits}"))];

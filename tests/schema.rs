@@ -5,12 +5,16 @@ mod sources;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use everhook::{Steps, check};
 use everhook_journal::config::Config;
 use everhook_journal::config::keys::{Form, Key};
 use jsonschema::Validator;
 use serde_json::{Value, json};
+
+/// One for all: its clients read the machine's certificates once.
+static STEPS: LazyLock<Steps> = LazyLock::new(Steps::new);
 
 /// Values of every type that TOML has, but for texts, which mean something to their readers.
 fn values() -> [Value; 14] {
@@ -42,7 +46,7 @@ fn read(config: &Value) -> Vec<String> {
     let told = |problem: &everhook_journal::config::Problem| problem.message.clone();
     match Config::parse(&text, PathBuf::new()) {
         Err(problems) => problems.iter().map(told).collect(),
-        Ok(config) => check::problems(&config, Steps::new()).iter().map(told).collect(),
+        Ok(config) => check::problems(&config, STEPS.clone()).iter().map(told).collect(),
     }
 }
 
@@ -109,6 +113,10 @@ fn samples(key: &Key) -> Vec<Value> {
         "id" | "type" | "timestamp" => return vec![json!("header:x-a")],
         "signed" => return vec![json!("{header:x-a}{body}")],
         "schema" => return vec![json!({ "required": ["a"] })],
+        "delay" => return vec![json!("15m")],
+        "topic" => return vec![json!("arn:aws:sns:eu-central-1:123456789012:a")],
+        "limit" => return vec![json!({ "rate": "10/s" }), json!({ "concurrency": 2 })],
+        "sign" => return vec![json!({ "secrets": ["generated:acme"] })],
         "workflow" => return vec![json!("default")],
         "topics" => return vec![json!(["arn:aws:sns:eu-central-1:123456789012:a"])],
         _ => {}
@@ -122,11 +130,11 @@ fn of_form(form: &Form) -> Vec<Value> {
         Form::Text => vec![json!("x")],
         Form::Jq => vec![json!(".")],
         Form::Pattern(pattern) => {
-            let fits = ["x", ",", "10%"];
+            let fits = ["x", ",", "10%", "acme", "https://example.com/"];
             let fits = fits
                 .into_iter()
                 .filter(|text| jsonschema::is_valid(&json!({ "pattern": pattern }), &json!(text)));
-            fits.map(Value::from).collect()
+            fits.map(Value::from).take(1).collect()
         }
         Form::Texts => vec![json!([]), json!(["x-a", "x-b"])],
         Form::SomeTexts => vec![json!(["x-a", "x-b"])],
@@ -138,6 +146,7 @@ fn of_form(form: &Form) -> Vec<Value> {
         Form::Words(words) => words.iter().map(|word| json!(word)).collect(),
         Form::Duration => ["1s", "1500ms", "0.5m", "30 seconds"].map(Value::from).to_vec(),
         Form::Durations => vec![json!(["1s", "1m"])],
+        Form::Off => vec![json!(false)],
         Form::Flag => vec![json!(true), json!(false)],
         Form::Whole(least, most) => vec![json!(least), json!(most.min(&1_000))],
         Form::Number(least, most) => vec![json!(least), json!(most), json!(1.5)],

@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use everhook::Steps;
 use everhook::local::Engine;
-use everhook_journal::environment;
+use everhook_journal::{SourceName, environment};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -152,6 +152,22 @@ async fn forged_requests_drive_no_calls() {
     world.pass(Duration::from_secs(31));
     assert_eq!(send(&world, &nowhere, "a guess").await, 401);
     assert_eq!(asked(&kept), 0);
+}
+
+#[tokio::test]
+async fn reverifying_asks_for_the_secrets_at_once() {
+    let (kept, aws) = aws().await;
+    let config = CONFIG.replacen("\"hmac-sha256\"", "\"hmac-sha256\"\nquarantine = true", 1);
+    let engine = Engine::in_memory().unwrap();
+    let world =
+        World::with_secrets(engine, &config, Steps::new(), |secrets| secrets.reaching(aws)).await;
+    assert_eq!(send(&world, &delivery("1", "{}"), "a third secret").await, 401);
+    set(&kept, "everhook/old", "a third secret");
+
+    let source = SourceName::new("default");
+    let reverified = world.parts.ingest.reverify(&source, false).await.unwrap().unwrap();
+
+    assert_eq!((reverified.released, reverified.refused), (1, 0));
 }
 
 #[tokio::test]

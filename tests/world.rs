@@ -11,15 +11,15 @@ use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use aws_sdk_dynamodbstreams::types::{AttributeValue, ShardIteratorType};
 use everhook::Steps;
 use everhook::local::{Engine, Parts};
-use everhook_ingest::secret::Secret;
+use everhook_ingest::Sources;
 use everhook_ingest::signature::Key;
-use everhook_ingest::{Secrets, Sources};
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
+use everhook_journal::secret::Secret;
 use everhook_journal::store::Store;
 use everhook_journal::stream::{Batch, BatchResponse};
 use everhook_journal::{
-    Clock, Event, ExecutionId, Payloads, Recorded, Sequence, SourceName, Timestamp,
+    Clock, Event, ExecutionId, Payloads, Recorded, Secrets, Sequence, SourceName, Timestamp,
 };
 use everhook_processor::Invocation;
 use object_store::memory::InMemory;
@@ -125,6 +125,7 @@ impl World {
             Store::new(client),
             Payloads::new(Arc::new(InMemory::new())),
             Clock::Manual(time.clone()),
+            "https://hooks.example.com",
         )
         .await
         .unwrap();

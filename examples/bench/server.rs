@@ -9,6 +9,7 @@ use everhook::Steps;
 use everhook::local::Server;
 use everhook::local::server::Options;
 use everhook_journal::environment;
+use everhook_processor::steps::aws::Endpoints;
 use tokio::sync::mpsc;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -26,6 +27,7 @@ pub(crate) async fn serve(data_dir: PathBuf) -> io::Result<()> {
         in_memory: false,
         config: PathBuf::from(CONFIG),
         dynamodb_endpoint: None,
+        endpoints: Endpoints::default(),
     };
     let server = Server::start(&options, Steps::new()).await.map_err(io::Error::other)?;
     println!("{}", server.address);

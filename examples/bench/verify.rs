@@ -6,10 +6,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use everhook_ingest::request::Headers;
-use everhook_ingest::secret::Secret;
 use everhook_ingest::signature::key::{Algorithm, Key};
 use everhook_ingest::signature::{Scheme, Sent, preset};
 use everhook_journal::Timestamp;
+use everhook_journal::secret::Secret;
 use serde::Serialize;
 
 use crate::figures::rounded;

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use everhook_ingest::{Secrets, Sources};
+use everhook_ingest::Sources;
+use everhook_journal::Secrets;
 use everhook_journal::config::Config;
 use everhook_journal::{Clock, SourceName};
 use serde_json::{Value, json};

@@ -1,22 +1,31 @@
 //! Accepts webhooks: verifies the exact bytes, records them, answers.
 //!
 //! - [`request`]: what API Gateway hands over
-//! - [`source`], [`secret`]: who may send, and what proves it
+//! - [`source`]: who may send, and what proves it
 //! - [`signature`]: whether these bytes are theirs
 //! - [`handshake`]: what senders ask before they send
 //! - [`fetch`]: certificates and confirmations that senders serve
 //! - [`items`]: the events of a request that has several
 //! - [`summary`]: what a body is about, without keeping it in memory twice
 //! - [`receive`]: the journal's first event and the row, both durable before the 202
+//! - [`quarantine`]: what is kept of refused requests, where a source asks for it
+//! - [`reverify`]: kept requests that can be verified after all
+//! - [`operators`]: the calls of operators
 //! - [`answer`]: what the sender is told
+//! - [`callbacks`]: answers that steps wait for
+//! - [`fact`]: what somebody outside appends to a history
 
 pub mod answer;
+pub mod callbacks;
+pub mod fact;
 pub mod fetch;
 pub mod handshake;
 pub mod items;
+pub mod operators;
+pub mod quarantine;
 pub mod receive;
 pub mod request;
-pub mod secret;
+pub mod reverify;
 pub mod signature;
 pub mod source;
 pub mod summary;
@@ -26,7 +35,6 @@ use everhook_journal::{gateway, telemetry};
 use serde_json::Value;
 
 pub use receive::Ingest;
-pub use secret::Secrets;
 pub use source::Sources;
 
 use answer::Answer;
@@ -35,6 +43,7 @@ use request::{Rejected, Request};
 /// Answers one event as Lambda hands it over. What cannot be read is refused, and fails nothing.
 pub async fn handle_event(ingest: &Ingest, event: Value) -> ApiGatewayV2httpResponse {
     match gateway::read(event) {
+        Ok(event) if operators::is_theirs(path(&event)) => operators::handle(ingest, event).await,
         Ok(event) => handle(ingest, event).await,
         Err(unreadable) => {
             telemetry::rejected("malformed");
@@ -47,6 +56,9 @@ pub async fn handle_event(ingest: &Ingest, event: Value) -> ApiGatewayV2httpResp
 /// Answers one request. A 202 means: durably recorded, and it will be carried to an end.
 pub async fn handle(ingest: &Ingest, event: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
     let request_id = event.request_context.request_id.clone().unwrap_or_default();
+    if callbacks::is_one(path(&event)) {
+        return Box::pin(callbacks::handle(ingest, event)).await.into_response(&request_id);
+    }
     let answer = match Request::from_event(event, ingest.body_bytes_max) {
         Ok(request) => ingest.receive(request).await,
         Err(rejected) => {
@@ -56,6 +68,11 @@ pub async fn handle(ingest: &Ingest, event: ApiGatewayV2httpRequest) -> ApiGatew
         }
     };
     answer.into_response(&request_id)
+}
+
+/// The path of a request.
+fn path(event: &ApiGatewayV2httpRequest) -> &str {
+    event.raw_path.as_deref().or(event.request_context.http.path.as_deref()).unwrap_or_default()
 }
 
 impl From<Rejected> for Answer {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use everhook_ingest::{Ingest, Secrets};
+use everhook_ingest::Ingest;
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
-use everhook_journal::{Clock, Executions, Journal, environment, telemetry};
+use everhook_journal::{Clock, Executions, Journal, Secrets, environment, telemetry};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 

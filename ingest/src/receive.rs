@@ -1,6 +1,7 @@
 //! A verified webhook becomes the first event of an execution.
 
-mod arrived;
+pub(crate) mod arrived;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,11 +24,10 @@ use tokio::sync::OnceCell;
 use crate::answer::Answer;
 use crate::fetch::Fetch;
 use crate::handshake::Reply;
+use crate::quarantine::Quarantine;
 use crate::request::{Rejected, Request};
-use crate::secret::{SecretError, Secrets};
-use crate::signature::{Claims, Unverified};
-use crate::source::{self, Expect, Source, Sources};
-use crate::summary::Summary;
+use crate::source::{self, Source, Sources};
+use everhook_journal::secret::{SecretError, Secrets};
 
 use arrived::Arrived;
 
@@ -38,7 +38,7 @@ const EVENT_TYPE_MAX: usize = 128;
 const RECORDED_WITHIN: Duration = Duration::from_secs(8);
 
 /// How many events of one request are recorded at once.
-const RECORDED_TOGETHER: usize = 16;
+pub(crate) const RECORDED_TOGETHER: usize = 16;
 
 /// How long a history is kept beyond the longest its workflow can take, if nothing is said.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -70,6 +70,7 @@ pub struct Ingest {
     pub body_bytes_max: usize,
     /// What was answered so far.
     pub counts: Counts,
+    pub(crate) quarantine: Quarantine,
     fetch: Fetch,
     workflows: Vec<Workflow>,
     published: OnceCell<()>,
@@ -108,7 +109,7 @@ fn execution_key(config: &Config) -> &str {
 
 /// Something a webhook is recorded in did not answer.
 #[derive(Debug, thiserror::Error)]
-enum Outage {
+pub(crate) enum Outage {
     #[error(transparent)]
     Store(#[from] Unavailable),
     #[error(transparent)]
@@ -146,6 +147,7 @@ impl Ingest {
         let settings = &config.settings;
         sources.fetched_at(clock.now());
         Ok(Self {
+            quarantine: Quarantine::new(&key, executions.quarantine()),
             sources,
             key,
             journal,
@@ -182,10 +184,11 @@ impl Ingest {
             Err(reason) => {
                 count(&self.counts.unverified);
                 telemetry::rejected("unverified");
+                let quarantine = Box::pin(self.keep_refused(&request, reason, now)).await;
                 // The name of a source that is configured, and nothing that a stranger made up.
                 let source = self.sources.known(&request.source).unwrap_or("none");
                 tracing::warn!(
-                    request.id = request.request_id, source, reason = %reason,
+                    request.id = request.request_id, source, reason = %reason, quarantine,
                     "not verified for the source {source}: {reason}"
                 );
                 return Answer::error(401, UNVERIFIED);
@@ -195,20 +198,7 @@ impl Ingest {
         if let Some(reply) = handshake.after(&source.scheme, &request.sent(now, None)) {
             return self.shake(&request, reply).await;
         }
-        let summary = match (Summary::of(&request.body), source.expect) {
-            (Some(summary), _) => summary,
-            (None, Expect::Any) => Summary::default(),
-            (None, Expect::Json) => {
-                telemetry::rejected("malformed");
-                tracing::info!(
-                    request.id = request.request_id, source = %request.source,
-                    "rejected: the body is not JSON"
-                );
-                let message = "the body is not JSON; if this source sends anything else, give it expect = \"any\"";
-                return Answer::error(400, message);
-            }
-        };
-        let events = match arrived::events(&source, &request, claims, summary) {
+        let events = match arrived::events(&source, &request, claims) {
             Ok(events) => events,
             Err(refused) => {
                 telemetry::rejected("malformed");
@@ -233,44 +223,6 @@ impl Ingest {
         );
         Answer::error(503, "the webhook could not be recorded; send it again")
             .with_header("retry-after", "5")
-    }
-
-    /// The source that sent these exact bytes, and what it says of them.
-    async fn verify(
-        &self,
-        request: &Request,
-        now: Timestamp,
-    ) -> Result<(Arc<Source>, Claims), Unverified> {
-        let source = self.sources.fresh(&request.source, now).await;
-        let certificate = self.certificate(&source, request, now).await?;
-        let sent = request.sent(now, certificate.as_deref());
-        let claims = source.scheme.verify(&sent);
-        if claims.is_err()
-            && let Some(newer) = self.sources.newer(&request.source, &source, now).await
-        {
-            let claims = newer.scheme.verify(&sent)?;
-            return Ok((newer, claims));
-        }
-        Ok((source, claims?))
-    }
-
-    /// The certificate that verifying this request takes, if it takes one.
-    async fn certificate(
-        &self,
-        source: &Source,
-        request: &Request,
-        now: Timestamp,
-    ) -> Result<Option<Vec<u8>>, Unverified> {
-        let Some(url) = source.scheme.certificate_url(&request.sent(now, None))? else {
-            return Ok(None);
-        };
-        match Box::pin(self.fetch.certificate(&url, now)).await {
-            Ok(pem) => Ok(Some(pem)),
-            Err(error) => {
-                tracing::warn!(request.id = request.request_id, "no certificate: {error}");
-                Err(Unverified::Certificate)
-            }
-        }
     }
 
     /// The answer to a request that is no webhook and that nobody signs.
@@ -305,7 +257,7 @@ impl Ingest {
 
     /// Makes all events of a request durable, or says that not all of them are:
     /// sent again, those that are there are known.
-    async fn record_all(
+    pub(crate) async fn record_all(
         &self,
         request: &Request,
         source: &Source,
@@ -344,6 +296,7 @@ impl Ingest {
             headers: request.headers.kept(),
             source_ip: request.source_ip.clone(),
             request_id: request.request_id.clone(),
+            quarantined_at: request.quarantined_at,
             // Durable before the event that names it.
             body: self.payloads.keep(body).await?,
             body_sha256,

@@ -43,6 +43,8 @@ pub struct Request {
     pub source_ip: Option<String>,
     /// The gateway's name for the request.
     pub request_id: String,
+    /// When it was received, if it has been in quarantine since.
+    pub quarantined_at: Option<Timestamp>,
     /// The body, byte for byte.
     pub body: Bytes,
 }
@@ -96,23 +98,8 @@ impl Request {
             return Err(Rejected::NotPost);
         }
         let headers = Headers(event.headers);
-        let identity = |encoding: &str| encoding.eq_ignore_ascii_case("identity");
-        if !headers.first("content-encoding").is_none_or(identity) {
-            return Err(Rejected::Encoded);
-        }
-        let too_large = Rejected::TooLarge { limit: body_bytes_max };
         let text = event.body.unwrap_or_default();
-        let body = if event.is_base64_encoded {
-            if text.len() / 4 * 3 > body_bytes_max + 3 {
-                return Err(too_large);
-            }
-            BASE64.decode(text).map_err(|_| Rejected::NotBase64)?
-        } else {
-            text.into_bytes()
-        };
-        if body.len() > body_bytes_max {
-            return Err(too_large);
-        }
+        let body = body(&headers, text, event.is_base64_encoded, body_bytes_max)?;
         Ok(Self {
             source,
             method: http.method,
@@ -121,7 +108,8 @@ impl Request {
             headers,
             source_ip: http.source_ip,
             request_id: event.request_context.request_id.unwrap_or_default(),
-            body: body.into(),
+            quarantined_at: None,
+            body,
         })
     }
 }
@@ -138,6 +126,29 @@ impl Request {
             certificate,
         }
     }
+}
+
+/// The exact bytes of a body, as the gateway hands it over.
+pub(crate) fn body(
+    headers: &Headers,
+    text: String,
+    is_base64_encoded: bool,
+    bytes_max: usize,
+) -> Result<Bytes, Rejected> {
+    let identity = |encoding: &str| encoding.eq_ignore_ascii_case("identity");
+    if !headers.first("content-encoding").is_none_or(identity) {
+        return Err(Rejected::Encoded);
+    }
+    let too_large = Rejected::TooLarge { limit: bytes_max };
+    let body = if is_base64_encoded {
+        if text.len() / 4 * 3 > bytes_max + 3 {
+            return Err(too_large);
+        }
+        BASE64.decode(text).map_err(|_| Rejected::NotBase64)?
+    } else {
+        text.into_bytes()
+    };
+    if body.len() > bytes_max { Err(too_large) } else { Ok(body.into()) }
 }
 
 /// The source that a path names; `None` for any other path.
@@ -185,6 +196,11 @@ impl Headers {
             }
         }
         Self(map)
+    }
+
+    /// All of them, byte for byte.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
 
     /// The value of a header that verification uses: there must be exactly one.

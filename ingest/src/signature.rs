@@ -31,7 +31,7 @@ use everhook_journal::Timestamp;
 use everhook_journal::event::IdOrigin;
 
 use crate::request::{HeaderFault, Headers};
-use crate::secret::Secret;
+use everhook_journal::secret::Secret;
 
 pub use custom::Custom;
 pub use key::{Algorithm, Key, Signature};

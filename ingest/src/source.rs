@@ -14,9 +14,9 @@ use everhook_journal::event::WorkflowRef;
 use everhook_journal::{SourceName, Timestamp, Workflow};
 
 use crate::items::Items;
-use crate::secret::{Secret, Secrets};
 use crate::signature::preset::Way;
 use crate::signature::{Preset, Scheme, Settings, preset};
+use everhook_journal::secret::{Secret, Secrets};
 
 use slot::Slot;
 
@@ -35,6 +35,8 @@ pub struct Source {
     pub scheme: Scheme,
     /// What its bodies must be.
     pub expect: Expect,
+    /// Whether its requests that are not verified are kept for a while.
+    pub quarantine: bool,
     /// Where the events of a request are, if it may have several.
     pub items: Option<Items>,
     /// The workflow they start.
@@ -107,6 +109,11 @@ impl Sources {
         self.by_name.get(name)?.newer(tried, &self.secrets, now).await
     }
 
+    /// The source with its secrets as AWS keeps them now, for whoever has just changed one.
+    pub(crate) async fn asked(&self, name: &SourceName, now: Timestamp) -> Option<Arc<Source>> {
+        Some(self.by_name.get(name)?.asked(&self.secrets, now).await)
+    }
+
     /// The names of all sources.
     pub fn names(&self) -> Vec<SourceName> {
         let mut names: Vec<_> = self.by_name.keys().cloned().collect();
@@ -136,10 +143,16 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
         }
     };
     let items = items(&mut section)?.or_else(|| preset.items());
+    let quarantine = section.flag("quarantine")?.unwrap_or(false);
+    if quarantine && matches!(preset.way, Way::Open(_)) {
+        let message = "`quarantine` says nothing here: a source that verifies nothing refuses nothing; take it away";
+        return Err(section.problem_of("quarantine", message));
+    }
     section.finish()?;
     Ok(Source {
         scheme,
         expect,
+        quarantine,
         items,
         workflow: workflow.reference(),
         longest: workflow.longest(),
@@ -201,6 +214,7 @@ fn decoy() -> Source {
     Source {
         scheme: scheme.expect("the secret is not empty"),
         expect: Expect::Json,
+        quarantine: false,
         items: None,
         workflow: workflow.reference(),
         longest: Duration::ZERO,

@@ -43,8 +43,12 @@ impl Callbacks {
 
     /// The token of a step's attempt: the same each time, so that it outlives whoever made it.
     pub fn token(&self, execution: &ExecutionId, step: &StepName, attempt: u32) -> CallbackToken {
-        let secret =
-            self.key.derive(&["callback", execution.as_str(), step.as_str(), &attempt.to_string()]);
+        let secret = self.key.derive_text(&[
+            "callback",
+            execution.as_str(),
+            step.as_str(),
+            &attempt.to_string(),
+        ]);
         CallbackToken(format!("{execution}{secret}"))
     }
 

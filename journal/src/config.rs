@@ -61,6 +61,8 @@ pub struct Settings {
     pub private_hosts: Vec<String>,
     /// `execution_key`: where the key for execution ids is, as a secret's reference.
     pub execution_key: Option<String>,
+    /// `public_url`: where whoever is to call back reaches the HTTP API.
+    pub public_url: Option<String>,
 }
 
 /// `[sources.NAME]`.
@@ -189,7 +191,14 @@ impl Config {
                     .map_or(usual.concurrency, |count| count as usize),
                 private_hosts: section.texts("private_hosts")?,
                 execution_key: section.text("execution_key")?,
+                public_url: section.text("public_url")?,
             };
+            let address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+            if !settings.public_url.as_ref().is_none_or(address) {
+                let message =
+                    "`public_url` must be an address such as \"https://hooks.example.com\"";
+                return Err(section.problem_of("public_url", message));
+            }
             if settings.concurrency == 0 {
                 return Err(section.problem_of("concurrency", "`concurrency` must be at least 1"));
             }
@@ -249,6 +258,7 @@ impl Default for Settings {
             concurrency: CONCURRENCY_DEFAULT as usize,
             private_hosts: Vec::new(),
             execution_key: None,
+            public_url: None,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! | `EVERHOOK_JOURNAL_TABLE`, `EVERHOOK_EXECUTIONS_TABLE` | the tables; `journal` and `executions` |
 //! | `EVERHOOK_PAYLOADS` | where large payloads are: `s3://BUCKET` or `file:///FOLDER` |
 //! | `EVERHOOK_RETENTION` | how long histories are kept if the configuration does not say: `7d` |
-//! | `EVERHOOK_GENERATED_SECRETS` | under which reference the stack's generated secrets are: `secretsmanager:STACK` |
+//! | `EVERHOOK_GENERATED_SECRETS` | under which reference generated secrets are: `secretsmanager:STACK` |
 //! | `EVERHOOK_DEPLOYMENT` | the dimension `Deployment` of all metrics |
 //! | `EVERHOOK_PROCESSOR_FUNCTION` | the function that the sweep wakes |
 //! | `RUST_LOG` | how much is logged: `error`, `warn`, `info`, `debug` |

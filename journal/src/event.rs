@@ -265,6 +265,9 @@ pub struct Webhook {
     pub source_ip: Option<String>,
     /// The gateway's name for the request.
     pub request_id: String,
+    /// When it was received, if it was refused then, kept in quarantine, and verified later as of that moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined_at: Option<Timestamp>,
     /// The body, byte for byte.
     pub body: Payload,
     /// SHA-256 of the body, in hexadecimal.

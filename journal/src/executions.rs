@@ -16,6 +16,7 @@
 //! | `parked` | S | why it is stalled |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 //!
+//! Beside the rows it holds what [`crate::quarantine`] keeps.
 //! View and obligation are one item on purpose: the terminal view and the end of the obligation are one write.
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use crate::id::{DeliveryId, ExecutionId, Sequence, SourceName, StepName, Workflo
 use crate::item::{
     MalformedItem, malformed, number, read_number, read_optional, read_text, read_time, text,
 };
+use crate::quarantine::Quarantine;
 use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
 use crate::time::Timestamp;
 use crate::view::{View, ViewStatus};
@@ -69,6 +71,11 @@ impl Executions {
     /// The executions in this table.
     pub fn new(store: Store, table: impl Into<String>) -> Self {
         Self { store, table: table.into() }
+    }
+
+    /// The slots for refused requests, which are in this table.
+    pub fn quarantine(&self) -> Quarantine {
+        Quarantine::new(self.store.clone(), self.table.clone())
     }
 
     /// Makes the row of a new execution, owed by `due_at`; says whether there was none.
@@ -154,6 +161,20 @@ impl Executions {
         .with(":next", number(read.generation + 1))
         .with(":none", number(0));
         met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
+    }
+
+    /// Makes an unfinished execution due now, unless it is already.
+    /// Whoever read its row before this leaves it alone: the obligation is another one.
+    pub async fn hasten(&self, id: &ExecutionId, now: Timestamp) -> Result<bool, Unavailable> {
+        let change = Expression::new(
+            "SET #due_at = :now, #generation = #generation + :one, #redrives = :none",
+            &["due_at", "generation", "redrives"],
+        )
+        .with(":now", text(now.to_string()))
+        .with(":one", number(1))
+        .with(":none", number(0));
+        let later = Expression::new("#due_at > :now", &[]);
+        met(self.store.update(&self.table, key(id), change, later).await)
     }
 
     /// Takes a due row for one try until `until`; one of several callers gets it.
@@ -370,7 +391,7 @@ fn unchanged(read: &Due) -> Expression {
 }
 
 /// Whether a conditional write happened.
-fn met(result: Result<(), WriteError>) -> Result<bool, Unavailable> {
+pub(crate) fn met(result: Result<(), WriteError>) -> Result<bool, Unavailable> {
     match result {
         Ok(()) => Ok(true),
         Err(WriteError::Condition(_)) => Ok(false),

@@ -65,7 +65,7 @@ pub const EXECUTION_ID_LENGTH: usize = 26;
 impl ExecutionId {
     /// The id of what this delivery causes: the same for a redelivery, and unguessable without the key.
     pub fn derive(key: &ExecutionKey, source: &SourceName, delivery: &DeliveryId) -> Self {
-        Self(key.derive(&[source.as_str(), delivery.as_str()]))
+        Self(key.derive_text(&[source.as_str(), delivery.as_str()]))
     }
 
     /// Reads an id somebody sent us; `None` where it cannot be one.
@@ -102,7 +102,7 @@ impl ExecutionKey {
     }
 
     /// 26 characters that nobody without the key can guess: 130 bits of an HMAC of these parts.
-    pub(crate) fn derive(&self, parts: &[&str]) -> String {
+    pub(crate) fn derive_text(&self, parts: &[&str]) -> String {
         let mut mac = self.0.clone();
         // Lengths go in too, so that no two lists of parts run together into the same bytes.
         for part in parts {
@@ -113,6 +113,14 @@ impl ExecutionKey {
         let mut text = data_encoding::BASE32_NOPAD.encode(&digest);
         text.truncate(EXECUTION_ID_LENGTH);
         text
+    }
+
+    /// Another key for another purpose, from which this one cannot be told.
+    /// A purpose begins with a letter and an id's material with eight bytes of a short length: they never coincide.
+    pub fn derive(&self, purpose: &'static str) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(purpose.as_bytes());
+        mac.finalize().into_bytes().into()
     }
 }
 

@@ -13,6 +13,7 @@
 //! - [`item`], [`store`], [`table`], [`executions`]: the two tables
 //! - [`stream`]: what the journal's stream tells, and what its readers answer
 //! - [`config`]: what `everhook.toml` says
+//! - [`secret`]: secrets and where they are, by reference
 //! - [`environment`]: what a Lambda function finds around it
 //! - [`gateway`]: what API Gateway hands to a function
 //! - [`telemetry`]: what is counted and timed
@@ -28,6 +29,7 @@ pub mod view;
 pub mod workflow;
 
 pub mod payload;
+pub mod quarantine;
 
 pub mod executions;
 pub mod item;
@@ -39,6 +41,7 @@ pub mod table;
 pub mod callback;
 pub mod config;
 pub mod environment;
+pub mod secret;
 pub mod telemetry;
 
 #[cfg(test)]
@@ -49,6 +52,8 @@ pub use execution::{Command, Execution, Next, Refusal, Status};
 pub use executions::Executions;
 pub use id::{DeliveryId, ExecutionId, ExecutionKey, Sequence, SourceName, StepName, WorkflowName};
 pub use payload::{Payload, Payloads};
+pub use quarantine::Quarantine;
+pub use secret::Secrets;
 pub use table::Journal;
 pub use time::{Clock, Timestamp};
 pub use view::View;

@@ -46,6 +46,7 @@ pub(crate) fn webhook(steps: &[&str]) -> Webhook {
         headers: BTreeMap::new(),
         source_ip: None,
         request_id: "r-1".into(),
+        quarantined_at: None,
         body: text("{}"),
         body_sha256: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".into(),
         keys: Vec::new(),

@@ -36,7 +36,16 @@ pub fn start() {
 }
 
 fn describe() {
-    for name in ["Accepted", "Duplicate", "Rejected", "Stalled", "Due", "Unreadable"] {
+    for name in [
+        "Accepted",
+        "Duplicate",
+        "Rejected",
+        "Quarantined",
+        "Released",
+        "Stalled",
+        "Due",
+        "Unreadable",
+    ] {
         metrics::describe_counter!(name, Unit::Count, "");
     }
     for name in ["StepDuration", "ExecutionDuration"] {
@@ -69,6 +78,16 @@ pub fn duplicate() {
 /// A request was not recorded, for one of a few reasons.
 pub fn rejected(reason: &'static str) {
     counter!("Rejected", "Reason" => reason).increment(1);
+}
+
+/// A request that was not verified was `kept`, or not, for one of a few reasons.
+pub fn quarantined(outcome: &'static str) {
+    counter!("Quarantined", "Outcome" => outcome).increment(1);
+}
+
+/// A kept request could be verified after all, and was recorded.
+pub fn released() {
+    counter!("Released").increment(1);
 }
 
 /// An attempt at a step was recorded: `completed`, `retried` or `failed`.

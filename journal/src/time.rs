@@ -36,6 +36,13 @@ impl Timestamp {
         Some(Self(moment.as_millisecond()))
     }
 
+    /// Reads a moment as HTTP writes it: `Tue, 24 Nov 2026 02:20:45 GMT`; `None` for anything else.
+    pub fn parse_http(text: &str) -> Option<Self> {
+        let text = text.strip_suffix(" GMT")?;
+        let moment = jiff::fmt::rfc2822::parse(&format!("{text} +0000")).ok()?;
+        Some(Self(moment.timestamp().as_millisecond()))
+    }
+
     /// How long after `earlier` this is; zero if it is not.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -122,6 +129,15 @@ mod tests {
         assert_eq!(moment.to_string(), "2026-11-24T02:20:45.120Z");
         assert_eq!(Timestamp::parse(&moment.to_string()), Some(moment));
         assert_eq!(Timestamp::from_millis(1_795_486_845_000).to_string().len(), 24);
+    }
+
+    #[test]
+    fn a_moment_of_http_is_read() {
+        let moment = Timestamp::from_millis(1_795_486_845_000);
+        assert_eq!(Timestamp::parse_http("Tue, 24 Nov 2026 02:20:45 GMT"), Some(moment));
+        for text in ["", "120", "2026-11-24T02:20:45Z", "Tue, 24 Nov 2026 02:20:45 CET", "GMT"] {
+            assert_eq!(Timestamp::parse_http(text), None, "{text}");
+        }
     }
 
     #[test]

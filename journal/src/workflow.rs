@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::{CONTROL_KINDS, PURE_KINDS};
 use crate::event::WorkflowRef;
 use crate::execution::PATH_SEPARATOR;
 use crate::id::{StepName, WorkflowHash, WorkflowName};
@@ -27,6 +28,9 @@ pub const WAIT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// How deep steps may stand inside of other steps.
 pub const DEPTH_MAX: usize = 4;
+
+/// The longest wait before another attempt that whoever was called may ask for.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// The ordered steps that a webhook goes through.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,7 +136,8 @@ impl Workflow {
         found.into_iter()
     }
 
-    /// The longest an execution can take if nothing is down: all attempts, all delays, all waits.
+    /// The longest an execution can take if nothing is down: all attempts, all delays, all waits,
+    /// those included that whoever is called may ask for.
     pub fn longest(&self) -> Duration {
         let steps = longest(&self.steps);
         let steps = self.timeout().map_or(steps, |timeout| steps.min(timeout));
@@ -154,7 +159,13 @@ impl StepDefinition {
     /// The longest it can take.
     fn longest(&self) -> Duration {
         let attempts = self.timeout().saturating_mul(self.retry.attempts);
-        let own = attempts.saturating_add(self.retry.longest());
+        let asked = match PURE_KINDS.contains(&self.run.as_str())
+            || CONTROL_KINDS.contains(&self.run.as_str())
+        {
+            true => Duration::ZERO,
+            false => RETRY_AFTER_MAX.saturating_mul(self.retry.attempts.saturating_sub(1)),
+        };
+        let own = attempts.saturating_add(self.retry.longest()).saturating_add(asked);
         let inside = longest(&self.steps).saturating_mul(self.items_max());
         let branches: Duration =
             self.branches.iter().map(|branch| longest(&branch.steps)).fold(Duration::ZERO, sum);
@@ -267,6 +278,10 @@ mod tests {
 
         // Three times 30 s, and delays of 1 s and 2 s.
         assert_eq!(one.longest(), Duration::from_secs(93));
+
+        // Whoever is called may ask for an hour, twice.
+        one.steps[0].run = "http".into();
+        assert_eq!(one.longest(), Duration::from_secs(7_293));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
-use everhook_journal::{Clock, Executions, Journal, Timestamp, environment, telemetry};
+use everhook_journal::{Clock, Executions, Journal, Secrets, Timestamp, environment, telemetry};
 use everhook_processor::{Driver, Invocation, Steps, Supervisor};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
@@ -18,8 +18,8 @@ async fn main() -> Result<(), Error> {
     let executions = Executions::new(store, tables.executions);
     let payloads = environment::payloads()?;
     environment::warm(async { tokio::join!(journal.warm(), payloads.warm()) }).await;
-    let driver =
-        Driver::from_config(&config, Steps::new(), journal, executions, payloads, Clock::System)?;
+    let steps = Steps::new().reading(Secrets::from_env(config.folder.clone()));
+    let driver = Driver::from_config(&config, steps, journal, executions, payloads, Clock::System)?;
     let supervisor = Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;
     let supervisor = Arc::new(supervisor);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {

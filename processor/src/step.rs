@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use everhook_journal::callback::CallbackUrls;
 use everhook_journal::event::{Cause, Webhook};
+use everhook_journal::workflow::RETRY_AFTER_MAX;
 use everhook_journal::{ExecutionId, StepName, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -166,17 +167,25 @@ pub struct StepError {
     pub message: String,
     /// Whether another attempt could do better.
     pub retryable: bool,
+    /// How long the next attempt should wait at least, by whoever was called.
+    pub retry_after: Option<Duration>,
 }
 
 impl StepError {
     /// A failure that another attempt may not meet.
     pub fn retryable(kind: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind: kind.into(), message: message.into(), retryable: true }
+        Self { kind: kind.into(), message: message.into(), retryable: true, retry_after: None }
     }
 
     /// A failure that every attempt would meet.
     pub fn fatal(kind: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind: kind.into(), message: message.into(), retryable: false }
+        Self { kind: kind.into(), message: message.into(), retryable: false, retry_after: None }
+    }
+
+    /// The same failure, with a wait before the next attempt. At most an hour of it counts.
+    #[must_use]
+    pub fn with_retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait.min(RETRY_AFTER_MAX)), ..self }
     }
 }
 

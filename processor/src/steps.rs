@@ -1,13 +1,25 @@
 //! The kinds of step that a workflow may name.
 
+pub mod aws;
 pub mod branches;
 pub mod callback;
+pub mod eventbridge;
+mod fifo;
 pub mod filter;
 pub mod http;
 pub(crate) mod json;
 pub mod keys;
+pub mod lambda;
+#[cfg(test)]
+mod loopback;
 mod options;
 pub mod poll;
+mod retry_after;
+pub mod s3;
+mod sent;
+pub mod sns;
+pub mod sqs;
+mod template;
 pub mod transform;
 pub mod validate;
 pub mod wait;
@@ -16,16 +28,33 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use everhook_journal::config::{CONTROL_KINDS, unknown_key};
+use aws_types::SdkConfig;
+use everhook_journal::Secrets;
+use everhook_journal::config::{CONTROL_KINDS, Config, unknown_key};
 use everhook_journal::workflow::StepDefinition;
 
 use crate::destination::PrivateHosts;
 use crate::step::{DefinitionError, Step};
+use aws::{Aws, Endpoints};
 use http::Clients;
 
 /// The kinds that are built in.
-const KINDS: [&str; 9] =
-    ["validate", "transform", "filter", "http", "wait", "callback", "poll", "parallel", "map"];
+const KINDS: [&str; 14] = [
+    "validate",
+    "transform",
+    "filter",
+    "http",
+    "lambda",
+    "sqs",
+    "sns",
+    "eventbridge",
+    "s3",
+    "wait",
+    "callback",
+    "poll",
+    "parallel",
+    "map",
+];
 
 /// The largest result a built-in step gives.
 pub(crate) const RESULT_BYTES_MAX: usize = 256 * 1024;
@@ -36,6 +65,8 @@ pub struct Steps {
     own: Arc<BTreeMap<String, Arc<dyn Step>>>,
     private_hosts: PrivateHosts,
     clients: Arc<Clients>,
+    secrets: Secrets,
+    aws: Arc<Aws>,
 }
 
 /// A step ready to run: what it does when it is its turn.
@@ -81,6 +112,26 @@ impl Steps {
         self
     }
 
+    /// Says where the secrets are that `http` steps sign with.
+    #[must_use]
+    pub fn reading(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// Says how AWS is reached, if not as Lambda's environment says.
+    #[must_use]
+    pub fn reaching(mut self, config: SdkConfig, endpoints: Endpoints) -> Self {
+        self.aws = Arc::new(Aws::reached_by(config, endpoints));
+        self
+    }
+
+    /// The references to all secrets that the steps of the configuration sign with.
+    pub fn references(config: &Config) -> Vec<String> {
+        let steps = config.workflows.values().flat_map(|workflow| workflow.all_steps());
+        steps.filter(|step| step.run == "http").flat_map(http::references).collect()
+    }
+
     /// Makes a definition ready to run: everything that can be wrong with it is found here.
     pub fn prepare(&self, step: &StepDefinition) -> Result<Work, DefinitionError> {
         match step.run.as_str() {
@@ -99,7 +150,15 @@ impl Steps {
         match step.run.as_str() {
             "validate" => Ok(Arc::new(validate::Validate::new(step)?)),
             "transform" => Ok(Arc::new(transform::Transform::new(step)?)),
-            "http" => Ok(Arc::new(http::Http::new(step, &self.private_hosts, &self.clients)?)),
+            "http" => {
+                let (hosts, clients) = (&self.private_hosts, &self.clients);
+                Ok(Arc::new(http::Http::new(step, hosts, clients, &self.secrets)?))
+            }
+            "lambda" => Ok(Arc::new(lambda::Lambda::new(step, &self.aws)?)),
+            "sqs" => Ok(Arc::new(sqs::Sqs::new(step, &self.aws)?)),
+            "sns" => Ok(Arc::new(sns::Sns::new(step, &self.aws)?)),
+            "eventbridge" => Ok(Arc::new(eventbridge::EventBridge::new(step, &self.aws)?)),
+            "s3" => Ok(Arc::new(s3::S3::new(step, &self.aws)?)),
             name if name == "filter" || CONTROL_KINDS.contains(&name) => {
                 let message = format!("a `{name}` cannot stand here: it gives no result by itself");
                 Err(DefinitionError::at("run", message))
@@ -187,6 +246,7 @@ pub(crate) mod tests {
             headers: [("content-type".to_owned(), "application/json".to_owned())].into(),
             source_ip: None,
             request_id: "r-1".into(),
+            quarantined_at: None,
             body: Payload::inline(b"").unwrap(),
             body_sha256: String::new(),
             keys: vec!["a".into()],
@@ -243,8 +303,8 @@ pub(crate) mod tests {
         let error = steps.build(&definition("newsletter", json!({}))).err().unwrap();
         assert_eq!(
             error.message,
-            "unknown kind of step `newsletter`; known here: validate, transform, filter, http, wait, callback, \
-             poll, parallel, map, charge"
+            "unknown kind of step `newsletter`; known here: validate, transform, filter, http, lambda, \
+             sqs, sns, eventbridge, s3, wait, callback, poll, parallel, map, charge"
         );
     }
 
@@ -254,6 +314,11 @@ pub(crate) mod tests {
             ("validate", json!({"shema": {}})),
             ("transform", json!({"jq": ".", "shema": 1})),
             ("http", json!({"url": "https://example.com", "shema": 1})),
+            ("lambda", json!({"function": "f", "shema": 1})),
+            ("sqs", json!({"queue": "q", "shema": 1})),
+            ("sns", json!({"topic": "arn:aws:sns:eu-central-1:1:t", "shema": 1})),
+            ("eventbridge", json!({"source": "s", "detail_type": "d", "shema": 1})),
+            ("s3", json!({"bucket": "archive", "shema": 1})),
         ] {
             assert_eq!(refused(run, options).option.as_deref(), Some("shema"), "{run}");
         }

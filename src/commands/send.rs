@@ -1,6 +1,7 @@
 //! `everhook send`: signs a body the way its sender would, and posts it.
 
-use everhook_ingest::{Ingest, Secrets, Sources};
+use everhook_ingest::{Ingest, Sources};
+use everhook_journal::Secrets;
 use everhook_journal::config::Config;
 use everhook_journal::id::fresh;
 use everhook_journal::{Clock, SourceName};

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use everhook_journal::environment;
 use everhook_processor::Steps;
+use everhook_processor::steps::aws::Endpoints;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -24,6 +25,13 @@ pub(super) async fn run(serve: Serve, steps: Steps) -> Result<(), Failure> {
         in_memory: serve.in_memory,
         config: serve.config.path,
         dynamodb_endpoint: serve.dynamodb_endpoint,
+        endpoints: Endpoints {
+            lambda: serve.endpoints.endpoint_lambda,
+            sqs: serve.endpoints.endpoint_sqs,
+            sns: serve.endpoints.endpoint_sns,
+            eventbridge: serve.endpoints.endpoint_eventbridge,
+            s3: serve.endpoints.endpoint_s3,
+        },
     };
     let server = Server::start(&options, steps).await.map_err(Failure::of)?;
     let place = match (&options.dynamodb_endpoint, options.in_memory) {

@@ -2,6 +2,7 @@
 //!
 //! Event 1 of a history says which secret that was, so the newest histories are asked, and nothing else is kept.
 
+use everhook_ingest::operators::ShownQuarantine;
 use everhook_journal::config::{Config, SourceSection};
 use everhook_journal::{Event, SourceName, Timestamp};
 use everhook_projector::shown::ShownPage;
@@ -25,6 +26,8 @@ struct Shown {
     secrets: Vec<Used>,
     /// When its newest webhook was received.
     last_webhook: Option<Timestamp>,
+    /// How many of its refused requests are kept, if it keeps any.
+    quarantined: Option<usize>,
 }
 
 /// A secret, by its reference.
@@ -62,6 +65,14 @@ async fn show(
     let secrets = references.into_iter().map(|reference| Used { reference, last_used: None });
     let mut secrets: Vec<_> = secrets.collect();
 
+    let quarantined = match section.flag("quarantine") {
+        Ok(Some(true)) => {
+            let path = format!("/sources/{name}/quarantine");
+            Some(client.get::<ShownQuarantine>(&path, &[]).await?.requests.len())
+        }
+        Ok(Some(false) | None) | Err(_) => None,
+    };
+
     let query = [("source", name.to_string()), ("limit", LOOKED_AT.to_string())];
     let page: ShownPage = client.get("/executions", &query).await?;
     let last_webhook = page.executions.first().map(|newest| newest.created_at);
@@ -83,7 +94,7 @@ async fn show(
         }
     }
     let workflow = source.workflow.to_string();
-    Ok(Shown { source: name.clone(), scheme, workflow, secrets, last_webhook })
+    Ok(Shown { source: name.clone(), scheme, workflow, secrets, last_webhook, quarantined })
 }
 
 fn lines(shown: &Shown) -> String {
@@ -93,6 +104,9 @@ fn lines(shown: &Shown) -> String {
     };
     let mut text =
         format!("{}  {}  workflow {}  {newest}", shown.source, shown.scheme, shown.workflow);
+    if let Some(count) = shown.quarantined {
+        text.push_str(&format!("  {count} in quarantine"));
+    }
     for secret in &shown.secrets {
         let used = match secret.last_used {
             Some(at) => format!("last used {at}"),

@@ -1,10 +1,10 @@
 //! One question of a sender, and its answer.
 
 use everhook_ingest::answer::Answer;
-use everhook_ingest::secret::Secret;
 use everhook_ingest::signature::preset::all;
 use everhook_ingest::signature::{Algorithm, Key, Preset, Scheme, Sent, Settings, Unverified};
 use everhook_journal::Timestamp;
+use everhook_journal::secret::Secret;
 use serde_json::Value;
 
 use super::{Judged, vector};

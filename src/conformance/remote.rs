@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use everhook_ingest::secret::SECRET_BYTES_MIN;
+use everhook_journal::secret::SECRET_BYTES_MIN;
 
 use super::{Collection, Judged, Report, Vector};
 use crate::commands::Failure;

@@ -6,9 +6,9 @@ use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use everhook_ingest::request::Headers;
-use everhook_ingest::secret::Secret;
 use everhook_ingest::signature::{Claims, Preset, Scheme, Sent, Settings, Unverified, preset};
 use everhook_journal::Timestamp;
+use everhook_journal::secret::Secret;
 use serde_json::Value;
 
 use super::Judged;

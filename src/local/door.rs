@@ -9,11 +9,12 @@ use aws_lambda_events::encodings::Body as EventBody;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use everhook_ingest::operators;
 use everhook_journal::id::fresh;
 use serde_json::json;
 
@@ -42,24 +43,34 @@ async fn answer(
 ) -> Response {
     let path = request.uri().path();
     let is_status = path.starts_with("/status/");
-    let is_operators = path == "/executions" || path.starts_with("/executions/");
+    let is_sources = operators::is_theirs(path);
+    let is_list = !is_sources && (path == "/executions" || path.starts_with("/executions/"));
     // In AWS these are behind IAM; here behind the machine's own edge. The name is checked too:
     // a page in a browser can point a name of its own at this machine.
-    if is_operators && !(caller.ip().is_loopback() && names_this_machine(request.headers())) {
+    if (is_list || is_sources)
+        && !(caller.ip().is_loopback() && names_this_machine(request.headers()))
+    {
         return error(
             StatusCode::FORBIDDEN,
             "operators' queries are answered on this machine only",
         );
     }
+    // A page can also post to this machine by its own name; a browser then says where the page is from.
+    if is_sources && request.headers().contains_key(ORIGIN) {
+        return error(StatusCode::FORBIDDEN, "operators' calls are not made by pages");
+    }
     let event = match event(request, caller.ip()).await {
         Ok(event) => event,
         Err(refused) => return refused,
     };
-    if is_status || is_operators {
+    if is_status || is_list {
         return respond(door.parts.status.handle(event).await);
     }
-    let response = everhook_ingest::handle(&door.parts.ingest, event).await;
-    if response.status_code == 202 {
+    let response = match is_sources {
+        true => Box::pin(operators::handle(&door.parts.ingest, event)).await,
+        false => everhook_ingest::handle(&door.parts.ingest, event).await,
+    };
+    if response.status_code < 300 {
         door.doorbell.ring();
     }
     respond(response)

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use everhook_ingest::Ingest;
 use everhook_ingest::receive::StartError;
-use everhook_ingest::{Ingest, Secrets};
+use everhook_journal::callback::Callbacks;
 use everhook_journal::config::{Config, Problem};
 use everhook_journal::schema::Tables;
 use everhook_journal::store::Store;
-use everhook_journal::{Clock, Executions, Journal, Payloads};
+use everhook_journal::{Clock, Executions, Journal, Payloads, Secrets};
 use everhook_processor::{Driver, Steps, Supervisor, Sweep};
 use everhook_projector::{Projector, StatusApi};
 
@@ -43,7 +44,7 @@ pub enum PartsError {
 }
 
 impl Parts {
-    /// The handlers of this configuration over this store.
+    /// The handlers of this configuration over this store, where callers reach them at `public_url`.
     pub async fn new(
         config: &Config,
         secrets: &Secrets,
@@ -51,6 +52,7 @@ impl Parts {
         store: Store,
         payloads: Payloads,
         clock: Clock,
+        public_url: &str,
     ) -> Result<Self, PartsError> {
         let tables = Tables::default();
         let journal = Journal::new(store.clone(), tables.journal, clock.clone());
@@ -66,13 +68,14 @@ impl Parts {
         )?;
         let driver = Driver::from_config(
             config,
-            steps,
+            steps.reading(secrets.clone()),
             journal.clone(),
             executions.clone(),
             payloads.clone(),
             clock.clone(),
         )
-        .map_err(PartsError::Workflow)?;
+        .map_err(PartsError::Workflow)?
+        .with_callbacks(Callbacks::new(ingest.key.clone(), public_url));
         let supervisor = Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;
         let sources = config.sources.keys().cloned().collect();
         Ok(Self {

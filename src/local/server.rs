@@ -1,18 +1,18 @@
 //! Runs everything on one machine until it is told to stop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use everhook_ingest::Secrets;
 use everhook_journal::config::{Config, ConfigError};
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::{Store, Unavailable};
 use everhook_journal::stream::Batch;
-use everhook_journal::{Clock, Payloads};
+use everhook_journal::{Clock, Payloads, Secrets};
+use everhook_processor::steps::aws::Endpoints;
 use everhook_processor::sweep::SWEEP_EVERY;
 use everhook_processor::{Invocation, Steps};
 use futures_util::FutureExt;
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::aws;
+use crate::aws::{self, NoRegion};
 
 use super::engine::EngineError;
 use super::event_source::{BatchOutcome, EventSource, Function, Settings};
@@ -52,6 +52,8 @@ pub struct Options {
     pub config: PathBuf,
     /// Another DynamoDB than the embedded one.
     pub dynamodb_endpoint: Option<String>,
+    /// Where the services are that steps call, if not where AWS has them.
+    pub endpoints: Endpoints,
 }
 
 /// A running server.
@@ -78,6 +80,9 @@ pub enum ServerError {
     /// DynamoDB does not answer.
     #[error(transparent)]
     Store(#[from] Unavailable),
+    /// AWS cannot be reached by the steps.
+    #[error(transparent)]
+    Aws(#[from] NoRegion),
     /// The handlers cannot be made.
     #[error(transparent)]
     Parts(#[from] PartsError),
@@ -106,16 +111,20 @@ impl Server {
         let generated = options.data_dir.join("secrets");
         let secrets = Secrets::new(config.folder.clone(), Some(generated));
         let secrets = aws::secrets(&config, secrets).await;
+        let steps = aws::steps(&config, steps, &options.endpoints).await?;
         let (engine, client, streams) = connect(options).await?;
         Tables::default().create(&client).await?;
         let payloads = Payloads::new(objects(options)?);
         let store = Store::new(client.clone());
-        let parts = Parts::new(&config, &secrets, steps, store, payloads, Clock::System).await?;
-        parts.ingest.publish().await?;
-
         let listen = |source| ServerError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let public_url = config.settings.public_url.clone().unwrap_or_else(|| url(address));
+        let clock = Clock::System;
+        let parts =
+            Parts::new(&config, &secrets, steps, store, payloads, clock, &public_url).await?;
+        parts.ingest.publish().await?;
+
         let (stop, stopped) = watch::channel(false);
         let doorbell = Doorbell::new();
         let mut tasks = JoinSet::new();
@@ -139,6 +148,15 @@ impl Server {
             engine.close().await;
         }
     }
+}
+
+/// Where callers on this machine reach an address.
+fn url(address: SocketAddr) -> String {
+    let mut reached = address;
+    if address.ip().is_unspecified() {
+        reached.set_ip(IpAddr::from([127, 0, 0, 1]));
+    }
+    format!("http://{reached}")
 }
 
 type Streams = aws_sdk_dynamodbstreams::Client;

@@ -17,10 +17,12 @@ import sys
 # and so is one that is here and not in the template.
 TRACES = ("*", "xray:PutTelemetryRecords xray:PutTraceSegments", "")
 OWN = "s3:ResourceAccount=AWS::AccountId"
+KEPT = "keys quarantine#*"
 PERMISSIONS = {
     "IngestRole": [
         ("JournalTable.Arn", "dynamodb:GetItem dynamodb:PutItem", ""),
         ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:PutItem", ""),
+        ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:DeleteItem", KEPT),
         ("${PayloadBucket.Arn}/payloads/*", "s3:PutObject", ""),
         (
             "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/*",
@@ -45,7 +47,22 @@ PERMISSIONS = {
         ("PayloadBucket.Arn", "s3:ListBucket", ""),
         ("${FailedBatchesBucket.Arn}/aws/lambda/*", "s3:PutObject", OWN),
         ("FailedBatchesBucket.Arn", "s3:ListBucket", OWN),
-        ("KmsKeyArn", "kms:Decrypt kms:GenerateDataKey", "via dynamodb s3"),
+        (
+            "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/steps/*",
+            "secretsmanager:GetSecretValue",
+            "",
+        ),
+        (
+            "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/${AWS::StackName}/steps/*",
+            "ssm:GetParameter",
+            "",
+        ),
+        ("StepFunctionArns", "lambda:InvokeFunction", ""),
+        ("StepQueueArns", "sqs:GetQueueUrl sqs:SendMessage", ""),
+        ("StepTopicArns", "sns:Publish", ""),
+        ("StepBusArns", "events:PutEvents", ""),
+        ("StepObjectArns", "s3:PutObject", ""),
+        ("KmsKeyArn", "kms:Decrypt kms:GenerateDataKey", "via dynamodb s3 secretsmanager ssm"),
         ("ProcessorLogs.Arn", "logs:CreateLogStream logs:PutLogEvents", ""),
         TRACES,
     ],
@@ -81,6 +98,15 @@ PERMISSIONS = {
     ],
     "SweepScheduleRole": [("SweepFunction.Arn", "lambda:InvokeFunction", "")],
 }
+# What a user lists -> the condition without which there is no permission.
+LISTED = {
+    "KmsKeyArn": "HasKey",
+    "StepFunctionArns": "HasStepFunctions",
+    "StepQueueArns": "HasStepQueues",
+    "StepTopicArns": "HasStepTopics",
+    "StepBusArns": "HasStepBuses",
+    "StepObjectArns": "HasStepObjects",
+}
 TRUSTED = {role: "lambda.amazonaws.com" for role in PERMISSIONS} | {"SweepScheduleRole": "scheduler.amazonaws.com"}
 
 TABLES = {"EVERHOOK_JOURNAL_TABLE": "JournalTable", "EVERHOOK_EXECUTIONS_TABLE": "ExecutionsTable"}
@@ -101,7 +127,15 @@ FUNCTIONS = {
         },
         True,
     ),
-    "ProcessorFunction": ("processor", USUAL | TABLES | CONFIG | PAYLOADS, True),
+    "ProcessorFunction": (
+        "processor",
+        USUAL
+        | TABLES
+        | CONFIG
+        | PAYLOADS
+        | {"EVERHOOK_GENERATED_SECRETS": "secretsmanager:${AWS::StackName}/steps"},
+        True,
+    ),
     "ProjectorFunction": ("projector", USUAL | TABLES, False),
     "StatusFunction": ("status", USUAL | TABLES | CONFIG | PAYLOADS, True),
     "SweepFunction": (
@@ -125,6 +159,8 @@ ROUTES = {
     "GET /executions/{id}": ("AWS_IAM", "StatusFunction"),
     "GET /executions/{id}/{part}": ("AWS_IAM", "StatusFunction"),
     "POST /executions/{id}/{action}": ("AWS_IAM", "StatusFunction"),
+    "GET /sources/{source}/quarantine": ("AWS_IAM", "IngestFunction"),
+    "POST /sources/{source}/reverify": ("AWS_IAM", "IngestFunction"),
 }
 
 # Mapping -> (batch, window, at most so many batches of a shard at once).
@@ -150,6 +186,8 @@ OURS = {
     "Rejected": {
         "Reason": {"unverified", "malformed", "too_large", "encoded", "not_found", "method", "unavailable"}
     },
+    "Quarantined": {"Outcome": {"kept", "too_large", "too_fast", "full", "unavailable"}},
+    "Released": {},
     "StepDuration": {"Outcome": {"completed", "retried", "failed"}},
     "ExecutionDuration": {"Outcome": {"completed", "failed"}},
     "Stalled": {},
@@ -272,6 +310,8 @@ def told(condition):
             return "via " + " ".join(name[1] for name in names) if all(names) else json.dumps(condition)
         case {"StringEquals": {"s3:ResourceAccount": account}} if len(condition) == 1:
             return f"s3:ResourceAccount={plain(account)}"
+        case {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys}} if len(condition) == 1:
+            return "keys " + " ".join(listed(keys))
     return json.dumps(condition)
 
 
@@ -372,14 +412,24 @@ def check_every_role_may_do_exactly_what_is_listed(t):
             actions = " ".join(sorted(listed(statement["Action"])))
             for resource in listed(statement["Resource"]):
                 found.add((plain(resource), actions, told(statement.get("Condition"))))
-            is_key = plain(statement["Resource"]) == "KmsKeyArn"
-            if (condition == "HasKey") != is_key or condition not in (None, "HasKey"):
+            resource = plain(statement["Resource"])
+            if condition != (LISTED.get(resource) if isinstance(resource, str) else None):
                 yield f"{name}: {statement.get('Sid')} hangs on {condition}"
         wanted = set(PERMISSIONS.get(name, []))
         for extra in sorted(found - wanted):
             yield f"{name} may do what is not listed: {extra}"
         for missing in sorted(wanted - found):
             yield f"{name} lacks {missing}"
+
+
+def check_steps_may_do_nothing_unless_it_is_listed(t):
+    for parameter, condition in LISTED.items():
+        if t.document["Parameters"].get(parameter, {}).get("Default") != "":
+            yield f"{parameter} is not empty by default"
+        if parameter != "KmsKeyArn":
+            wanted = {"Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": parameter}]}, ""]}]}
+            if t.document["Conditions"].get(condition) != wanted:
+                yield f"{condition} does not ask whether {parameter} is empty"
 
 
 def check_roles_are_the_only_permissions_and_trust_one_service(t):
@@ -801,6 +851,7 @@ def check_outputs_say_where_everything_is(t):
         "StatusUrl",
         "OperatorUrl",
         "OperatorResource",
+        "QuarantineResource",
         "DomainTarget",
         "ReadDefaultSecret",
         "JournalTableName",

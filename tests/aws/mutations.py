@@ -89,6 +89,31 @@ def everywhere(role, sid):
     return mutate
 
 
+def change_resource(role, sid, old, new):
+    def mutate(document):
+        items, index = statement(role, sid)(document)
+        resource = items[index]["Resource"]
+        resource["Fn::Sub"] = resource["Fn::Sub"].replace(old, new)
+
+    return mutate
+
+
+def unconditioned(role, sid):
+    def mutate(document):
+        items, index = statement(role, sid)(document)
+        del items[index]["Condition"]
+
+    return mutate
+
+
+def reaching(role, sid, keys):
+    def mutate(document):
+        items, index = statement(role, sid)(document)
+        items[index]["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] = keys
+
+    return mutate
+
+
 def always(role, sid):
     def mutate(document):
         items, index = statement(role, sid)(document)
@@ -133,13 +158,27 @@ MUTATIONS = {
     "the processor may not read its stream": revoke("ProcessorRole", "Stream"),
     "the processor cannot tell missing from outage": revoke("ProcessorRole", "PayloadsMissing"),
     "ingest may read every secret": everywhere("IngestRole", "Secrets"),
+    "ingest may delete rows of executions": unconditioned("IngestRole", "Quarantine"),
+    "ingest may delete more than what is kept": reaching("IngestRole", "Quarantine", ["*"]),
+    "the sweep may delete what is kept": grant("SweepRole", "Executions", "dynamodb:DeleteItem"),
     "a key is allowed where there is none": always("IngestRole", "KmsKeyArn"),
+    "steps may always invoke functions": always("ProcessorRole", "StepFunctionArns"),
+    "steps may read every parameter": everywhere("ProcessorRole", "Parameters"),
+    "steps may do more with a topic": lambda d: statement("ProcessorRole", "StepTopics")(d)[0][
+        statement("ProcessorRole", "StepTopics")(d)[1]
+    ]["Fn::If"][1].update(Action=["sns:Publish", "sns:Subscribe"]),
+    "steps may put events without a list": top("Parameters", "StepBusArns", "Default", "arn:aws:events:eu-central-1:123456789012:event-bus/default"),
+    "steps may put objects whatever is listed": lambda d: d["Conditions"].update(HasStepObjects={"Fn::Equals": ["a", "a"]}),
+    "steps may read what ingest verifies with": change_resource("ProcessorRole", "Secrets", "/steps/*", "/*"),
     "a managed policy is attached": put("IngestRole/ManagedPolicyArns", ["arn:aws:iam::aws:policy/AdministratorAccess"]),
     "anybody may take a role": put("StatusRole/AssumeRolePolicyDocument/Statement/0/Principal", "*"),
     "a second policy is attached to a role": lambda d: d["Resources"].update(More={"Type": "AWS::IAM::Policy", "Properties": {}}),
     "the journal can be changed": drop("JournalTable/ResourcePolicy"),
     "nobody can lift the journal's own policy": put("JournalTable/ResourcePolicy/PolicyDocument/Statement/0/Action", "dynamodb:*"),
     "an operators' route is open": put("ExecutionsRoute/AuthorizationType", "NONE"),
+    "anybody may release what is kept": put("ReverifyRoute/AuthorizationType", "NONE"),
+    "anybody may see what is kept": put("QuarantineRoute/AuthorizationType", "NONE"),
+    "what is kept is released where the secrets are not": put("ReverifyRoute/Target", {"Fn::Sub": "integrations/${StatusIntegration}"}),
     "an operators' route says nothing of who may": drop("ExecutionRoute/AuthorizationType"),
     "webhooks need an AWS account": put("WebhookRoute/AuthorizationType", "AWS_IAM"),
     "a route leads to the other function": put("StatusRoute/Target", {"Fn::Sub": "integrations/${IngestIntegration}"}),

@@ -3,9 +3,10 @@
 #
 #   export PATH="$(tests/aws/tools.sh tools):$PATH"      # sam, cfn-lint, checkov, cargo-lambda, zig
 #   export PATH="$(tests/aws/tools.sh ministack):$PATH"  # ministack
+#   export PATH="$(tests/aws/tools.sh moto):$PATH"       # moto
 #
 # They stand in ${XDG_CACHE_HOME:-~/.cache}/everhook/aws-tools and are made anew when their list changes.
-# PYTHON names another interpreter than python3. EVERHOOK_AWS_TOOLS_TOOLS and EVERHOOK_AWS_TOOLS_MINISTACK
+# PYTHON names another interpreter than python3. EVERHOOK_AWS_TOOLS_TOOLS and its like
 # name environments that are there already.
 set -euo pipefail
 

@@ -1,7 +1,7 @@
 //! Settings, workflows, steps of every kind, and their retries.
 
 use everhook_journal::config::keys::{BRANCH, RETRY, SETTINGS, STEP, WORKFLOW};
-use everhook_processor::steps::keys::{KINDS, Kind};
+use everhook_processor::steps::keys::{KINDS, Kind, Rule};
 use serde_json::{Value, json};
 
 use super::{accepted, agree_on, known, names, samples, validator};
@@ -20,14 +20,20 @@ fn step(kind: &Kind, key: &str) -> Value {
     for required in kind.keys.iter().filter(|key| key.required) {
         step[required.name] = samples(required).remove(0);
     }
-    let of_several = match key {
-        // It goes with a time that is computed only.
-        "max" => Some("until"),
-        key if kind.one_of.contains(&key) => None,
-        _ => kind.one_of.first().copied(),
-    };
-    for own in kind.keys.iter().filter(|key| Some(key.name) == of_several) {
-        step[own.name] = samples(own).remove(0);
+    for rule in kind.rules {
+        let more = match rule {
+            Rule::With(own, other) if *own == key => Some(*other),
+            Rule::OneOf(keys) if !keys.contains(&key) && key != "max" => Some(keys[0]),
+            Rule::Ordered(named) if ["group", "deduplication"].contains(&key) => {
+                let name = step[*named].as_str().unwrap().to_owned();
+                step[*named] = json!(format!("{name}.fifo"));
+                Some("group")
+            }
+            _ => None,
+        };
+        for own in kind.keys.iter().filter(|key| Some(key.name) == more) {
+            step[own.name] = samples(own).remove(0);
+        }
     }
     step
 }
@@ -81,16 +87,64 @@ fn every_built_in_kind_is_in_the_table() {
 }
 
 #[test]
-fn both_agree_that_a_step_has_exactly_one_of_several_keys() {
+fn both_agree_on_what_goes_together() {
     let validator = validator();
-    for kind in KINDS.iter().filter(|kind| !kind.one_of.is_empty()) {
+    let judged = |kind: &Kind, change: &dyn Fn(&mut Value)| {
         let mut step = step(kind, "");
-        for key in kind.keys.iter().filter(|key| kind.one_of.contains(&key.name)) {
-            step[key.name] = samples(key).remove(0);
+        change(&mut step);
+        accepted(&validator, &in_workflow(step))
+    };
+    let sample = |kind: &Kind, name: &str| {
+        samples(kind.keys.iter().find(|key| key.name == name).unwrap()).remove(0)
+    };
+    for kind in KINDS {
+        for rule in kind.rules {
+            match rule {
+                Rule::OneOf(keys) => {
+                    let all = |step: &mut Value| {
+                        keys.iter().for_each(|key| step[key] = sample(kind, key))
+                    };
+                    assert!(!judged(kind, &all));
+                    let none = |step: &mut Value| {
+                        step.as_object_mut()
+                            .unwrap()
+                            .retain(|key, _| !keys.contains(&key.as_str()));
+                    };
+                    assert!(!judged(kind, &none));
+                }
+                Rule::With(key, _) => {
+                    assert!(!judged(kind, &|step| step[key] = sample(kind, key)));
+                }
+                Rule::NotBoth(key, other) => {
+                    let both = |step: &mut Value| {
+                        step[key] = sample(kind, key);
+                        step[other] = sample(kind, other);
+                        if let (true, Some(Value::String(queue))) =
+                            (*other == "group", step.get("queue"))
+                        {
+                            step["queue"] = json!(format!("{queue}.fifo"));
+                        }
+                    };
+                    assert!(!judged(kind, &both));
+                }
+                Rule::Without(key, value, others) => {
+                    assert!(judged(kind, &|step| step[key] = json!(value)));
+                    for other in *others {
+                        let both = |step: &mut Value| {
+                            step[key] = json!(value);
+                            step[other] = sample(kind, other);
+                        };
+                        assert!(!judged(kind, &both));
+                    }
+                }
+                Rule::Ordered(key) => {
+                    let name = |step: &Value| format!("{}.fifo", step[key].as_str().unwrap());
+                    assert!(!judged(kind, &|step| step[key] = json!(name(step))));
+                    assert!(!judged(kind, &|step| step["group"] = json!("x")));
+                    assert!(!judged(kind, &|step| step["deduplication"] = json!("x")));
+                }
+            }
         }
-        assert!(!accepted(&validator, &in_workflow(step.clone())));
-        kind.one_of.iter().for_each(|key| drop(step.as_object_mut().unwrap().remove(*key)));
-        assert!(!accepted(&validator, &in_workflow(step)));
     }
 }
 

@@ -2,8 +2,8 @@ use everhook_journal::Timestamp;
 
 use super::*;
 use crate::request::Headers;
-use crate::secret::Secret;
 use crate::signature::{Algorithm, Key, Settings, preset};
+use everhook_journal::secret::Secret;
 
 fn scheme(name: &str) -> Scheme {
     let settings = Settings {

@@ -8,26 +8,41 @@ use everhook_journal::payload::sha256_hex;
 use crate::items::{Item, TooMany};
 use crate::request::Request;
 use crate::signature::Claims;
-use crate::source::Source;
+use crate::source::{Expect, Source};
 use crate::summary::Summary;
 
 /// The longest delivery id that is kept as it is, in bytes.
 const DELIVERY_ID_MAX: usize = 255;
 
 /// An event of a verified request.
-pub(super) struct Arrived {
+pub(crate) struct Arrived {
     pub(super) body: Bytes,
     pub(super) claims: Claims,
     pub(super) summary: Summary,
 }
 
-/// The events of a request: one, or those that its sender put together.
-pub(super) fn events(
+/// Why a verified request has no events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoEvents {
+    /// It is not what its source expects.
+    #[error("the body is not JSON; if this source sends anything else, give it expect = \"any\"")]
+    NotJson,
+    /// It has more than are recorded.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+}
+
+/// The events of a verified request: one, or those that its sender put together.
+pub(crate) fn events(
     source: &Source,
     request: &Request,
     claims: Claims,
-    summary: Summary,
-) -> Result<Vec<Arrived>, TooMany> {
+) -> Result<Vec<Arrived>, NoEvents> {
+    let summary = match (Summary::of(&request.body), source.expect) {
+        (Some(summary), _) => summary,
+        (None, Expect::Any) => Summary::default(),
+        (None, Expect::Json) => return Err(NoEvents::NotJson),
+    };
     let Some(items) = &source.items else {
         return Ok(vec![Arrived { body: request.body.clone(), claims, summary }]);
     };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::encoding::{Encoding, KeyEncoding};
 use super::key::{Algorithm, Key, Signature};
 use super::{Claims, SIGNATURES_MAX, Scheme, Sent, Unverified, matching, template};
-use crate::secret::Secret;
+use everhook_journal::secret::Secret;
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]

@@ -3,7 +3,7 @@
 use super::key::{Algorithm, Key};
 use super::{Claims, Scheme, Sent, Unverified};
 use super::{adyen_item, mailgun, monday, msgraph, paypal, sns, standard_webhooks, twilio};
-use crate::secret::Secret;
+use everhook_journal::secret::Secret;
 
 /// A scheme that needs code of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

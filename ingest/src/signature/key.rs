@@ -11,7 +11,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-use crate::secret::Secret;
+use everhook_journal::secret::Secret;
 
 /// What a sender proves itself with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

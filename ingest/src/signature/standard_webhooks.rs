@@ -7,7 +7,7 @@ use super::key::{Algorithm, Key, Signature};
 use super::preset::Way;
 use super::time::Unit;
 use super::{Claims, SIGNATURES_MAX, Scheme, Sent, Unverified, matching, template, time};
-use crate::secret::Secret;
+use everhook_journal::secret::Secret;
 
 /// What the names of the headers begin with: the standard's, and those of who wrote it.
 const PREFIXES: [&str; 2] = ["webhook", "svix"];

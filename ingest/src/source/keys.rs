@@ -27,6 +27,10 @@ const SECRETS: Key =
     key("secrets", Form::References, "references to the secrets, the newest first: [\"env:NAME\"]")
         .required();
 
+const QUARANTINE: Key =
+    key("quarantine", Form::Flag, "whether requests that are not verified are kept for a while")
+        .usual("false");
+
 const TOLERANCE: Key =
     key("tolerance", Form::Duration, "how far a signed timestamp may be from now; up to 24h");
 
@@ -99,6 +103,9 @@ pub fn keys(preset: &Preset) -> Vec<Key> {
     let mut keys = COMMON.to_vec();
     keys.extend(preset.takes_secrets().then_some(SECRETS));
     keys.extend((preset.handshake == Handshake::Meta).then_some(VERIFY_TOKEN));
+    // Where nothing is verified, nothing is refused.
+    let open = matches!(preset.way, Way::Open(_));
+    keys.push(if open { Key { form: Form::Off, ..QUARANTINE } } else { QUARANTINE });
     let (written, custom) = match &preset.way {
         Way::Recipe(written) | Way::Open(written) => (Recipe::parse(written).ok(), None),
         Way::Custom(custom, _) => (None, Some(*custom)),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use everhook_journal::config::{Problem, Section, unknown_key};
 
 use super::written;
-use crate::secret::{Secret, Secrets};
 use crate::signature::preset::{self, Way};
 use crate::signature::{Algorithm, Custom, Key, Preset, Recipe, Scheme, Settings, TOLERANCE};
+use everhook_journal::secret::{Secret, Secrets};
 
 /// The widest tolerance for timestamps.
 const TOLERANCE_MAX: Duration = Duration::from_secs(24 * 3600);

@@ -9,7 +9,7 @@ use everhook_journal::config::{Problem, Section};
 use everhook_journal::{Timestamp, Workflow};
 use tokio::sync::Mutex;
 
-use crate::secret::Secrets;
+use everhook_journal::secret::Secrets;
 
 use super::{Source, read, references};
 
@@ -92,6 +92,15 @@ impl Slot {
             Box::pin(self.ask(secrets, now)).await;
         }
         Some(self.current()).filter(|source| !Arc::ptr_eq(source, tried))
+    }
+
+    /// The source, read again if AWS keeps its secrets.
+    pub(super) async fn asked(&self, secrets: &Secrets, now: Timestamp) -> Arc<Source> {
+        if !self.remote.is_empty() {
+            let _asking = self.asking.lock().await;
+            Box::pin(self.ask(secrets, now)).await;
+        }
+        self.current()
     }
 
     fn is_older_than(&self, age: Duration, now: Timestamp) -> bool {

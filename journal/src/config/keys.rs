@@ -53,11 +53,13 @@ pub enum Form {
     Durations,
     /// `true` or `false`.
     Flag,
+    /// Only `false`.
+    Off,
     /// A whole number in this span.
     Whole(u64, u64),
     /// A number in this span.
     Number(f64, f64),
-    /// A table with these keys.
+    /// A table with some of these keys.
     Table(&'static [Key]),
     /// A table of any keys.
     AnyTable,
@@ -105,6 +107,11 @@ pub const SETTINGS: &[Key] = &[
     .usual("[]"),
     key("execution_key", Form::Text, "the secret from which tokens are derived, as a reference")
         .usual("\"generated:execution-key\""),
+    key(
+        "public_url",
+        Form::Pattern("^https?://"),
+        "where whoever is to call back reaches the HTTP API",
+    ),
 ];
 
 /// `[workflows.NAME]`.
@@ -216,6 +223,7 @@ impl Form {
             Self::Durations => {
                 json!({ "type": "array", "items": Self::Duration.schema(), "minItems": 1 })
             }
+            Self::Off => json!({ "enum": [false] }),
             Self::Flag => json!({ "type": "boolean" }),
             Self::Whole(least, u64::MAX) => json!({ "type": "integer", "minimum": least }),
             Self::Whole(least, most) => {
@@ -224,7 +232,11 @@ impl Form {
             Self::Number(least, most) => {
                 json!({ "type": "number", "minimum": least, "maximum": most })
             }
-            Self::Table(keys) => table(*keys),
+            Self::Table(keys) => {
+                let mut schema = table(*keys);
+                schema["minProperties"] = 1.into();
+                schema
+            }
             Self::AnyTable => json!({ "type": "object" }),
             Self::Anything => json!({}),
             Self::Either(forms) => {

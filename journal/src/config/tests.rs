@@ -151,7 +151,7 @@ fn a_wrong_step_says_where_and_what() {
         ),
         (
             "retry = { delay = \"1s\" }",
-            format!("{retry} unknown key `delay`; known here: attempts, backoff, first, max"),
+            format!("{retry} unknown key `delay`; known here: preset, attempts, schedule, backoff, first, max, jitter, rate, max_age, on, not_on"),
         ),
         (
             "retry = { backoff = \"linear\" }",
@@ -222,7 +222,8 @@ fn an_empty_file_is_a_configuration_without_sources() {
 #[test]
 fn all_settings_are_read() {
     let text = "[settings]\nretention = \"30d\"\nrun_ahead = false\nbody_bytes_max = 1_000\n\
-                concurrency = 8\nprivate_hosts = [\"ci.internal\"]\nexecution_key = \"env:KEY\"\n";
+                concurrency = 8\nprivate_hosts = [\"ci.internal\"]\nexecution_key = \"env:KEY\"\n\
+                public_url = \"https://hooks.example.com\"\n";
 
     let expected = Settings {
         retention: Some(Duration::from_secs(30 * 24 * 3600)),
@@ -231,6 +232,7 @@ fn all_settings_are_read() {
         concurrency: 8,
         private_hosts: vec!["ci.internal".into()],
         execution_key: Some("env:KEY".into()),
+        public_url: Some("https://hooks.example.com".into()),
     };
     assert_eq!(parsed(text).unwrap().settings, expected);
 }

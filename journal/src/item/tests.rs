@@ -74,6 +74,12 @@ fn a_webhook_with_everything_is_stored() {
 }
 
 #[test]
+fn a_webhook_that_was_released_from_quarantine_is_stored() {
+    let webhook = Webhook { quarantined_at: Some(at(-60)), ..webhook(&[]) };
+    insta::assert_snapshot!(stored(Event::WebhookReceived(Arc::new(webhook))));
+}
+
+#[test]
 fn a_webhook_with_only_what_must_be_is_stored() {
     insta::assert_snapshot!(stored(received(&["validate"])));
 }

@@ -202,7 +202,7 @@ pub(super) fn failed(
         kind: &error.kind,
         retryable: error.retryable,
         age: now.since(first_at),
-        retry_after: None,
+        retry_after: error.retry_after,
     };
     let retry_at = step.retry.after(&failed, rand::random()).map(|delay| now + delay);
     let (path, number) = (&attempt.step, attempt.number);

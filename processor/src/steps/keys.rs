@@ -13,8 +13,23 @@ pub struct Kind {
     pub about: &'static str,
     /// Its keys beyond those that every step has.
     pub keys: &'static [Key],
-    /// Of which keys exactly one must be there.
-    pub one_of: &'static [&'static str],
+    /// Which of them go together.
+    pub rules: &'static [Rule],
+}
+
+/// What several keys of a step tell together.
+#[derive(Debug, Clone, Copy)]
+pub enum Rule {
+    /// Exactly one of these is there.
+    OneOf(&'static [&'static str]),
+    /// If the first is there, so is the second.
+    With(&'static str, &'static str),
+    /// They are not both there.
+    NotBoth(&'static str, &'static str),
+    /// If the key has this value, none of those is there.
+    Without(&'static str, &'static str, &'static [&'static str]),
+    /// What this names keeps an order if it ends in `.fifo`: `group` is there then, and only then.
+    Ordered(&'static str),
 }
 
 const INPUT: Key = key(
@@ -48,6 +63,39 @@ const FAILURE: Key = key(
 )
 .usual("\"fail\"");
 
+const BODY: Key = key(
+    "body",
+    Form::Words(&["webhook", "previous"]),
+    "what is sent: the body as it was received, or the result before",
+)
+.usual("\"webhook\"");
+
+const JQ: Key = key("jq", Form::Jq, "gives what is sent; a text as it is, anything else as JSON");
+
+/// What holds wherever something is sent.
+const SENT: &[Rule] = &[Rule::NotBoth("jq", "body")];
+
+/// A text that is not empty.
+const SOME: Form = Form::Pattern("[\\s\\S]");
+
+const GROUP: Key =
+    key("group", SOME, "within which messages keep their order; `\\(…)` is an expression");
+
+const DEDUPLICATION: Key = key(
+    "deduplication",
+    SOME,
+    "of messages with the same, the first counts; the idempotency key, if nothing is said",
+);
+
+const LIMIT: &[Key] = &[
+    key("rate", Form::Pattern("^[0-9]+/[smh]$"), "how often: \"10/s\", \"100/m\", \"1000/h\""),
+    key("concurrency", Form::Whole(1, 1_000), "how many calls may be under way"),
+];
+
+const SIGN: &[Key] =
+    &[key("secrets", Form::References, "1 to 4 references to secrets, the newest first")
+        .required()];
+
 /// The built-in kinds.
 pub const KINDS: &[Kind] = &[
     Kind {
@@ -65,13 +113,13 @@ pub const KINDS: &[Kind] = &[
                 "what the body must be",
             ),
         ],
-        one_of: &[],
+        rules: &[],
     },
     Kind {
         name: "transform",
         about: "computes a result with a jq expression",
         keys: &[key("jq", Form::Jq, "the expression").required(), INPUT],
-        one_of: &[],
+        rules: &[],
     },
     Kind {
         name: "filter",
@@ -81,19 +129,133 @@ pub const KINDS: &[Kind] = &[
             INPUT,
             key("reason", Form::Text, "what the history and the status say of it"),
         ],
-        one_of: &[],
+        rules: &[],
     },
     Kind {
         name: "http",
-        about: "posts the webhook, or the result before, to a URL",
+        about: "sends the webhook, or something made of it, to a URL",
         keys: &[
             key("url", Form::Text, "where to; `https`, unless `private_hosts` names the host")
                 .required(),
-            key("body", Form::Words(&["webhook", "previous"]), "what is posted")
-                .usual("\"webhook\""),
+            key(
+                "method",
+                Form::Words(&["GET", "POST", "PUT", "PATCH", "DELETE"]),
+                "what to do there",
+            )
+            .usual("\"POST\""),
+            BODY,
+            JQ,
+            INPUT,
             key("headers", Form::TextTable, "further headers; no place for secrets").usual("{}"),
+            key(
+                "limit",
+                Form::Table(LIMIT),
+                "how often, and how often at once, this process calls the destination",
+            ),
+            key("sign", Form::Table(SIGN), "signs as Standard Webhooks says"),
         ],
-        one_of: &[],
+        rules: &[
+            Rule::NotBoth("jq", "body"),
+            Rule::Without("method", "GET", &["body", "jq", "input"]),
+        ],
+    },
+    Kind {
+        name: "lambda",
+        about: "invokes a function, whose result is the step's",
+        keys: &[
+            key("function", Form::Text, "its name or ARN").required(),
+            key("qualifier", Form::Text, "a version or an alias"),
+            key(
+                "mode",
+                Form::Words(&["result", "event"]),
+                "waits for the result, or hands the event over",
+            )
+            .usual("\"result\""),
+            BODY,
+            JQ,
+            INPUT,
+        ],
+        rules: SENT,
+    },
+    Kind {
+        name: "sqs",
+        about: "sends a message to a queue",
+        keys: &[
+            key(
+                "queue",
+                Form::Pattern("^(?!arn:)"),
+                "its URL, or its name in the region and account of the credentials",
+            )
+            .required(),
+            BODY,
+            JQ,
+            INPUT,
+            key("delay", Form::Duration, "how long it stays hidden: whole seconds, up to 15m"),
+            GROUP,
+            DEDUPLICATION,
+        ],
+        rules: &[
+            Rule::NotBoth("jq", "body"),
+            Rule::Ordered("queue"),
+            Rule::NotBoth("delay", "group"),
+        ],
+    },
+    Kind {
+        name: "sns",
+        about: "publishes to a topic",
+        keys: &[
+            key("topic", Form::Pattern("^arn:.*:sns:"), "its ARN").required(),
+            BODY,
+            JQ,
+            INPUT,
+            key("subject", SOME, "the subject of mails; `\\(…)` is an expression"),
+            GROUP,
+            DEDUPLICATION,
+        ],
+        rules: &[Rule::NotBoth("jq", "body"), Rule::Ordered("topic")],
+    },
+    Kind {
+        name: "eventbridge",
+        about: "puts an event onto a bus",
+        keys: &[
+            key(
+                "bus",
+                Form::Text,
+                "its name or ARN; the account's default bus, if nothing is said",
+            ),
+            key(
+                "source",
+                Form::Pattern("^(?!aws\\.)."),
+                "what rules look at; `\\(…)` is an expression",
+            )
+            .required(),
+            key("detail_type", SOME, "what rules look at; `\\(…)` is an expression").required(),
+            BODY,
+            JQ,
+            INPUT,
+        ],
+        rules: SENT,
+    },
+    Kind {
+        name: "s3",
+        about: "archives the webhook, or something made of it, in a bucket",
+        keys: &[
+            key(
+                "bucket",
+                Form::Pattern("^[a-z0-9.-]{3,63}$"),
+                "its name, in the region of the credentials",
+            )
+            .required(),
+            key(
+                "key",
+                SOME,
+                "the object's key; `\\(…)` is an expression; SOURCE/TOKEN/STEP, if nothing is said",
+            ),
+            BODY,
+            JQ,
+            INPUT,
+        ],
+        rules: SENT,
     },
     Kind {
         name: "wait",
@@ -104,7 +266,7 @@ pub const KINDS: &[Kind] = &[
             INPUT,
             key("max", Form::Duration, "how far ahead `until` may lie").usual("\"31d\""),
         ],
-        one_of: &["for", "until"],
+        rules: &[Rule::OneOf(&["for", "until"]), Rule::With("max", "until")],
     },
     Kind {
         name: "callback",
@@ -119,7 +281,7 @@ pub const KINDS: &[Kind] = &[
             ),
             key("steps", Form::Defined("steps"), "what happens before it waits"),
         ],
-        one_of: &[],
+        rules: &[],
     },
     Kind {
         name: "poll",
@@ -129,7 +291,7 @@ pub const KINDS: &[Kind] = &[
             key("initial", Form::Anything, "what the step inside sees as `$state` the first time"),
             key("steps", Form::Defined("look"), "the one step that looks").required(),
         ],
-        one_of: &[],
+        rules: &[],
     },
     Kind {
         name: "parallel",
@@ -141,7 +303,7 @@ pub const KINDS: &[Kind] = &[
             TOLERATE,
             FAILURE,
         ],
-        one_of: &[],
+        rules: &[],
     },
     Kind {
         name: "map",
@@ -156,6 +318,6 @@ pub const KINDS: &[Kind] = &[
             TOLERATE,
             FAILURE,
         ],
-        one_of: &[],
+        rules: &[],
     },
 ];

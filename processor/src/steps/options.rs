@@ -6,6 +6,7 @@ use std::time::Duration;
 use everhook_journal::config::unknown_key;
 use everhook_journal::time::parse_duration;
 use everhook_journal::workflow::{StepDefinition, WAIT_MAX};
+use serde_json::{Map, Value};
 
 use crate::expression::{Dot, Expression};
 use crate::step::DefinitionError;
@@ -37,6 +38,25 @@ pub(super) fn required_text<'d>(
     text(step, key)?.ok_or_else(|| DefinitionError::at(key, format!("`{key}` is missing")))
 }
 
+/// A table of its own, with these keys and no others.
+pub(super) fn table<'d>(
+    step: &'d StepDefinition,
+    key: &str,
+    known: &[&str],
+) -> Result<Option<&'d Map<String, Value>>, DefinitionError> {
+    let table = match step.options.get(key) {
+        None => return Ok(None),
+        Some(Value::Object(table)) => table,
+        Some(_) => {
+            return Err(DefinitionError::at(key, format!("`{key}` must be a table: {{ … }}")));
+        }
+    };
+    match table.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(Some(table)),
+        Some(name) => Err(DefinitionError::at(key, unknown_key(name, known))),
+    }
+}
+
 /// One of a few words.
 pub(super) fn choice<T: Copy>(
     step: &StepDefinition,
@@ -56,15 +76,28 @@ pub(super) fn choice<T: Copy>(
 
 /// A jq expression; `.` is what the step's `input` says.
 pub(super) fn jq(step: &StepDefinition, key: &str) -> Result<Option<Expression>, DefinitionError> {
+    text(step, key)?.map(|code| expression(step, key, code)).transpose()
+}
+
+/// An expression that stands under this key; `.` is what the step's `input` says.
+pub(super) fn expression(
+    step: &StepDefinition,
+    key: &str,
+    code: &str,
+) -> Result<Expression, DefinitionError> {
+    let dot = input(step)?;
+    Expression::compile(code, dot).map_err(|message| DefinitionError::at(key, message))
+}
+
+/// What `.` is in the expressions of a step.
+pub(super) fn input(step: &StepDefinition) -> Result<Dot, DefinitionError> {
     let choices = [
         ("json", Dot::Body),
         ("text", Dot::Text),
         ("previous", Dot::Previous),
         ("item", Dot::Item),
     ];
-    let dot = choice(step, "input", &choices)?.unwrap_or(Dot::Body);
-    let Some(code) = text(step, key)? else { return Ok(None) };
-    Expression::compile(code, dot).map(Some).map_err(|message| DefinitionError::at(key, message))
+    Ok(choice(step, "input", &choices)?.unwrap_or(Dot::Body))
 }
 
 /// A jq expression that must be there.

@@ -35,6 +35,7 @@ impl Wait {
         options::only(step, &["for", "until", "input", "max"])?;
         let duration = options::duration(step, "for")?;
         let max = options::duration(step, "max")?;
+        options::input(step)?;
         match (duration, options::jq(step, "until")?) {
             (Some(duration), None) if max.is_none() => Ok(Self::For(duration)),
             (Some(_), None) => Err(DefinitionError::at("max", "`max` goes with `until` only")),

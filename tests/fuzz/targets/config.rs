@@ -4,7 +4,8 @@
 
 use std::path::PathBuf;
 
-use everhook_ingest::{Secrets, Sources};
+use everhook_ingest::Sources;
+use everhook_journal::Secrets;
 use everhook_journal::config::Config;
 use everhook_processor::Steps;
 use everhook_processor::plan::Plan;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
-use everhook_ingest::Secrets;
+use everhook_journal::Secrets;
 use everhook_ingest::request::Headers;
 use everhook_ingest::signature::preset::{self, Way};
 use everhook_ingest::signature::{Scheme, Sent};

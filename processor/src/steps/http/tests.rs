@@ -1,92 +1,26 @@
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
+use super::super::loopback::{Server, answer, header};
 use super::super::tests::{definition, input, refused};
 use super::answer::BODY_BYTES_MAX;
 use super::*;
 use crate::steps::Steps;
 
-/// A server on this machine that gives every request the same answer.
-struct Server {
-    url: String,
-    requests: Arc<Mutex<Vec<String>>>,
-    connections: Arc<AtomicUsize>,
-}
-
 impl Server {
-    /// Answers with these bytes; with none at all, it never answers.
-    async fn answering(answer: impl Into<Vec<u8>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hooks?key=1", listener.local_addr().unwrap());
-        let server = Self { url, requests: Arc::default(), connections: Arc::default() };
-        let answer: Arc<[u8]> = answer.into().into();
-        let (requests, connections) =
-            (Arc::clone(&server.requests), Arc::clone(&server.connections));
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(serve(stream, Arc::clone(&answer), Arc::clone(&requests)));
-            }
-        });
-        server
-    }
-
-    fn port(&self) -> u16 {
-        self.url.parse::<Url>().unwrap().port().unwrap()
-    }
-
     fn step(&self, mut options: Value) -> Arc<dyn Step> {
-        options["url"] = self.url.clone().into();
+        options["url"] = format!("{}/hooks?key=1", self.url).into();
         let steps = Steps::new().allowing(&["127.0.0.1".into()]);
         steps.build(&definition("http", options)).unwrap()
     }
-
-    fn request(&self) -> String {
-        self.requests.lock().unwrap().last().cloned().unwrap()
-    }
 }
 
-async fn serve(mut stream: TcpStream, answer: Arc<[u8]>, requests: Arc<Mutex<Vec<String>>>) {
-    let mut request = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let count = stream.read(&mut buffer).await.unwrap_or(0);
-        if count == 0 {
-            return;
-        }
-        request.extend_from_slice(&buffer[..count]);
-        let text = String::from_utf8_lossy(&request).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = header(head, "content-length").map_or(0, |length| length.parse().unwrap());
-        if body.len() < length {
-            continue;
-        }
-        requests.lock().unwrap().push(text);
-        request.clear();
-        if !answer.is_empty() {
-            let _ = stream.write_all(&answer).await;
-        }
-    }
-}
-
-fn header<'r>(request: &'r str, name: &str) -> Option<&'r str> {
-    let mut lines = request.split("\r\n\r\n").next()?.lines();
-    lines.find_map(|line| {
-        let (key, value) = line.split_once(": ")?;
-        key.eq_ignore_ascii_case(name).then_some(value)
-    })
-}
-
-fn answer(status: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
-    );
-    [head.as_bytes(), body].concat()
+fn http(definition: &StepDefinition) -> Http {
+    let (hosts, clients) = (PrivateHosts::default(), Arc::default());
+    Http::new(definition, &hosts, &clients, &Secrets::default()).unwrap()
 }
 
 /// The result without its duration.
@@ -176,7 +110,7 @@ async fn every_answer_but_a_success_is_worth_another_attempt() {
 async fn a_redirect_is_not_followed() {
     let target = Server::answering(answer("200 OK", "text/plain", b"")).await;
     let redirect =
-        format!("HTTP/1.1 307 Go\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", target.url);
+        format!("HTTP/1.1 307 Go\r\nlocation: {}/\r\ncontent-length: 0\r\n\r\n", target.url);
     let server = Server::answering(redirect).await;
 
     let error = server.step(json!({})).run(input("{}")).await.unwrap_err();
@@ -277,7 +211,7 @@ async fn an_address_that_is_not_allowed_is_never_connected_to() {
     // The same for a definition that was built while it was allowed.
     let allowed = PrivateHosts::new(&["127.0.0.1".into()]);
     let definition = definition("http", json!({ "url": server.url }));
-    let mut step = Http::new(&definition, &allowed, &Arc::default()).unwrap();
+    let mut step = Http::new(&definition, &allowed, &Arc::default(), &Secrets::default()).unwrap();
     step.private_hosts = PrivateHosts::default();
     let error = step.run(input("{}")).await.unwrap_err();
     assert_eq!(error, StepError::fatal("refused", words));
@@ -290,7 +224,7 @@ async fn a_public_name_that_leads_to_this_machine_is_never_connected_to() {
     let server = Server::answering(answer("200 OK", "text/plain", b"")).await;
     let clients = Clients::default();
     let definition = definition("http", json!({"url": "https://example.com/"}));
-    let step = Http::new(&definition, &PrivateHosts::default(), &Arc::default()).unwrap();
+    let step = http(&definition);
 
     let url = format!("https://localhost:{}/", server.port());
     let error = clients.get().unwrap().public.post(url).send().await.unwrap_err();
@@ -341,7 +275,7 @@ fn a_wrong_definition_is_told_at_its_key() {
     ] {
         assert_eq!(refused("http", options), DefinitionError::at(key, message));
     }
-    for name in OWN_HEADERS {
+    for name in headers::OWN {
         assert_eq!(
             refused("http", json!({"url": url, "headers": {name: "a"}})).option.as_deref(),
             Some("headers")
@@ -355,6 +289,85 @@ fn a_step_shows_no_keys() {
         "http",
         json!({"url": "https://example.com/canary", "headers": {"a": "canary"}}),
     );
-    let step = Http::new(&definition, &PrivateHosts::default(), &Arc::default()).unwrap();
-    assert_eq!(format!("{step:?}"), "Http(Webhook to example.com)");
+    let step = http(&definition);
+    assert_eq!(format!("{step:?}"), "Http(POST to example.com)");
+}
+
+#[tokio::test]
+async fn the_method_and_what_is_sent_are_as_the_definition_says() {
+    let server = Server::answering(answer("200 OK", "text/plain", b"")).await;
+    let body = r#"{"id": 7, "who": "Ann"}"#;
+    for (options, line, kind, sent) in [
+        (json!({"method": "PUT"}), "PUT", Some("application/json"), body),
+        (
+            json!({"method": "PATCH", "jq": "{id}"}),
+            "PATCH",
+            Some("application/json"),
+            r#"{"id":7}"#,
+        ),
+        (json!({"jq": ".who"}), "POST", Some("text/plain; charset=utf-8"), "Ann"),
+        (json!({"method": "GET"}), "GET", None, ""),
+        (json!({"method": "DELETE"}), "DELETE", None, ""),
+        (json!({"method": "DELETE", "jq": ".id"}), "DELETE", Some("application/json"), "7"),
+    ] {
+        result(&server.step(options), input(body)).await;
+
+        let request = server.request();
+        assert!(request.starts_with(&format!("{line} /hooks?key=1 HTTP/1.1\r\n")), "{request}");
+        assert_eq!(header(&request, "content-type"), kind);
+        assert_eq!(header(&request, "idempotency-key"), Some("ABCDEFGHIJKLMNOPQRSTUVWXYZ:it"));
+        assert_eq!(request.split_once("\r\n\r\n").unwrap().1, sent);
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_is_asked_for_is_told_up_to_an_hour() {
+    for (asked, expected) in [
+        ("120", Some(120)),
+        ("86400", Some(3600)),
+        ("Tue, 24 Nov 2026 02:21:45 GMT", Some(59)),
+        ("soon", None),
+    ] {
+        let head = format!("HTTP/1.1 429 No\r\nretry-after: {asked}\r\ncontent-length: 0\r\n\r\n");
+        let server = Server::answering(head).await;
+        let error = server.step(json!({})).run(input("{}")).await.unwrap_err();
+        let told = error.retry_after.map(|wait| wait.as_secs());
+        assert_eq!((error.kind.as_str(), told), ("http_429", expected), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_calls_are_under_way_than_the_limit_allows() {
+    let server = Server::answering("").await;
+    let steps = Steps::new().allowing(&["127.0.0.1".into()]);
+    let options = json!({ "url": server.url, "limit": {"concurrency": 1} });
+    let step = steps.build(&definition("http", options.clone())).unwrap();
+    let other = steps.build(&definition("http", options)).unwrap();
+    let hanging = tokio::spawn(step.run(input("{}")));
+    while server.connections.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    let short = Input { timeout: Duration::from_millis(50), ..input("{}") };
+    let error = other.run(short).await.unwrap_err();
+
+    assert_eq!((error.kind.as_str(), error.retryable), ("limited", true));
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    hanging.abort();
+}
+
+#[test]
+fn what_get_cannot_send_is_refused() {
+    for (options, key) in [
+        (json!({"method": "GET", "body": "webhook"}), "body"),
+        (json!({"method": "GET", "jq": "."}), "jq"),
+        (json!({"method": "get"}), "method"),
+        (json!({"jq": ".", "body": "webhook"}), "body"),
+        (json!({"limit": {}}), "limit"),
+        (json!({"sign": {}}), "sign"),
+    ] {
+        let mut options = options;
+        options["url"] = "https://example.com/".into();
+        assert_eq!(refused("http", options).option.as_deref(), Some(key));
+    }
 }

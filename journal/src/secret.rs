@@ -94,9 +94,7 @@ pub enum SecretError {
     )]
     Reference(String),
     /// The environment variable is not set.
-    #[error(
-        "the environment variable {0} is not set; set it to the secret that the sender signs with"
-    )]
+    #[error("the environment variable {0} is not set; set it to the secret")]
     Unset(String),
     /// The file cannot be read.
     #[error("the secret's file {path} cannot be read: {source}")]
@@ -127,6 +125,13 @@ pub enum SecretError {
         /// Why.
         reason: String,
     },
+}
+
+/// Relative paths start at the working folder, and nothing is generated.
+impl Default for Secrets {
+    fn default() -> Self {
+        Self::new(PathBuf::new(), None)
+    }
 }
 
 impl Secrets {

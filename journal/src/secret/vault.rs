@@ -6,9 +6,10 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_types::SdkConfig;
-use everhook_journal::environment;
 use futures_util::StreamExt;
 use serde_json::Value;
+
+use crate::environment;
 
 /// How many secrets are fetched at once.
 const TOGETHER: usize = 8;

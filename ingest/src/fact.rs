@@ -1,0 +1,110 @@
+//! What somebody outside adds to a history: an answer that a step waits for, an operator's word.
+
+use everhook_journal::event::Events;
+use everhook_journal::execution::Refusal;
+use everhook_journal::store::Unavailable;
+use everhook_journal::table::{AppendError, ReadError};
+use everhook_journal::{Command, Execution, ExecutionId, Sequence, View, id};
+
+use crate::answer::Answer;
+use crate::receive::Ingest;
+
+/// How often a fact is decided again because somebody else appended first.
+const CONFLICTS_MAX: usize = 16;
+
+/// Why a fact was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum FactError {
+    /// There is no such execution, or it has expired.
+    #[error("there is no such execution, or its history has expired")]
+    Absent,
+    /// It does not fit where the execution stands.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// What it is recorded in did not answer.
+    #[error("it could not be recorded ({0}); send it again")]
+    Unavailable(String),
+}
+
+impl From<Unavailable> for FactError {
+    fn from(error: Unavailable) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<FactError> for Answer {
+    fn from(error: FactError) -> Self {
+        match error {
+            FactError::Absent => Self::error(404, error.to_string()),
+            FactError::Refused(_) => Self::error(409, error.to_string()),
+            FactError::Unavailable(reason) => {
+                tracing::error!(reason, "a fact could not be recorded: {reason}");
+                Self::error(503, "it could not be recorded; send it again")
+                    .with_header("retry-after", "5")
+            }
+        }
+    }
+}
+
+impl Ingest {
+    /// Appends what this decides on the latest state, then makes the execution due: only then it is acknowledged.
+    pub async fn add(
+        &self,
+        id: &ExecutionId,
+        decide: impl Fn(&Execution) -> Result<Command, Refusal>,
+    ) -> Result<Execution, FactError> {
+        let mut execution = self.execution(id).await?;
+        for _ in 0..CONFLICTS_MAX {
+            let event = execution.decide(decide(&execution)?)?;
+            let expires_at = execution.webhook.expires_at;
+            let (after, at) = (execution.sequence, self.clock.now());
+            let events = Events::from(event);
+            match self.journal.append(id, after, events, expires_at, at, &id::fresh()).await {
+                Ok(recorded) => {
+                    for recorded in &recorded {
+                        let (name, sequence) = (recorded.event.name(), recorded.sequence);
+                        tracing::info!(
+                            execution.id = %id, event.sequence = sequence.get(), event.name = name,
+                            "execution {id}: {sequence} {name}"
+                        );
+                        execution
+                            .apply(recorded)
+                            .map_err(|error| FactError::Unavailable(error.to_string()))?;
+                    }
+                    self.hasten(id, &execution).await?;
+                    return Ok(execution);
+                }
+                Err(AppendError::Conflict { .. }) => execution = self.execution(id).await?,
+                Err(error) => return Err(FactError::Unavailable(error.to_string())),
+            }
+        }
+        Err(FactError::Unavailable("somebody else keeps moving it".into()))
+    }
+
+    /// Makes an execution due: should the record of the last append be lost, the sweep finds it.
+    pub async fn hasten(&self, id: &ExecutionId, execution: &Execution) -> Result<(), FactError> {
+        let now = self.clock.now();
+        if execution.status.is_terminal() {
+            self.executions.finish(&View::of(id, execution)).await?;
+            return Ok(());
+        }
+        // A row whose execution had ended owes nothing yet.
+        self.executions.project(&View::of(id, execution), now).await?;
+        self.executions.hasten(id, now).await?;
+        Ok(())
+    }
+
+    /// The state of an execution, as of its last append.
+    pub async fn execution(&self, id: &ExecutionId) -> Result<Execution, FactError> {
+        let history = match self.journal.read(id, Sequence::START).await {
+            Ok(history) => history,
+            Err(ReadError::Unavailable(error)) => return Err(error.into()),
+            Err(error) => return Err(FactError::Unavailable(error.to_string())),
+        };
+        match Execution::fold(&history) {
+            Ok(Some(execution)) => Ok(execution),
+            Ok(None) => Err(FactError::Absent),
+            Err(error) => Err(FactError::Unavailable(error.to_string())),
+        }
+    }
+}

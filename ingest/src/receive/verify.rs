@@ -1,0 +1,62 @@
+//! Who sent a request: the one place where a request is told from a webhook.
+
+use std::sync::Arc;
+
+use everhook_journal::Timestamp;
+
+use super::Ingest;
+use crate::request::Request;
+use crate::signature::{Claims, Unverified};
+use crate::source::Source;
+
+impl Ingest {
+    /// The source that sent these exact bytes, and what it says of them.
+    pub(super) async fn verify(
+        &self,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<(Arc<Source>, Claims), Unverified> {
+        let source = self.sources.fresh(&request.source, now).await;
+        let certificate = self.certificate(&source, request, now).await?;
+        let sent = request.sent(now, certificate.as_deref());
+        let claims = source.scheme.verify(&sent);
+        if claims.is_err()
+            && let Some(newer) = self.sources.newer(&request.source, &source, now).await
+        {
+            let claims = newer.scheme.verify(&sent)?;
+            return Ok((newer, claims));
+        }
+        Ok((source, claims?))
+    }
+
+    /// The certificate that verifying this request takes, if it takes one.
+    async fn certificate(
+        &self,
+        source: &Source,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, Unverified> {
+        let Some(url) = source.scheme.certificate_url(&request.sent(now, None))? else {
+            return Ok(None);
+        };
+        match Box::pin(self.fetch.certificate(&url, now)).await {
+            Ok(pem) => Ok(Some(pem)),
+            Err(error) => {
+                tracing::warn!(request.id = request.request_id, "no certificate: {error}");
+                Err(Unverified::Certificate)
+            }
+        }
+    }
+
+    /// What this source's secrets of today say of a request that was received then.
+    pub(crate) async fn verify_as_of(
+        &self,
+        received_at: Timestamp,
+        source: &Source,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Claims, Unverified> {
+        let certificate = self.certificate(source, request, now).await?;
+        source.scheme.verify(&request.sent(received_at, certificate.as_deref()))
+    }
+}

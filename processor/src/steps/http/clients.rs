@@ -1,0 +1,62 @@
+//! The connections of all `http` steps.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use everhook_journal::environment;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+
+use super::limit::{Gate, Gates};
+use crate::destination::PublicOnly;
+
+/// How long it may take to be connected.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many idle connections to one host are kept.
+const IDLE_CONNECTIONS_MAX: usize = 16;
+
+/// How long an idle connection is kept: shorter than most servers do.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The connections of all `http` steps, and how many calls go over them.
+#[derive(Debug, Default)]
+pub struct Clients {
+    pair: OnceLock<Pair>,
+    gates: Gates,
+}
+
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) public: Client,
+    pub(super) anywhere: Client,
+}
+
+impl Clients {
+    // Reading the machine's certificates takes a while: it is done once, and only where something is called.
+    pub(super) fn get(&self) -> Result<&Pair, reqwest::Error> {
+        if let Some(pair) = self.pair.get() {
+            return Ok(pair);
+        }
+        environment::prepare_tls();
+        let client = || {
+            Client::builder()
+                .user_agent(concat!("everhook/", env!("CARGO_PKG_VERSION")))
+                .redirect(Policy::none())
+                .referer(false)
+                .no_proxy()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        };
+        let public = client().dns_resolver(PublicOnly).build()?;
+        let anywhere = client().build()?;
+        Ok(self.pair.get_or_init(|| Pair { public, anywhere }))
+    }
+
+    /// Where calls to this destination, a host and a port, pass.
+    pub(super) fn gate(&self, url: &Url) -> Arc<Gate> {
+        let host = url.host_str().unwrap_or_default();
+        self.gates.of(host, url.port_or_known_default().unwrap_or_default())
+    }
+}
