@@ -6,8 +6,8 @@
 
 use everhook_ingest::signature::preset;
 use everhook_ingest::source::keys as source;
-use everhook_journal::config::CONTROL_KINDS;
 use everhook_journal::config::keys::{self, Key, table};
+use everhook_journal::config::{CONTROL_KINDS, POLL_KEYS};
 use everhook_processor::steps::keys::{KINDS, Kind, Rule};
 use serde_json::{Map, Value, json};
 
@@ -120,7 +120,9 @@ fn rule(rule: &Rule) -> Value {
 fn look() -> Value {
     let mut steps = keys::steps("step");
     let others: Vec<_> = CONTROL_KINDS.into_iter().chain([NO_LOOK]).collect();
-    steps["items"] = json!({ "allOf": [reference("step"), { "not": is("run", &others) }] });
+    let elsewhere: Vec<_> = POLL_KEYS.iter().map(|key| json!({ "required": [key] })).collect();
+    let not = json!({ "anyOf": [is("run", &others), { "anyOf": elsewhere }] });
+    steps["items"] = json!({ "allOf": [reference("step"), { "not": not }] });
     steps["maxItems"] = 1.into();
     steps
 }

@@ -4,6 +4,7 @@
 
 mod batches;
 mod bodies;
+mod check;
 mod disorder;
 mod docs;
 mod engine_contract;

@@ -129,7 +129,7 @@ fn of_form(form: &Form) -> Vec<Value> {
     match form {
         Form::Text => vec![json!("x")],
         Form::Jq => vec![json!(".")],
-        Form::Pattern(pattern) => {
+        Form::Pattern(pattern) | Form::Template(pattern) => {
             let fits = ["x", ",", "10%", "acme", "https://example.com/"];
             let fits = fits
                 .into_iter()

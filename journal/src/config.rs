@@ -15,6 +15,7 @@ use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 pub use section::{Entry, Problem, Section, unknown_key};
+pub use workflows::POLL_KEYS;
 
 use crate::id::{SourceName, StepName, WorkflowName};
 use crate::workflow::Workflow;
@@ -198,6 +199,10 @@ impl Config {
                 let message =
                     "`public_url` must be an address such as \"https://hooks.example.com\"";
                 return Err(section.problem_of("public_url", message));
+            }
+            if settings.retention.is_some_and(|retention| retention.is_zero()) {
+                let message = "`retention` must be longer than nothing";
+                return Err(section.problem_of("retention", message));
             }
             if settings.concurrency == 0 {
                 return Err(section.problem_of("concurrency", "`concurrency` must be at least 1"));

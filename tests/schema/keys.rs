@@ -193,6 +193,13 @@ fn both_agree_on_steps_inside_of_steps() {
     assert!(!accepted(&validator, &looking(json!({ "name": "b", "run": "filter", "jq": "." }))));
     assert!(accepted(&validator, &looking(json!({ "name": "b", "run": "transform", "jq": "." }))));
 
+    for (key, value) in [("retry", json!("none")), ("timeout", json!("1s")), ("when", json!("."))] {
+        let mut step = inside("validate");
+        step.as_object_mut().unwrap().retain(|key, _| key == "name" || key == "run");
+        step[key] = value;
+        assert!(!accepted(&validator, &looking(step)));
+    }
+
     let around = |step: Value| {
         let inner = json!({ "name": "m", "run": "map", "items": ".", "steps": [step] });
         let branch = json!({ "name": "b", "steps": [inner] });

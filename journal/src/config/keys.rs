@@ -47,6 +47,8 @@ pub enum Form {
     Words(&'static [&'static str]),
     /// A jq expression.
     Jq,
+    /// A text in quotes that this regular expression matches, in which `\(…)` stands for an expression.
+    Template(&'static str),
     /// A duration: `"30s"`.
     Duration,
     /// A list of durations.
@@ -204,7 +206,9 @@ impl Form {
     pub fn schema(&self) -> Value {
         match self {
             Self::Text | Self::Jq => json!({ "type": "string" }),
-            Self::Pattern(pattern) => json!({ "type": "string", "pattern": pattern }),
+            Self::Pattern(pattern) | Self::Template(pattern) => {
+                json!({ "type": "string", "pattern": pattern })
+            }
             Self::Texts => json!({ "type": "array", "items": { "type": "string" } }),
             Self::SomeTexts => {
                 json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 })

@@ -75,8 +75,8 @@ const JQ: Key = key("jq", Form::Jq, "gives what is sent; a text as it is, anythi
 /// What holds wherever something is sent.
 const SENT: &[Rule] = &[Rule::NotBoth("jq", "body")];
 
-/// A text that is not empty.
-const SOME: Form = Form::Pattern("[\\s\\S]");
+/// A text that is not empty, with expressions in it.
+const SOME: Form = Form::Template("[\\s\\S]");
 
 const GROUP: Key =
     key("group", SOME, "within which messages keep their order; `\\(…)` is an expression");
@@ -225,7 +225,7 @@ pub const KINDS: &[Kind] = &[
             ),
             key(
                 "source",
-                Form::Pattern("^(?!aws\\.)."),
+                Form::Template("^(?!aws\\.)."),
                 "what rules look at; `\\(…)` is an expression",
             )
             .required(),
