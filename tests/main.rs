@@ -22,4 +22,5 @@ mod refused;
 mod schema;
 mod secrets;
 mod vectors;
+mod workflows;
 mod world;

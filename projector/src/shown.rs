@@ -1,6 +1,6 @@
 //! How an execution looks in JSON.
 
-use everhook_journal::event::Cause;
+use everhook_journal::event::{Cause, Filtered};
 use everhook_journal::executions::Row;
 use everhook_journal::view::{StepView, ViewStatus};
 use everhook_journal::{DeliveryId, ExecutionId, SourceName, StepName, Timestamp, WorkflowName};
@@ -23,6 +23,9 @@ pub struct ShownExecution {
     /// Why it failed or does not move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Cause>,
+    /// The step that stopped it before its end, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filtered: Option<Filtered>,
     /// What the webhook is about.
     pub webhook_summary: ShownSummary,
     /// The sender's id of the webhook.
@@ -71,6 +74,7 @@ impl From<Row> for ShownExecution {
             created_at: view.created_at,
             last_updated: view.updated_at,
             error: row.parked.map(parked).or(view.error),
+            filtered: view.filtered,
             webhook_summary: ShownSummary {
                 event_type: view.event_type,
                 source: view.source,

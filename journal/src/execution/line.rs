@@ -141,6 +141,27 @@ impl StepState {
     }
 }
 
+impl StepState {
+    /// What failed may be attempted again; what waits, or what other branches did, stays.
+    fn revive(&mut self) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Ready) {
+            Stage::Failed(Some(mut branches)) | Stage::Branching(mut branches) => {
+                branches.redrive();
+                Stage::Branching(branches)
+            }
+            Stage::Failed(None) | Stage::Filtered => {
+                self.forgiven = self.attempts;
+                Stage::Ready
+            }
+            Stage::Callback(mut callback) => {
+                callback.line.redrive(None);
+                Stage::Callback(callback)
+            }
+            stage => stage,
+        };
+    }
+}
+
 impl Line {
     /// Steps of which none has begun.
     pub fn new(names: impl Into<Arc<[StepName]>>) -> Self {
@@ -317,12 +338,16 @@ impl Line {
         }
     }
 
-    /// Goes on from this step, or from the one that failed.
+    /// Goes on from this step, or from where it stands.
     pub fn redrive(&mut self, from: Option<&StepName>) -> Option<()> {
-        let place = match from {
-            Some(step) => self.names.iter().position(|name| name == step)?,
-            None => self.done,
+        let Some(from) = from else {
+            self.end = None;
+            if let Some(state) = self.steps.get_mut(self.done) {
+                state.revive();
+            }
+            return Some(());
         };
+        let place = self.names.iter().position(|name| name == from)?;
         if place > self.done {
             return None;
         }
@@ -330,15 +355,7 @@ impl Line {
         self.done = place;
         for state in self.steps.iter_mut().skip(place) {
             state.forgiven = state.attempts;
-            let stage = std::mem::replace(&mut state.stage, Stage::Ready);
-            // What other branches did stays done, unless the step is to begin anew.
-            if let (None, Stage::Failed(Some(branches)) | Stage::Branching(branches)) =
-                (from, stage)
-            {
-                let mut branches = branches;
-                branches.redrive();
-                state.stage = Stage::Branching(branches);
-            }
+            state.stage = Stage::Ready;
         }
         Some(())
     }

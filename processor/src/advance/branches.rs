@@ -59,7 +59,7 @@ pub(super) async fn summary(
     let mut results = Vec::with_capacity(branches.lines.len());
     let mut bytes = 0;
     for line in &branches.lines {
-        let output = match line.output().filter(|_| line.is_over()) {
+        let output = match line.output().filter(|_| line.is_well()) {
             Some(output) => output,
             None => {
                 results.push(None);

@@ -1,0 +1,170 @@
+//! Steps that wait until somebody outside answers.
+
+use super::*;
+
+const APPROVAL: &str = r#"
+    [[workflows.default.steps]]
+    name = "approval"
+    run = "callback"
+    expires = "3d"
+
+    [[workflows.default.steps.steps]]
+    name = "mail"
+    run = "mail"
+
+    [[workflows.default.steps]]
+    name = "said"
+    run = "transform"
+    jq = "$steps.approval"
+"#;
+
+/// A mailer that gives back the address it would send.
+async fn mail(input: Input) -> Result<String, StepError> {
+    Ok(input.callback.map(|callback| callback.url).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn an_answer_is_the_steps_result_and_counts_once() {
+    let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+    assert_eq!(world.status(&id).await["status"], "waiting");
+    let url = result(&world, &id, "approval/mail").await;
+    let path = url.as_str().unwrap().strip_prefix("https://hooks.example.com").unwrap().to_owned();
+    assert_eq!(path, callback(&world, &id, "approval", 1));
+
+    let (status, body) = post(&world, &path, r#"{"approved": 1.10}"#).await;
+    assert_eq!((status, &body["duplicate"]), (200, &json!(false)));
+    // The reply was lost: the same answer again is the same answer.
+    let (status, body) = post(&world, &path, r#"{"approved": 1.10}"#).await;
+    assert_eq!((status, &body["duplicate"]), (200, &json!(true)));
+    let (status, _) = post(&world, &path, r#"{"approved": false}"#).await;
+    assert_eq!(status, 409);
+    let (status, _) = post(&world, &format!("{path}/failure"), "").await;
+    assert_eq!(status, 409);
+    world.settle().await;
+
+    assert_eq!(result(&world, &id, "said").await, json!({ "approved": 1.10 }));
+    assert_eq!(world.status(&id).await["status"], "completed");
+    let received = world.story(&id).await.iter().filter(|it| *it == "CallbackReceived").count();
+    assert_eq!(received, 1);
+}
+
+#[tokio::test]
+async fn a_failure_fails_the_step_in_the_callers_words() {
+    let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+
+    let path = format!("{}/failure", callback(&world, &id, "approval", 1));
+    let said = r#"{"error": "Rejected", "message": "too expensive"}"#;
+    assert_eq!(post(&world, &path, said).await.0, 200);
+    world.settle().await;
+
+    let error = &world.status(&id).await["error"];
+    assert_eq!(error["kind"], "Rejected", "{error}");
+    assert!(error.to_string().contains("too expensive"));
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_step_waits_is_kept_for_it() {
+    let workflow = r#"
+        [[workflows.default.steps]]
+        name = "approval"
+        run = "callback"
+
+        [[workflows.default.steps.steps]]
+        name = "pause"
+        run = "wait"
+        for = "1h"
+    "#;
+    let world = world(workflow, Steps::new()).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+
+    let path = callback(&world, &id, "approval", 1);
+    assert_eq!(post(&world, &path, "yes").await.0, 200);
+    world.settle().await;
+    assert_eq!(world.status(&id).await["status"], "waiting");
+    world.pass(HOUR);
+    world.settle().await;
+
+    assert_eq!(world.status(&id).await["status"], "completed");
+}
+
+#[tokio::test]
+async fn who_has_no_token_or_the_token_of_another_step_is_told_nothing() {
+    let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
+    let id = world.accepted(&order(json!({}))).await;
+    let early = callback(&world, &id, "approval", 1);
+    assert_eq!(post(&world, &early, "yes").await.0, 404, "before the step began");
+    world.settle().await;
+
+    let unknown = "/callbacks/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let of_another = callback(&world, &id, "said", 1);
+    let second = callback(&world, &id, "approval", 2);
+    for path in [unknown, &of_another, &second, "/callbacks/x", &format!("{early}/approve")] {
+        let (status, body) = post(&world, path, "yes").await;
+        assert_eq!((status, &body["error"]), (404, &json!("there is no such callback")), "{path}");
+    }
+    assert_eq!(world.status(&id).await["status"], "waiting");
+}
+
+#[tokio::test]
+async fn nobody_who_calls_too_late_is_heard() {
+    let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+    world.pass(3 * 24 * HOUR);
+
+    let path = callback(&world, &id, "approval", 1);
+    assert_eq!(post(&world, &path, "yes").await.0, 409, "at the time, before anybody saw it");
+    world.settle().await;
+
+    assert_eq!(world.status(&id).await["error"]["kind"], "callback_timeout");
+    assert_eq!(post(&world, &path, "yes").await.0, 409);
+}
+
+#[tokio::test]
+async fn signs_of_life_keep_a_callback_alive_and_their_absence_ends_it() {
+    let workflow = r#"
+        [[workflows.default.steps]]
+        name = "work"
+        run = "callback"
+        expires = "1d"
+        heartbeat = "10m"
+    "#;
+    let world = world(workflow, Steps::new()).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+    let beat = format!("{}/heartbeat", callback(&world, &id, "work", 1));
+
+    for _ in 0..3 {
+        world.pass(9 * MINUTE);
+        assert_eq!(post(&world, &beat, "").await.0, 200);
+        // One right after it changes nothing.
+        assert_eq!(post(&world, &beat, "").await.1["duplicate"], true);
+        world.settle().await;
+    }
+    assert_eq!(world.status(&id).await["status"], "waiting");
+    world.pass(10 * MINUTE);
+    world.settle().await;
+
+    assert_eq!(world.status(&id).await["error"]["kind"], "heartbeat_timeout");
+    let beats = world.story(&id).await.iter().filter(|it| *it == "CallbackBeat").count();
+    assert_eq!(beats, 3);
+}
+
+#[tokio::test]
+async fn an_answer_is_bounded_and_must_be_text() {
+    let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+    let path = callback(&world, &id, "approval", 1);
+
+    assert_eq!(post(&world, &path, &"x".repeat(256 * 1024 + 1)).await.0, 413);
+    assert_eq!(post(&world, &path, &format!("\"{}\"", "x".repeat(200_000))).await.0, 200);
+    world.settle().await;
+
+    assert_eq!(result(&world, &id, "said").await.as_str().unwrap().len(), 200_000);
+}
