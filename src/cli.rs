@@ -271,6 +271,10 @@ pub struct Replay {
 /// `everhook check`
 #[derive(Debug, Clone, Args)]
 pub struct Check {
+    /// Say in words what each workflow does, step by step
+    #[arg(long)]
+    pub explain: bool,
+
     #[expect(missing_docs, reason = "its own type says it")]
     #[command(flatten)]
     pub config: Configuration,

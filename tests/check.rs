@@ -335,3 +335,11 @@ fn every_key_that_is_an_expression_is_looked_at() {
     // A text without an expression says nothing of steps.
     assert_fine(&step("steps", "a", "s3", "bucket = \"acme\"\nkey = '$steps.x'"));
 }
+
+#[test]
+fn a_configuration_is_told_in_words() {
+    let config = Config::parse(include_str!("explained.toml"), PathBuf::new()).unwrap();
+    let steps = Steps::new().with("charge", async |_: everhook::Input| Ok(()));
+    assert_eq!(check::problems(&config, steps), []);
+    insta::assert_snapshot!(everhook::explain::explain(&config));
+}

@@ -6,12 +6,17 @@ use everhook_processor::Steps;
 use super::{Failure, print};
 use crate::check::problems;
 use crate::cli::Check;
+use crate::explain::explain;
 
 pub(super) fn run(check: &Check, steps: Steps) -> Result<(), Failure> {
     let config = Config::load(&check.config.path).map_err(Failure::of)?;
     let problems = problems(&config, steps);
     if !problems.is_empty() {
         return Err(Failure::of(ConfigError { path: check.config.path.clone(), problems }));
+    }
+    if check.explain {
+        print(&explain(&config));
+        return Ok(());
     }
     let (sources, workflows) = (config.sources.len(), config.workflows.len());
     print(&format!(

@@ -2,19 +2,14 @@
 
 use bytes::Bytes;
 use everhook_journal::event::{Branch, Branches, CompletionRule};
-use everhook_journal::workflow::StepDefinition;
+pub use everhook_journal::workflow::BRANCHES_MAX;
+use everhook_journal::workflow::{MAP_CONCURRENCY_DEFAULT, StepDefinition};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::options;
 use crate::expression::Expression;
 use crate::step::{DefinitionError, Input, Output, StepError};
-
-/// The most branches that a step may have, and the most items of a list.
-pub const BRANCHES_MAX: u32 = 1_000;
-
-/// How many items of a list go on at once, if nothing is said.
-const CONCURRENCY_DEFAULT: u32 = 10;
 
 /// Branches, each with its own steps, or with the same steps for each item of a list.
 ///
@@ -58,7 +53,7 @@ impl Fan {
         let steps = step.steps.iter().map(|step| step.name.clone()).collect();
         let empty = everhook_journal::Payload::inline(b"[]").expect("it is short");
         let branches = Branches::Map { items: empty, count: 0, steps };
-        Self::read(step, Some(items), branches, CONCURRENCY_DEFAULT)
+        Self::read(step, Some(items), branches, MAP_CONCURRENCY_DEFAULT)
     }
 
     fn read(
