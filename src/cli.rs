@@ -40,6 +40,8 @@ pub enum Command {
     List(List),
     /// List who may send, and when each of their secrets was used last
     Sources(Sources),
+    /// List workflows, and the older versions of them that unfinished executions still run
+    Workflows(Workflows),
     /// Verify what a source's quarantine keeps, as of its receipt, and release what fits
     Reverify(Reverify),
     /// Fold a history again and show what each event changed; runs nothing
@@ -235,6 +237,22 @@ pub struct Reverify {
     /// Only say what would be released
     #[arg(long)]
     pub dry_run: bool,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook workflows`
+#[derive(Debug, Clone, Args)]
+pub struct Workflows {
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub config: Configuration,
 
     /// As JSON
     #[arg(long)]

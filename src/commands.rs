@@ -11,6 +11,7 @@ mod send;
 mod serve;
 mod sources;
 mod status;
+mod workflows;
 
 use everhook_processor::Steps;
 
@@ -46,6 +47,7 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
         Command::Status(status) => status::run(status).await,
         Command::List(list) => list::run(list).await,
         Command::Sources(sources) => sources::run(sources).await,
+        Command::Workflows(workflows) => workflows::run(workflows).await,
         Command::Reverify(reverify) => reverify::run(reverify).await,
         Command::Replay(replay) => replay::run(replay).await,
         Command::Check(check) => check::run(&check, steps),

@@ -318,7 +318,7 @@ mod tests {
             one.steps[0].timeout_ms = 0;
             one.longest()
         };
-        let days = |days| Duration::from_secs(days * 24 * 3600);
+        let days = |days: u64| Duration::from_secs(24 * 3600 * days);
         assert_eq!(longest("wait", json!({"until": ".at"})), days(31));
         assert_eq!(longest("wait", json!({"until": ".at", "max": "2d"})), days(2));
         assert_eq!(longest("wait", json!({"for": "3d"})), days(3));
