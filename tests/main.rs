@@ -21,6 +21,7 @@ mod recovery;
 mod refused;
 mod schema;
 mod secrets;
+mod showcase;
 mod vectors;
 mod workflows;
 mod world;
