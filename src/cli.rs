@@ -44,6 +44,10 @@ pub enum Command {
     Workflows(Workflows),
     /// Verify what a source's quarantine keeps, as of its receipt, and release what fits
     Reverify(Reverify),
+    /// End an execution
+    Cancel(Cancel),
+    /// Make executions go on that failed: one, or many at a rate
+    Redrive(Redrive),
     /// Fold a history again and show what each event changed; runs nothing
     Replay(Replay),
     /// Check config/everhook.toml
@@ -257,6 +261,57 @@ pub struct Workflows {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook cancel`
+#[derive(Debug, Clone, Args)]
+pub struct Cancel {
+    /// The execution's token
+    pub token: String,
+
+    /// Why; it stands in the history
+    #[arg(long, default_value = "by an operator")]
+    pub reason: String,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook redrive`
+#[derive(Debug, Clone, Args)]
+pub struct Redrive {
+    /// The execution's token
+    #[arg(required_unless_present = "failed", conflicts_with_all = ["failed", "source", "since"])]
+    pub token: Option<String>,
+
+    /// The step to go on from; the one that failed if it is not given
+    #[arg(long, value_name = "STEP")]
+    pub from: Option<String>,
+
+    /// All that failed, as far as the other options mean them
+    #[arg(long)]
+    pub failed: bool,
+
+    /// Only those of this source
+    #[arg(long, requires = "failed")]
+    pub source: Option<String>,
+
+    /// Only those received since: 2h, 7d, or a moment such as 2026-11-24T12:00:00Z
+    #[arg(long, requires = "failed", value_name = "WHEN")]
+    pub since: Option<String>,
+
+    /// Only say which ones are meant
+    #[arg(long, requires = "failed")]
+    pub dry_run: bool,
+
+    /// How many a second
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rate: u32,
 
     #[expect(missing_docs, reason = "its own type says it")]
     #[command(flatten)]

@@ -1,9 +1,11 @@
 //! What each command does.
 
+mod cancel;
 mod check;
 pub(crate) mod client;
 mod conformance;
 mod list;
+mod redrive;
 mod replay;
 mod reverify;
 mod schema;
@@ -49,6 +51,8 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
         Command::Sources(sources) => sources::run(sources).await,
         Command::Workflows(workflows) => workflows::run(workflows).await,
         Command::Reverify(reverify) => reverify::run(reverify).await,
+        Command::Cancel(cancel) => cancel::run(cancel).await,
+        Command::Redrive(redrive) => redrive::run(redrive).await,
         Command::Replay(replay) => replay::run(replay).await,
         Command::Check(check) => check::run(&check, steps),
         Command::Schema => {

@@ -67,8 +67,11 @@ fn steps(steps: &[StepDefinition], depth: usize, lines: &mut Vec<String>) {
 fn line(step: &StepDefinition) -> String {
     let mut parts = vec![what(step)];
     parts.extend(step.when.as_ref().map(|jq| format!("only when {}", short(jq))));
-    parts.extend(retry(&step.retry));
     let run = step.run.as_str();
+    // What a callback usually repeats is no more than the making of its address.
+    if run != "callback" {
+        parts.extend(retry(&step.retry));
+    }
     if !PURE_KINDS.contains(&run) && (!CONTROL_KINDS.contains(&run) || run == "poll") {
         parts.push(format!("{} an attempt", duration(step.timeout())));
     }

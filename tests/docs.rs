@@ -30,7 +30,7 @@ Our own vectors, at least one for every sender in [sources.md](sources.md), are 
 
 /// Makes sure that a page is what it must be, or makes it so if `UPDATE_DOCS` is set.
 #[track_caller]
-fn assert_fresh(name: &str, page: &str) {
+pub(crate) fn assert_fresh(name: &str, page: &str) {
     let path = format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, page).unwrap();

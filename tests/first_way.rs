@@ -36,7 +36,7 @@ async fn a_webhook_is_answered_at_once_and_completes() {
 }
 
 #[tokio::test]
-async fn the_default_workflow_takes_two_appends_and_five_calls() {
+async fn the_default_workflow_takes_two_appends_and_six_calls() {
     let world = World::start(&shipped()).await;
     let calls = || world.parts.store.calls().snapshot().map(|(_, count)| count);
     let before = calls();
@@ -47,7 +47,7 @@ async fn the_default_workflow_takes_two_appends_and_five_calls() {
 
     let [puts, updates, deletes, gets, batch_gets, queries] = calls();
     let made = [puts - before[0], updates, deletes, gets - before[3], batch_gets, queries];
-    assert_eq!(made, [4, 0, 0, 0, 0, 1]);
+    assert_eq!(made, [5, 0, 0, 0, 0, 1]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod branches;
 mod callbacks;
+mod command;
 mod control;
 mod operators;
 
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use aws_lambda_events::encodings::Body;
 use everhook::{Input, StepError, Steps};
-use everhook_journal::callback::Callbacks;
 use everhook_journal::{Event, ExecutionId, StepName};
 use serde_json::{Value, json};
 
@@ -75,8 +75,9 @@ async fn result(world: &World, id: &ExecutionId, step: &str) -> Value {
 
 /// The path at which a step is called back.
 fn callback(world: &World, id: &ExecutionId, step: &str, attempt: u32) -> String {
-    let callbacks = Callbacks::new(world.parts.ingest.key.clone(), "");
-    callbacks.urls(&callbacks.token(id, &StepName::new(step), attempt)).url
+    let callbacks = world.parts.supervisor.driver().callbacks.as_ref().unwrap();
+    let url = callbacks.urls(&callbacks.token(id, &StepName::new(step), attempt)).url;
+    url.strip_prefix("https://hooks.example.com").unwrap().to_owned()
 }
 
 /// Posts to a path of the HTTP API, as somebody who may.

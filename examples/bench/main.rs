@@ -21,6 +21,7 @@ mod load;
 mod process;
 mod puts;
 mod server;
+mod signer;
 mod verify;
 mod webhook;
 

@@ -4,6 +4,7 @@ mod signed;
 mod unsigned;
 
 use crate::answer::Answer;
+use crate::outline::Outline;
 use crate::signature::{Scheme, Sent};
 
 /// The longest text of a stranger that is sent back, in bytes.
@@ -141,16 +142,38 @@ impl Handshake {
         }
     }
 
+    /// Where it looks in a verified body.
+    pub fn paths(self) -> &'static [&'static str] {
+        match self {
+            Self::Slack => &["type", "challenge"],
+            Self::Zoom => &["event", "payload.plainToken"],
+            Self::Discord => &["type", "event.type"],
+            Self::Twitch | Self::Monday => &["challenge"],
+            Self::Xero => &["events"],
+            Self::EventGrid => &["0.data.validationCode"],
+            Self::None
+            | Self::Probe
+            | Self::Meta
+            | Self::Dropbox
+            | Self::X
+            | Self::Okta
+            | Self::MsGraph
+            | Self::Asana
+            | Self::Sns
+            | Self::CloudEvents => &[],
+        }
+    }
+
     /// The answer to a request that was verified; `None` if it is a webhook.
-    pub fn after(self, scheme: &Scheme, sent: &Sent<'_>) -> Option<Reply> {
+    pub fn after(self, scheme: &Scheme, sent: &Sent<'_>, body: &Outline) -> Option<Reply> {
         let answer = match self {
-            Self::Slack => signed::slack(sent),
-            Self::Zoom => signed::zoom(scheme, sent),
-            Self::Discord => signed::discord(sent),
-            Self::Twitch => signed::twitch(sent),
-            Self::Monday => signed::monday(sent),
-            Self::Xero => signed::xero(sent),
-            Self::EventGrid => signed::eventgrid(sent),
+            Self::Slack => signed::slack(body),
+            Self::Zoom => signed::zoom(scheme, body),
+            Self::Discord => signed::discord(body),
+            Self::Twitch => signed::twitch(sent, body),
+            Self::Monday => signed::monday(body),
+            Self::Xero => signed::xero(body),
+            Self::EventGrid => signed::eventgrid(sent, body),
             Self::Sns => return signed::sns(sent),
             Self::None
             | Self::Probe

@@ -1,10 +1,9 @@
 //! Senders that put several events in one request: each becomes an execution of its own.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
-use serde_json::Value;
-use serde_json::value::RawValue;
+
+use crate::outline::{Outline, Path, Wanted};
+use crate::summary::Summary;
 
 /// How many events one request may have.
 pub const ITEMS_MAX: usize = 1_000;
@@ -29,6 +28,8 @@ pub struct Item {
     pub delivery_id: Option<String>,
     /// What the sender calls this kind of event.
     pub event_type: Option<String>,
+    /// What it is about.
+    pub summary: Summary,
 }
 
 /// A request has more events than one may have.
@@ -37,45 +38,34 @@ pub struct Item {
 pub struct TooMany;
 
 impl Items {
-    /// The events of a body. One that has no list, or an empty one, is one event:
-    /// whatever was sent is recorded.
-    pub fn of(&self, body: &Bytes) -> Result<Vec<Item>, TooMany> {
-        let list = std::str::from_utf8(body).ok().and_then(|text| self.list(text));
-        let Some(list) = list.filter(|list| !list.is_empty()) else {
-            return Ok(vec![Item { body: body.clone(), delivery_id: None, event_type: None }]);
+    /// Where the list is.
+    pub fn place(&self) -> Path {
+        Path::pointer(&self.list)
+    }
+
+    /// The events of a body, by where its outline found them. One that has no list, or an empty one,
+    /// is one event: whatever was sent is recorded.
+    pub fn of(&self, body: &Bytes, outline: Outline) -> Result<Vec<Item>, TooMany> {
+        let Some(list) = outline.list.filter(|list| !list.is_empty()) else {
+            let summary = outline.summary.unwrap_or_default();
+            let body = body.clone();
+            return Ok(vec![Item { body, delivery_id: None, event_type: None, summary }]);
         };
         if list.len() > ITEMS_MAX {
             return Err(TooMany);
         }
-        Ok(list.into_iter().map(|raw| self.item(body.slice_ref(raw.get().as_bytes()))).collect())
+        let pointers = self.id.iter().chain(&self.event_type);
+        let wanted =
+            Wanted { paths: pointers.map(|text| Path::pointer(text)).collect(), list: None };
+        Ok(list.into_iter().map(|place| self.item(body.slice(place), &wanted)).collect())
     }
 
-    fn list<'b>(&self, text: &'b str) -> Option<Vec<&'b RawValue>> {
-        let mut raw: &RawValue = serde_json::from_str(text).ok()?;
-        for key in self.list.split('/').skip(1) {
-            let object: HashMap<String, &RawValue> = serde_json::from_str(raw.get()).ok()?;
-            raw = object.get(key)?;
-        }
-        serde_json::from_str(raw.get()).ok()
-    }
-
-    fn item(&self, body: Bytes) -> Item {
-        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let parts: Option<Vec<_>> = self.id.iter().map(|pointer| text(&value, pointer)).collect();
+    fn item(&self, body: Bytes, wanted: &Wanted) -> Item {
+        let outline = Outline::of(&body, wanted);
+        let parts: Option<Vec<_>> = self.id.iter().map(|pointer| outline.text(pointer)).collect();
         let delivery_id = parts.filter(|parts| !parts.is_empty()).map(|parts| joined(&parts));
-        let event_type = self.event_type.as_ref().and_then(|pointer| text(&value, pointer));
-        Item { body, delivery_id, event_type }
-    }
-}
-
-/// A text or a number, as text.
-fn text(value: &Value, pointer: &str) -> Option<String> {
-    match value.pointer(pointer)? {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::String(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-            None
-        }
+        let event_type = self.event_type.as_ref().and_then(|pointer| outline.text(pointer));
+        Item { body, delivery_id, event_type, summary: outline.summary.unwrap_or_default() }
     }
 }
 
@@ -96,10 +86,17 @@ mod tests {
         Items { list: list.into(), id, event_type: Some(event_type.into()) }
     }
 
+    fn of(items: &Items, body: impl Into<Bytes>) -> Result<Vec<Item>, TooMany> {
+        let body = body.into();
+        let wanted = Wanted { paths: Vec::new(), list: Some(items.place()) };
+        items.of(&body, Outline::of(&body, &wanted))
+    }
+
     fn item(body: &'static str, delivery_id: &str, event_type: &str) -> Item {
         let body = Bytes::from_static(body.as_bytes());
         let (delivery_id, event_type) = (Some(delivery_id.into()), Some(event_type.into()));
-        Item { body, delivery_id, event_type }
+        let summary = Outline::of(&body, &Wanted::default()).summary.unwrap();
+        Item { body, delivery_id, event_type, summary }
     }
 
     #[test]
@@ -107,7 +104,7 @@ mod tests {
         let sendgrid = items("", &["/sg_event_id"], "/event");
         let body = r#"[ {"sg_event_id": "a", "event": "open", "n": 1.0},{"event":"click","sg_event_id":"b"}]"#;
 
-        let found = sendgrid.of(&Bytes::from_static(body.as_bytes())).unwrap();
+        let found = of(&sendgrid, body).unwrap();
 
         let one = item(r#"{"sg_event_id": "a", "event": "open", "n": 1.0}"#, "a", "open");
         let two = item(r#"{"event":"click","sg_event_id":"b"}"#, "b", "click");
@@ -126,7 +123,7 @@ mod tests {
             let body = format!(
                 r#"{{"live":"false","notificationItems":[{{"NotificationRequestItem":{item}}}]}}"#
             );
-            adyen.of(&body.into()).unwrap().remove(0).delivery_id.unwrap()
+            of(&adyen, body).unwrap().remove(0).delivery_id.unwrap()
         };
         assert_eq!(body("CAPTURE", "X1"), "7:CAPTURE2:X1");
         assert_ne!(body("CAPTURE2:X", "1"), body("CAPTURE", "2:X1"));
@@ -135,7 +132,7 @@ mod tests {
     #[test]
     fn an_item_without_its_id_is_known_by_its_content() {
         let hubspot = items("", &["/eventId"], "/subscriptionType");
-        let found = hubspot.of(&Bytes::from_static(br#"[{"eventId": 7}, {"eventId": null}, 3]"#));
+        let found = of(&hubspot, r#"[{"eventId": 7}, {"eventId": null}, 3]"#);
         let ids: Vec<_> = found.unwrap().into_iter().map(|item| item.delivery_id).collect();
         assert_eq!(ids, [Some("7".to_owned()), None, None]);
     }
@@ -144,11 +141,11 @@ mod tests {
     fn what_is_no_list_is_one_event_and_too_long_a_list_is_refused() {
         let nested = items("/value", &["/id"], "/changeType");
         for body in ["", "[]", "{}", "null", r#"{"value": {}}"#, r#"{"value": []}"#, "\u{e9}"] {
-            let body = Bytes::from_static(body.as_bytes());
-            let whole = Item { body: body.clone(), delivery_id: None, event_type: None };
-            assert_eq!(nested.of(&body), Ok(vec![whole]));
+            let found = of(&nested, body).unwrap();
+            assert_eq!((found.len(), &found[0].delivery_id), (1, &None), "{body}");
+            assert_eq!(found[0].body, body);
         }
         let many = format!("[{}]", vec!["1"; ITEMS_MAX + 1].join(","));
-        assert_eq!(items("", &[], "").of(&many.into()), Err(TooMany));
+        assert_eq!(of(&items("", &[], ""), many), Err(TooMany));
     }
 }

@@ -6,7 +6,7 @@
 //! - [`handshake`]: what senders ask before they send
 //! - [`fetch`]: certificates and confirmations that senders serve
 //! - [`items`]: the events of a request that has several
-//! - [`summary`]: what a body is about, without keeping it in memory twice
+//! - [`outline`], [`summary`]: what is read of a body, in one pass, without keeping it in memory twice
 //! - [`receive`]: the journal's first event and the row, both durable before the 202
 //! - [`quarantine`]: what is kept of refused requests, where a source asks for it
 //! - [`reverify`]: kept requests that can be verified after all
@@ -22,6 +22,7 @@ pub mod fetch;
 pub mod handshake;
 pub mod items;
 pub mod operators;
+pub mod outline;
 pub mod quarantine;
 pub mod receive;
 pub mod request;

@@ -78,7 +78,8 @@ impl Ingest {
         }
         // One that was refused is made anew by its sender.
         let handshake = source.scheme.preset().handshake;
-        if handshake.after(&source.scheme, &request.sent(now, None)).is_some() {
+        let outline = source.scheme.outline(&request.body);
+        if handshake.after(&source.scheme, &request.sent(now, None), &outline).is_some() {
             return None;
         }
         let keep = self.quarantine.keep(request, reason, now);

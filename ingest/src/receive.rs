@@ -1,6 +1,7 @@
 //! A verified webhook becomes the first event of an execution.
 
 pub(crate) mod arrived;
+mod begin;
 mod verify;
 
 use std::sync::Arc;
@@ -8,15 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use everhook_journal::config::{Config, Problem, SourceSection};
-use everhook_journal::event::{Event, Recorded, Verified, Webhook};
-use everhook_journal::execution::WATCHDOG;
-use everhook_journal::id::{self, EXECUTION_KEY_BYTES_MIN, ExecutionKey, Sequence};
+use everhook_journal::event::{self, Webhook};
+use everhook_journal::id::{EXECUTION_KEY_BYTES_MIN, ExecutionKey};
 use everhook_journal::payload::{PayloadError, sha256_hex};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
 use everhook_journal::{
-    Clock, Execution, ExecutionId, Executions, Journal, Payloads, SourceName, Timestamp, View,
-    Workflow, telemetry,
+    Clock, ExecutionId, Executions, Journal, Payloads, Timestamp, Workflow, telemetry,
 };
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
@@ -85,6 +84,8 @@ pub struct Counts {
     pub duplicates: AtomicU64,
     /// Recorded before under the same id with another body.
     pub mismatched: AtomicU64,
+    /// Recorded, but the same body had come before under another id that nobody signed.
+    pub repeated: AtomicU64,
     /// Not verified.
     pub unverified: AtomicU64,
 }
@@ -179,7 +180,7 @@ impl Ingest {
         if let Some(answer) = self.unsigned_handshake(&request, now).await {
             return answer;
         }
-        let (source, claims) = match self.verify(&request, now).await {
+        let (source, verified) = match self.verify(&request, now).await {
             Ok(verified) => verified,
             Err(reason) => {
                 count(&self.counts.unverified);
@@ -194,11 +195,13 @@ impl Ingest {
                 return Answer::error(401, UNVERIFIED);
             }
         };
+        let sent = request.sent(now, None);
+        let (claims, outline) = source.scheme.read(verified, &sent);
         let handshake = source.scheme.preset().handshake;
-        if let Some(reply) = handshake.after(&source.scheme, &request.sent(now, None)) {
+        if let Some(reply) = handshake.after(&source.scheme, &sent, &outline) {
             return self.shake(&request, reply).await;
         }
-        let events = match arrived::events(&source, &request, claims) {
+        let events = match arrived::events(&source, &request, claims, outline) {
             Ok(events) => events,
             Err(refused) => {
                 telemetry::rejected("malformed");
@@ -289,7 +292,10 @@ impl Ingest {
             delivery_id_from,
             event_type: event_type.map(|text| text.chars().take(EVENT_TYPE_MAX).collect()),
             workflow: source.workflow.clone(),
-            verified: Verified { scheme: source.scheme.name().into(), secret: claims.secret },
+            verified: event::Verified {
+                scheme: source.scheme.name().into(),
+                secret: claims.secret,
+            },
             method: "POST".into(),
             path: request.path.clone(),
             query: request.query.clone(),
@@ -304,72 +310,7 @@ impl Ingest {
             key_count: summary.key_count,
             expires_at: now + source.longest + self.retention,
         };
-        self.begin(&id, name, Arc::new(webhook), now).await
-    }
-
-    async fn begin(
-        &self,
-        id: &ExecutionId,
-        source: &SourceName,
-        webhook: Arc<Webhook>,
-        now: Timestamp,
-    ) -> Result<(ExecutionId, bool), Outage> {
-        let first = Sequence::START.next();
-        let event = Event::WebhookReceived(webhook.clone());
-        let recorded = Recorded { sequence: first, first, at: now, event: event.clone() };
-        let execution = Execution::begin(&recorded).expect("a webhook begins an execution");
-        let view = View::of(id, &execution);
-        let due_at = now + WATCHDOG;
-        let name = id::fresh();
-        let (appended, opened) = tokio::join!(
-            self.journal.append(id, Sequence::START, event.into(), webhook.expires_at, now, &name),
-            self.executions.open(&view, due_at),
-        );
-        let opened = opened?;
-        match appended {
-            Ok(_) => {
-                if !opened {
-                    self.executions.reopen(&view, due_at).await?;
-                }
-                count(&self.counts.accepted);
-                telemetry::accepted();
-                tracing::info!(
-                    execution.id = %id, source = %source, event.sequence = 1,
-                    event.name = "WebhookReceived", "execution {id}: 1 WebhookReceived from {source}"
-                );
-                Ok((id.clone(), false))
-            }
-            Err(AppendError::Conflict { existing, .. }) => {
-                self.redelivered(id, source, &webhook, &existing);
-                Ok((id.clone(), true))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Says so if a sender uses one id for two bodies. The first one counts.
-    fn redelivered(
-        &self,
-        id: &ExecutionId,
-        source: &SourceName,
-        webhook: &Webhook,
-        existing: &[Recorded],
-    ) {
-        count(&self.counts.duplicates);
-        telemetry::duplicate();
-        let same = existing.iter().any(|recorded| match &recorded.event {
-            Event::WebhookReceived(first) => first.body_sha256 == webhook.body_sha256,
-            _ => false,
-        });
-        if same {
-            tracing::info!(execution.id = %id, source = %source, "execution {id}: received again");
-        } else {
-            count(&self.counts.mismatched);
-            tracing::warn!(
-                execution.id = %id, source = %source,
-                "execution {id}: received again with another body; the first one counts"
-            );
-        }
+        self.begin(&id, Arc::new(webhook), now).await
     }
 }
 

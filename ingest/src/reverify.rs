@@ -158,11 +158,13 @@ impl Ingest {
         now: Timestamp,
     ) -> Result<Vec<Arrived>, String> {
         let verified = self.verify_as_of(received_at, source, request, now).await;
-        let claims = verified.map_err(|reason| reason.to_string())?;
+        let verified = verified.map_err(|reason| reason.to_string())?;
+        let sent = request.sent(received_at, None);
+        let (claims, outline) = source.scheme.read(verified, &sent);
         let handshake = source.scheme.preset().handshake;
-        if handshake.after(&source.scheme, &request.sent(received_at, None)).is_some() {
+        if handshake.after(&source.scheme, &sent, &outline).is_some() {
             return Err("it is a handshake, which has to be made anew".into());
         }
-        arrived::events(source, request, claims).map_err(|reason| reason.to_string())
+        arrived::events(source, request, claims, outline).map_err(|reason| reason.to_string())
     }
 }

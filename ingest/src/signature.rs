@@ -8,9 +8,9 @@
 
 mod adyen_item;
 mod certificate;
+mod claims;
 mod custom;
 pub mod encoding;
-pub(crate) mod field;
 pub mod key;
 mod mailgun;
 mod monday;
@@ -28,17 +28,19 @@ mod url;
 use std::time::Duration;
 
 use everhook_journal::Timestamp;
-use everhook_journal::event::IdOrigin;
 
+use crate::outline::{Outline, Path, Wanted};
 use crate::request::{HeaderFault, Headers};
 use everhook_journal::secret::Secret;
 
+pub use claims::{Claims, Verified};
 pub use custom::Custom;
 pub use key::{Algorithm, Key, Signature};
 pub use preset::{PRESETS, Preset, preset};
 pub use recipe::{Recipe, TOLERANCE, Written};
 pub(crate) use sns::subscribe_url;
 
+use claims::Unread;
 use preset::Way;
 
 /// How many signatures of one request are tried.
@@ -83,25 +85,15 @@ pub struct Scheme {
     verifier: Verifier,
     keys: Vec<Key>,
     settings: Settings,
+    wanted: Wanted,
 }
 
 #[derive(Debug, Clone)]
 enum Verifier {
     Recipe(Box<Recipe>),
-    Custom(Custom),
+    Custom(Custom, Unread),
     /// Nothing is verified; the recipe says where ids and types stand.
     Open(Box<Recipe>),
-}
-
-/// What a verified request says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Claims {
-    /// The reference of the secret that matched.
-    pub secret: Option<String>,
-    /// The sender's id of the delivery.
-    pub delivery_id: Option<(String, IdOrigin)>,
-    /// What the sender calls this kind of event.
-    pub event_type: Option<String>,
 }
 
 /// Why a request is not verified. For the log: the sender learns only that it is not.
@@ -145,7 +137,9 @@ impl Scheme {
     ) -> Result<Self, String> {
         let verifier = match &preset.way {
             Way::Recipe(written) => Verifier::Recipe(Box::new(Recipe::parse(written)?)),
-            Way::Custom(custom, _) => Verifier::Custom(*custom),
+            Way::Custom(custom, described) => {
+                Verifier::Custom(*custom, Unread::of(*custom, described)?)
+            }
             Way::Open(written) => Verifier::Open(Box::new(Recipe::parse(written)?)),
         };
         Self::of(preset, verifier, secrets, settings)
@@ -201,16 +195,46 @@ impl Scheme {
         &self.keys
     }
 
+    /// Also looks for the list of events in each body.
+    pub fn with_list(mut self, list: Path) -> Self {
+        self.wanted.list = Some(list);
+        self
+    }
+
     /// Verifies the exact bytes of a request, before anything in them is believed.
-    pub fn verify(&self, sent: &Sent<'_>) -> Result<Claims, Unverified> {
+    pub fn verify(&self, sent: &Sent<'_>) -> Result<Verified, Unverified> {
         match &self.verifier {
             Verifier::Recipe(recipe) => {
                 let secret = recipe.verify(&self.keys, &self.settings, sent)?;
-                Ok(recipe.claims(sent, Some(secret)))
+                let outline =
+                    recipe.is_dated_in_body().then(|| Outline::of(sent.body, &self.wanted));
+                recipe.check_time(&self.settings, sent, outline.as_ref())?;
+                let claims = Claims { secret: Some(secret), ..Claims::default() };
+                Ok(Verified { claims, outline })
             }
-            Verifier::Custom(custom) => custom.verify(self, sent),
-            Verifier::Open(recipe) => Ok(recipe.claims(sent, None)),
+            Verifier::Custom(custom, _) => {
+                Ok(Verified { claims: custom.verify(self, sent)?, outline: None })
+            }
+            Verifier::Open(_) => Ok(Verified::default()),
         }
+    }
+
+    /// What is in a body, at the places that its sender uses.
+    pub(crate) fn outline(&self, body: &[u8]) -> Outline {
+        Outline::of(body, &self.wanted)
+    }
+
+    /// Reads a verified request: what it says of itself, and what is in its body. The body is parsed once.
+    pub fn read(&self, verified: Verified, sent: &Sent<'_>) -> (Claims, Outline) {
+        let Verified { claims, outline } = verified;
+        let outline = outline.unwrap_or_else(|| Outline::of(sent.body, &self.wanted));
+        let claims = match &self.verifier {
+            Verifier::Recipe(recipe) | Verifier::Open(recipe) => {
+                recipe.claims(claims.secret, sent, &outline)
+            }
+            Verifier::Custom(_, unread) => unread.complete(claims, sent, &outline),
+        };
+        (claims, outline)
     }
 
     /// Whether somebody knows the token that handshakes need.
@@ -223,7 +247,7 @@ impl Scheme {
     /// Only addresses of the sender's own, whatever the request says.
     pub fn certificate_url(&self, sent: &Sent<'_>) -> Result<Option<String>, Unverified> {
         match &self.verifier {
-            Verifier::Custom(custom) => custom.certificate_url(sent),
+            Verifier::Custom(custom, _) => custom.certificate_url(sent),
             Verifier::Recipe(_) | Verifier::Open(_) => Ok(None),
         }
     }
@@ -233,7 +257,7 @@ impl Scheme {
         let symmetric = self.keys.iter().take(1).all(|key| !key.algorithm().is_asymmetric());
         match &self.verifier {
             Verifier::Recipe(_) => symmetric,
-            Verifier::Custom(custom) => symmetric && custom.signs_in_headers(),
+            Verifier::Custom(custom, _) => symmetric && custom.signs_in_headers(),
             Verifier::Open(_) => true,
         }
     }
@@ -254,7 +278,7 @@ impl Scheme {
                 recipe.sign(&self.keys, &self.settings, id, event_type, &sent)
             }
             Verifier::Open(recipe) => recipe.sign(&[], &self.settings, id, event_type, &sent),
-            Verifier::Custom(custom) => custom.sign(self, id, event_type, &sent),
+            Verifier::Custom(custom, _) => custom.sign(self, id, event_type, &sent),
         }
     }
 
@@ -269,7 +293,7 @@ impl Scheme {
                 let bytes = recipe.key.decode(secret.expose())?;
                 Key::of(secret.reference(), recipe.algorithm(), &bytes)
             }
-            Verifier::Custom(custom) => custom.key(secret),
+            Verifier::Custom(custom, _) => custom.key(secret),
             Verifier::Open(_) => None,
         };
         let mut keys = Vec::new();
@@ -280,7 +304,13 @@ impl Scheme {
                 format!("{} is not a secret of this scheme: {}", secret.reference(), preset.secret)
             })?);
         }
-        Ok(Self { preset, verifier, keys, settings })
+        let mut paths: Vec<_> = match &verifier {
+            Verifier::Recipe(recipe) | Verifier::Open(recipe) => recipe.paths().collect(),
+            Verifier::Custom(_, unread) => unread.paths().collect(),
+        };
+        paths.extend(preset.handshake.paths().iter().map(|path| Path::dotted(path)));
+        let wanted = Wanted { paths, list: None };
+        Ok(Self { preset, verifier, keys, settings, wanted })
     }
 }
 

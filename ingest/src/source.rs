@@ -148,6 +148,10 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
         let message = "`quarantine` says nothing here: a source that verifies nothing refuses nothing; take it away";
         return Err(section.problem_of("quarantine", message));
     }
+    let scheme = match &items {
+        Some(items) => scheme.with_list(items.place()),
+        None => scheme,
+    };
     section.finish()?;
     Ok(Source {
         scheme,

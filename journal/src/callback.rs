@@ -4,8 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::id::{EXECUTION_ID_LENGTH, ExecutionId, ExecutionKey, StepName};
+use crate::config::Config;
+use crate::id::{
+    EXECUTION_ID_LENGTH, EXECUTION_KEY_BYTES_MIN, ExecutionId, ExecutionKey, StepName,
+};
 use crate::payload::sha256_hex;
+use crate::secret::{SecretError, Secrets};
 
 /// Makes callbacks' tokens and addresses. A clone makes the same ones.
 #[derive(Clone)]
@@ -34,7 +38,37 @@ pub struct CallbackUrls {
     pub heartbeat_url: String,
 }
 
+/// Where the key for callbacks is, if nothing is said.
+const CALLBACK_KEY: &str = "generated:callback-key";
+
+/// Why nobody can be asked to call back.
+#[derive(Debug, thiserror::Error)]
+pub enum CallbacksError {
+    /// The key cannot be read.
+    #[error("`callback_key` in [settings]: {0}")]
+    Key(#[from] SecretError),
+    /// The key protects nothing.
+    #[error("`callback_key` in [settings] must have at least {EXECUTION_KEY_BYTES_MIN} bytes")]
+    ShortKey,
+}
+
 impl Callbacks {
+    /// The reference to the key's secret.
+    pub fn reference(config: &Config) -> &str {
+        config.settings.callback_key.as_deref().unwrap_or(CALLBACK_KEY)
+    }
+
+    /// Callbacks as configured; `base` is where the HTTP API is reached, unless the configuration says otherwise.
+    pub fn from_config(
+        config: &Config,
+        secrets: &Secrets,
+        base: &str,
+    ) -> Result<Self, CallbacksError> {
+        let key = secrets.read(Self::reference(config))?;
+        let key = ExecutionKey::new(key.expose()).ok_or(CallbacksError::ShortKey)?;
+        Ok(Self::new(key, config.settings.public_url.as_deref().unwrap_or(base)))
+    }
+
     /// Callbacks of a deployment with this key, whose HTTP API begins with this address.
     pub fn new(key: ExecutionKey, base: impl Into<String>) -> Self {
         let base: String = base.into();

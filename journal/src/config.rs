@@ -62,6 +62,8 @@ pub struct Settings {
     pub private_hosts: Vec<String>,
     /// `execution_key`: where the key for execution ids is, as a secret's reference.
     pub execution_key: Option<String>,
+    /// `callback_key`: where the key for callbacks is, as a secret's reference.
+    pub callback_key: Option<String>,
     /// `public_url`: where whoever is to call back reaches the HTTP API.
     pub public_url: Option<String>,
 }
@@ -192,6 +194,7 @@ impl Config {
                     .map_or(usual.concurrency, |count| count as usize),
                 private_hosts: section.texts("private_hosts")?,
                 execution_key: section.text("execution_key")?,
+                callback_key: section.text("callback_key")?,
                 public_url: section.text("public_url")?,
             };
             let address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
@@ -263,6 +266,7 @@ impl Default for Settings {
             concurrency: CONCURRENCY_DEFAULT as usize,
             private_hosts: Vec::new(),
             execution_key: None,
+            callback_key: None,
             public_url: None,
         }
     }

@@ -3,6 +3,7 @@
 //! | variable | is |
 //! |---|---|
 //! | `EVERHOOK_CONFIG` | the configuration; `/opt/everhook.toml` if it is not set |
+//! | `EVERHOOK_PUBLIC_URL` | where callers reach the HTTP API: callbacks' addresses begin with it |
 //! | `EVERHOOK_JOURNAL_TABLE`, `EVERHOOK_EXECUTIONS_TABLE` | the tables; `journal` and `executions` |
 //! | `EVERHOOK_PAYLOADS` | where large payloads are: `s3://BUCKET` or `file:///FOLDER` |
 //! | `EVERHOOK_RETENTION` | how long histories are kept if the configuration does not say: `7d` |
@@ -100,6 +101,11 @@ pub fn retention() -> Result<Option<Duration>, EnvironmentError> {
 /// The configuration's path.
 pub fn config_path() -> PathBuf {
     std::env::var_os("EVERHOOK_CONFIG").map_or_else(|| "/opt/everhook.toml".into(), PathBuf::from)
+}
+
+/// Where callers reach the HTTP API.
+pub fn public_url() -> String {
+    std::env::var("EVERHOOK_PUBLIC_URL").unwrap_or_default()
 }
 
 /// DynamoDB, as the environment describes it.

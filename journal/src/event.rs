@@ -197,6 +197,9 @@ pub enum Branches {
         count: u32,
         /// The steps, in order.
         steps: Vec<StepName>,
+        /// What each item is called for those who look on, if it is called anything.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        labels: Vec<String>,
     },
 }
 

@@ -347,6 +347,12 @@ impl Execution {
         found
     }
 
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let body = self.webhook.body.inline_bytes();
+        2048 + body + self.line.bytes() + self.rescue.bytes()
+    }
+
     /// Whether this event may happen now.
     fn permits(&self, event: &Event) -> bool {
         let failing = matches!(self.status, Status::Failing { .. });

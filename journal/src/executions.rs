@@ -15,10 +15,13 @@
 //! | `redrives` | N | how often the sweep has fired it without progress |
 //! | `attention` | S | `failed` or `stalled`; index `attention` |
 //! | `parked` | S | why it is stalled |
+//! | `repeat_of` | S | the execution that the same body had come with before, see `bodies` |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 //!
 //! Beside the rows it holds what [`crate::quarantine`] keeps.
 //! View and obligation are one item on purpose: the terminal view and the end of the obligation are one write.
+
+mod bodies;
 
 use std::collections::HashMap;
 
@@ -54,6 +57,8 @@ pub struct Row {
     pub due: Option<Due>,
     /// Why it is not moving, if somebody should look.
     pub parked: Option<String>,
+    /// The execution that the same body had come with before, under another id that nobody signed.
+    pub repeat_of: Option<ExecutionId>,
 }
 
 /// What is owed to an unfinished execution.
@@ -156,8 +161,17 @@ impl Executions {
     }
 
     /// Shows the view of an execution that has ended and lets go of its obligation, in one write.
+    /// A mark on the row stays.
     pub async fn finish(&self, view: &View) -> Result<bool, Unavailable> {
-        met(self.store.put(&self.table, to_item(view), not_past(view)).await)
+        let mut item = to_item(view);
+        let written = self.store.put(&self.table, item.clone(), not_past_unmarked(view)).await;
+        if let Err(WriteError::Condition(Some(old))) = &written
+            && let Some(first) = old.get("repeat_of")
+        {
+            item.insert("repeat_of".into(), first.clone());
+            return met(self.store.put(&self.table, item, not_past(view)).await);
+        }
+        met(written)
     }
 
     /// Moves the obligation, if it is still the one that was read.
@@ -416,13 +430,24 @@ fn key(id: &ExecutionId) -> Item {
 }
 
 /// No row, an older view, or one of an execution that expired before this one began.
+const NOT_PAST: &str =
+    "(attribute_not_exists(#execution) OR #sequence <= :sequence OR #created_at < :created_at)";
+
 fn not_past(view: &View) -> Expression {
-    Expression::new(
-        "attribute_not_exists(#execution) OR #sequence <= :sequence OR #created_at < :created_at",
-        &["execution", "sequence", "created_at"],
-    )
-    .with(":sequence", number(view.sequence))
-    .with(":created_at", text(view.created_at.to_string()))
+    with_place(view, Expression::new(NOT_PAST, &["execution", "sequence", "created_at"]))
+}
+
+/// The same, and not marked as a repeat.
+fn not_past_unmarked(view: &View) -> Expression {
+    let condition = format!("{NOT_PAST} AND attribute_not_exists(#repeat_of)");
+    let names = ["execution", "sequence", "created_at", "repeat_of"];
+    with_place(view, Expression::new(condition, &names))
+}
+
+fn with_place(view: &View, condition: Expression) -> Expression {
+    condition
+        .with(":sequence", number(view.sequence))
+        .with(":created_at", text(view.created_at.to_string()))
 }
 
 fn unchanged(read: &Due) -> Expression {
@@ -549,5 +574,7 @@ fn to_row(item: &Item) -> Result<Row, MalformedItem> {
                 .saturating_mul(1000),
         ),
     };
-    Ok(Row { view, due, parked })
+    let repeat_of = read_optional(item, "repeat_of");
+    let repeat_of = repeat_of.as_deref().and_then(ExecutionId::parse);
+    Ok(Row { view, due, parked, repeat_of })
 }

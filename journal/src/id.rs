@@ -87,6 +87,23 @@ impl fmt::Display for ExecutionId {
     }
 }
 
+/// What a body of a source is known by: it tells nobody without the key what the body is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyKey(String);
+
+impl BodyKey {
+    /// The key of the body with this hash.
+    pub fn derive(key: &ExecutionKey, source: &SourceName, body_sha256: &str) -> Self {
+        Self(key.derive_text(&["body", source.as_str(), body_sha256]))
+    }
+}
+
+impl fmt::Display for BodyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The deployment's key for execution ids. Changing it forgets which deliveries were seen.
 #[derive(Clone)]
 pub struct ExecutionKey(Hmac<Sha256>);
@@ -195,6 +212,16 @@ mod tests {
     #[test]
     fn names_do_not_run_together() {
         assert_ne!(derived("ab", "c"), derived("a", "bc"));
+    }
+
+    #[test]
+    fn a_body_is_known_by_its_source_and_content() {
+        let derived = |source: &str, hash: &str| {
+            BodyKey::derive(&key(), &SourceName::new(source), hash).to_string()
+        };
+        assert_eq!(derived("github", "00"), derived("github", "00"));
+        assert_ne!(derived("github", "00"), derived("github", "01"));
+        assert_ne!(derived("github", "00"), derived("gitlab", "00"));
     }
 
     #[test]

@@ -62,6 +62,16 @@ impl Payload {
             .then(|| Self::Deflate { base64: BASE64.encode(&packed), bytes: bytes.len() as u64 })
     }
 
+    /// About how many bytes of an event it takes.
+    pub fn inline_bytes(&self) -> usize {
+        match self {
+            Self::Json(json) => json.get().len(),
+            Self::Text(text) | Self::Base64(text) => text.len(),
+            Self::Deflate { base64, .. } => base64.len(),
+            Self::Stored { .. } => 100,
+        }
+    }
+
     /// How many bytes it holds once opened.
     pub fn bytes(&self) -> u64 {
         match self {

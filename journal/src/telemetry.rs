@@ -18,6 +18,19 @@ const NAMESPACE: &str = "Everhook";
 /// A document holds 100 values of one metric at most; what comes after would be lost.
 const VALUES_MAX: usize = 50;
 
+const COUNTERS: [&str; 10] = [
+    "Accepted",
+    "Duplicate",
+    "MismatchedBodies",
+    "RepeatedBodies",
+    "Rejected",
+    "Quarantined",
+    "Released",
+    "Stalled",
+    "Due",
+    "Unreadable",
+];
+
 static COLLECTOR: OnceLock<&Collector> = OnceLock::new();
 static VALUES: AtomicUsize = AtomicUsize::new(0);
 
@@ -36,16 +49,7 @@ pub fn start() {
 }
 
 fn describe() {
-    for name in [
-        "Accepted",
-        "Duplicate",
-        "Rejected",
-        "Quarantined",
-        "Released",
-        "Stalled",
-        "Due",
-        "Unreadable",
-    ] {
+    for name in COUNTERS {
         metrics::describe_counter!(name, Unit::Count, "");
     }
     for name in ["StepDuration", "ExecutionDuration"] {
@@ -73,6 +77,16 @@ pub fn accepted() {
 /// A webhook had been recorded before.
 pub fn duplicate() {
     counter!("Duplicate").increment(1);
+}
+
+/// A webhook had been recorded before, under the same id with another body.
+pub fn mismatched_body() {
+    counter!("MismatchedBodies").increment(1);
+}
+
+/// The body of a webhook had been recorded before, under another id that nobody signed.
+pub fn repeated_body() {
+    counter!("RepeatedBodies").increment(1);
 }
 
 /// A request was not recorded, for one of a few reasons.

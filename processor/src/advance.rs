@@ -15,6 +15,7 @@ use everhook_journal::store::Unavailable;
 use everhook_journal::table::ReadError;
 use everhook_journal::{Clock, Execution, ExecutionId, Executions, Journal, Sequence, Timestamp};
 
+use crate::memory::Memory;
 use crate::plan::{FindError, Plans};
 use crate::recall::Recall;
 use crate::steps::Steps;
@@ -41,6 +42,8 @@ pub struct Driver {
     pub run_ahead: bool,
     /// What this process has gone beyond.
     pub recall: Recall,
+    /// The states that this process has seen lately.
+    pub memory: Memory,
 }
 
 impl Driver {
@@ -66,6 +69,7 @@ impl Driver {
             callbacks: None,
             run_ahead,
             recall: Recall::default(),
+            memory: Memory::default(),
         })
     }
 
@@ -133,8 +137,10 @@ pub async fn advance(
         Err(FindError::Unavailable(error)) => return Err(error.into()),
         Err(error) => return settle::park(driver, id, &error.to_string()).await,
     };
-    let drive = Drive::new(driver, wake, &plan, deadline, execution);
-    match Box::pin(drive.run()).await {
+    let mut drive = Drive::new(driver, wake, &plan, deadline, execution);
+    let driven = Box::pin(drive.run()).await;
+    drive.remember();
+    match driven {
         Ok(advanced) => Ok(advanced),
         Err(Trouble::Outage(outage)) => Err(outage),
         Err(Trouble::Own(reason)) => settle::park(driver, id, &reason).await,
@@ -164,15 +170,22 @@ impl From<PayloadError> for Trouble {
     }
 }
 
+/// The state as of the last acknowledged append. Only what this process has not seen is read.
 async fn read(driver: &Driver, id: &ExecutionId) -> Result<Option<Execution>, Trouble> {
-    let history = match driver.journal.read(id, Sequence::START).await {
+    let known = driver.memory.take(id, driver.clock.now());
+    let after = known.as_ref().map_or(Sequence::START, |known| known.sequence);
+    let history = match driver.journal.read(id, after).await {
         Ok(history) => history,
         Err(ReadError::Unavailable(error)) => return Err(error.into()),
         Err(error @ (ReadError::Malformed { .. } | ReadError::TooLong { .. })) => {
             return Err(Trouble::Own(words(&error)));
         }
     };
-    Execution::fold(&history).map_err(|error| Trouble::Own(words(&error)))
+    let folded = match known {
+        Some(known) => history.iter().try_fold(known, Execution::evolve).map(Some),
+        None => Execution::fold(&history),
+    };
+    folded.map_err(|error| Trouble::Own(words(&error)))
 }
 
 /// An error with its causes.

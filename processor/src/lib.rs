@@ -6,12 +6,14 @@
 //! - [`plan`], [`step`], [`steps`]: a workflow with its steps ready to run
 //! - [`expression`]: jq, as workflows use it
 //! - [`destination`]: where an `http` step may go
+//! - [`recall`], [`memory`]: what this process has gone beyond, and the states it has seen
 //! - [`sweep`]: fires what is due
 
 pub mod actor;
 pub mod advance;
 pub mod destination;
 pub mod expression;
+pub mod memory;
 pub mod plan;
 pub mod recall;
 pub mod step;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use everhook_journal::callback::Callbacks;
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
 use everhook_journal::{Clock, Executions, Journal, Secrets, Timestamp, environment, telemetry};
@@ -17,9 +18,19 @@ async fn main() -> Result<(), Error> {
     let journal = Journal::new(store.clone(), tables.journal, Clock::System);
     let executions = Executions::new(store, tables.executions);
     let payloads = environment::payloads()?;
-    environment::warm(async { tokio::join!(journal.warm(), payloads.warm()) }).await;
-    let steps = Steps::new().reading(Secrets::from_env(config.folder.clone()));
-    let driver = Driver::from_config(&config, steps, journal, executions, payloads, Clock::System)?;
+    let secrets = Secrets::from_env(config.folder.clone());
+    let callback_key = secrets.fetch([Callbacks::reference(&config)]);
+    let warm = async { tokio::join!(journal.warm(), payloads.warm(), callback_key) };
+    environment::warm(warm).await;
+    let callbacks = Callbacks::from_config(&config, &secrets, &environment::public_url());
+    let steps = Steps::new().reading(secrets);
+    let mut driver =
+        Driver::from_config(&config, steps, journal, executions, payloads, Clock::System)?;
+    match callbacks {
+        Ok(callbacks) => driver = driver.with_callbacks(callbacks),
+        // Whatever asks nobody goes on.
+        Err(error) => tracing::error!("nobody can be asked to call back: {error}"),
+    }
     let supervisor = Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;
     let supervisor = Arc::new(supervisor);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {

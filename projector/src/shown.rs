@@ -30,6 +30,9 @@ pub struct ShownExecution {
     pub webhook_summary: ShownSummary,
     /// The sender's id of the webhook.
     pub delivery_id: DeliveryId,
+    /// The execution that the same body had come with before, under another id that nobody signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat_of: Option<ExecutionId>,
     /// The workflow it went into.
     pub workflow: WorkflowName,
     /// The last event it is as of.
@@ -82,6 +85,7 @@ impl From<Row> for ShownExecution {
                 key_count: view.key_count,
             },
             delivery_id: view.delivery_id,
+            repeat_of: row.repeat_of,
             workflow: view.workflow,
             sequence: view.sequence.get(),
             steps: view.steps,

@@ -39,8 +39,10 @@ fn line(execution: &ShownExecution) -> String {
     let kind = summary.event_type.as_deref().unwrap_or("-");
     let error =
         execution.error.as_ref().map_or(String::new(), |e| format!("  {}: {}", e.kind, e.message));
+    let repeat =
+        execution.repeat_of.as_ref().map_or(String::new(), |of| format!("  repeat of {of}"));
     format!(
-        "{}  {:<9}  {}  {}  {kind}{error}",
+        "{}  {:<9}  {}  {}  {kind}{repeat}{error}",
         execution.execution_token,
         execution.status.as_str(),
         execution.created_at,

@@ -2,7 +2,9 @@
 
 use everhook_ingest::answer::Answer;
 use everhook_ingest::signature::preset::all;
-use everhook_ingest::signature::{Algorithm, Key, Preset, Scheme, Sent, Settings, Unverified};
+use everhook_ingest::signature::{
+    Algorithm, Key, Preset, Scheme, Sent, Settings, Unverified, Verified,
+};
 use everhook_journal::Timestamp;
 use everhook_journal::secret::Secret;
 use serde_json::Value;
@@ -91,8 +93,12 @@ impl Asked {
     }
 
     fn after(&self, scheme: &Scheme, now: Timestamp) -> Option<Answer> {
-        self.sent(now, |sent| scheme.preset().handshake.after(scheme, sent))
-            .map(|reply| reply.answer)
+        // What is judged here is the answer: as if it had been verified.
+        let after = |sent: &Sent<'_>| {
+            let (_, body) = scheme.read(Verified::default(), sent);
+            scheme.preset().handshake.after(scheme, sent, &body)
+        };
+        self.sent(now, after).map(|reply| reply.answer)
     }
 
     fn sent<T>(&self, now: Timestamp, look: impl FnOnce(&Sent<'_>) -> T) -> T {

@@ -108,14 +108,15 @@ impl Vector {
     /// What the verifier says of it.
     pub fn verify(&self, scheme: &Scheme, now: Timestamp) -> Result<Claims, Unverified> {
         let certificate = self.preset.is_proved_by_certificate().then(|| self.secrets.first());
-        scheme.verify(&Sent {
+        let sent = Sent {
             method: &self.method,
             query: &self.query,
             headers: &headers(&self.headers),
             body: &self.body,
             now: self.now.unwrap_or(now),
             certificate: certificate.flatten().map(String::as_bytes),
-        })
+        };
+        Ok(scheme.read(scheme.verify(&sent)?, &sent).0)
     }
 
     /// How the verifier did.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use everhook_ingest::Ingest;
 use everhook_ingest::receive::StartError;
-use everhook_journal::callback::Callbacks;
+use everhook_journal::callback::{Callbacks, CallbacksError};
 use everhook_journal::config::{Config, Problem};
 use everhook_journal::schema::Tables;
 use everhook_journal::store::Store;
@@ -38,6 +38,9 @@ pub enum PartsError {
     /// A workflow cannot be run.
     #[error("everhook.toml: {0}")]
     Workflow(Problem),
+    /// Nobody could be asked to call back.
+    #[error(transparent)]
+    Callbacks(#[from] CallbacksError),
     /// The supervisor did not start.
     #[error("the processor's supervisor did not start")]
     Supervisor(#[from] ractor::SpawnErr),
@@ -58,6 +61,7 @@ impl Parts {
         let journal = Journal::new(store.clone(), tables.journal, clock.clone());
         let executions = Executions::new(store.clone(), tables.executions);
         Ingest::fetch(config, secrets).await;
+        secrets.fetch([Callbacks::reference(config)]).await;
         let ingest = Ingest::from_config(
             config,
             secrets,
@@ -75,7 +79,7 @@ impl Parts {
             clock.clone(),
         )
         .map_err(PartsError::Workflow)?
-        .with_callbacks(Callbacks::new(ingest.key.clone(), public_url));
+        .with_callbacks(Callbacks::from_config(config, secrets, public_url)?);
         let supervisor = Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;
         let sources = config.sources.keys().cloned().collect();
         Ok(Self {

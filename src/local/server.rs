@@ -119,10 +119,9 @@ impl Server {
         let listen = |source| ServerError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let public_url = config.settings.public_url.clone().unwrap_or_else(|| url(address));
         let clock = Clock::System;
         let parts =
-            Parts::new(&config, &secrets, steps, store, payloads, clock, &public_url).await?;
+            Parts::new(&config, &secrets, steps, store, payloads, clock, &url(address)).await?;
         parts.ingest.publish().await?;
 
         let (stop, stopped) = watch::channel(false);

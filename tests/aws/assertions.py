@@ -20,8 +20,8 @@ OWN = "s3:ResourceAccount=AWS::AccountId"
 KEPT = "keys quarantine#*"
 PERMISSIONS = {
     "IngestRole": [
-        ("JournalTable.Arn", "dynamodb:GetItem dynamodb:PutItem", ""),
-        ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:PutItem", ""),
+        ("JournalTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:Query", ""),
+        ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem", ""),
         ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:DeleteItem", KEPT),
         ("${PayloadBucket.Arn}/payloads/*", "s3:PutObject", ""),
         (
@@ -134,7 +134,10 @@ FUNCTIONS = {
         | TABLES
         | CONFIG
         | PAYLOADS
-        | {"EVERHOOK_GENERATED_SECRETS": "secretsmanager:${AWS::StackName}/steps"},
+        | {
+            "EVERHOOK_GENERATED_SECRETS": "secretsmanager:${AWS::StackName}/steps",
+            "EVERHOOK_PUBLIC_URL": "https://${HttpApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}",
+        },
         True,
     ),
     "ProjectorFunction": ("projector", USUAL | TABLES, False),
@@ -159,7 +162,7 @@ ROUTES = {
     "GET /executions": ("AWS_IAM", "StatusFunction"),
     "GET /executions/{id}": ("AWS_IAM", "StatusFunction"),
     "GET /executions/{id}/{part}": ("AWS_IAM", "StatusFunction"),
-    "POST /executions/{id}/{action}": ("AWS_IAM", "StatusFunction"),
+    "POST /executions/{id}/{action}": ("AWS_IAM", "IngestFunction"),
     "GET /workflows": ("AWS_IAM", "StatusFunction"),
     "GET /sources/{source}/quarantine": ("AWS_IAM", "IngestFunction"),
     "POST /sources/{source}/reverify": ("AWS_IAM", "IngestFunction"),
@@ -185,6 +188,8 @@ LOGGABLE = {
 OURS = {
     "Accepted": {},
     "Duplicate": {},
+    "MismatchedBodies": {},
+    "RepeatedBodies": {},
     "Rejected": {
         "Reason": {"unverified", "malformed", "too_large", "encoded", "not_found", "method", "unavailable"}
     },
@@ -726,7 +731,11 @@ def check_payloads_outlive_the_histories_that_name_them(t):
 def check_generated_secrets_are_strong_and_kept(t):
     secrets = t.of("AWS::SecretsManager::Secret")
     names = {plain(secret["Name"]): name for name, secret in secrets.items()}
-    if set(names) != {"${AWS::StackName}/execution-key", "${AWS::StackName}/default"}:
+    if set(names) != {
+        "${AWS::StackName}/execution-key",
+        "${AWS::StackName}/steps/callback-key",
+        "${AWS::StackName}/default",
+    }:
         yield f"the secrets are {sorted(names)}"
     for name, secret in secrets.items():
         # A change here would make new values, so this is not only about their strength.

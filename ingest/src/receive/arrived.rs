@@ -6,6 +6,7 @@ use everhook_journal::event::IdOrigin;
 use everhook_journal::payload::sha256_hex;
 
 use crate::items::{Item, TooMany};
+use crate::outline::Outline;
 use crate::request::Request;
 use crate::signature::Claims;
 use crate::source::{Expect, Source};
@@ -37,13 +38,13 @@ pub(crate) fn events(
     source: &Source,
     request: &Request,
     claims: Claims,
+    outline: Outline,
 ) -> Result<Vec<Arrived>, NoEvents> {
-    let summary = match (Summary::of(&request.body), source.expect) {
-        (Some(summary), _) => summary,
-        (None, Expect::Any) => Summary::default(),
-        (None, Expect::Json) => return Err(NoEvents::NotJson),
-    };
+    if outline.summary.is_none() && source.expect == Expect::Json {
+        return Err(NoEvents::NotJson);
+    }
     let Some(items) = &source.items else {
+        let summary = outline.summary.unwrap_or_default();
         return Ok(vec![Arrived { body: request.body.clone(), claims, summary }]);
     };
     let origin = match source.scheme.preset().weak {
@@ -51,14 +52,13 @@ pub(crate) fn events(
         false => IdOrigin::Signed,
     };
     let arrived = |item: Item| {
-        let summary = Summary::of(&item.body).unwrap_or_default();
         // The request's own id, if it has one, is not an item's: two items would be one.
         let delivery_id = item.delivery_id.map(|id| (id, origin));
         let event_type = item.event_type.or_else(|| claims.event_type.clone());
         let claims = Claims { secret: claims.secret.clone(), delivery_id, event_type };
-        Arrived { body: item.body, claims, summary }
+        Arrived { body: item.body, claims, summary: item.summary }
     };
-    Ok(items.of(&request.body)?.into_iter().map(arrived).collect())
+    Ok(items.of(&request.body, outline)?.into_iter().map(arrived).collect())
 }
 
 /// The sender's id, or one from the body. Never a constant: a sender without ids would lose all but one webhook.

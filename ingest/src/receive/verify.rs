@@ -6,27 +6,27 @@ use everhook_journal::Timestamp;
 
 use super::Ingest;
 use crate::request::Request;
-use crate::signature::{Claims, Unverified};
+use crate::signature::{Unverified, Verified};
 use crate::source::Source;
 
 impl Ingest {
-    /// The source that sent these exact bytes, and what it says of them.
+    /// The source that sent these exact bytes.
     pub(super) async fn verify(
         &self,
         request: &Request,
         now: Timestamp,
-    ) -> Result<(Arc<Source>, Claims), Unverified> {
+    ) -> Result<(Arc<Source>, Verified), Unverified> {
         let source = self.sources.fresh(&request.source, now).await;
         let certificate = self.certificate(&source, request, now).await?;
         let sent = request.sent(now, certificate.as_deref());
-        let claims = source.scheme.verify(&sent);
-        if claims.is_err()
+        let verified = source.scheme.verify(&sent);
+        if verified.is_err()
             && let Some(newer) = self.sources.newer(&request.source, &source, now).await
         {
-            let claims = newer.scheme.verify(&sent)?;
-            return Ok((newer, claims));
+            let verified = newer.scheme.verify(&sent)?;
+            return Ok((newer, verified));
         }
-        Ok((source, claims?))
+        Ok((source, verified?))
     }
 
     /// The certificate that verifying this request takes, if it takes one.
@@ -55,7 +55,7 @@ impl Ingest {
         source: &Source,
         request: &Request,
         now: Timestamp,
-    ) -> Result<Claims, Unverified> {
+    ) -> Result<Verified, Unverified> {
         let certificate = self.certificate(source, request, now).await?;
         source.scheme.verify(&request.sent(received_at, certificate.as_deref()))
     }

@@ -1,6 +1,7 @@
 //! The schemes that a recipe cannot express.
 
 use super::key::{Algorithm, Key};
+use super::preset::Described;
 use super::{Claims, Scheme, Sent, Unverified};
 use super::{adyen_item, mailgun, monday, msgraph, paypal, sns, standard_webhooks, twilio};
 use everhook_journal::secret::Secret;
@@ -61,6 +62,15 @@ impl Custom {
             Self::Mailgun => mailgun::verify(scheme, sent),
             Self::MsGraph => msgraph::verify(scheme, sent),
             Self::Monday => monday::verify(scheme, sent),
+        }
+    }
+
+    /// Where ids and types stand that its verification does not read.
+    pub(super) fn unread(self, described: &Described) -> [&'static str; 2] {
+        match self {
+            Self::Mailgun | Self::PayPal | Self::StandardWebhooks => ["", described.event_type],
+            Self::Monday => [described.id, described.event_type],
+            Self::Twilio | Self::Sns | Self::AdyenItem | Self::MsGraph => ["", ""],
         }
     }
 

@@ -4,7 +4,6 @@ use everhook_journal::event::IdOrigin;
 use serde::Deserialize;
 
 use super::encoding::Encoding;
-use super::field::field;
 use super::key::Signature;
 use super::time::{self, Unit};
 use super::{Claims, Scheme, Sent, Unverified, matching, template};
@@ -42,6 +41,6 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
     Ok(Claims {
         secret: Some(secret),
         delivery_id: Some((token, IdOrigin::Signed)),
-        event_type: field(sent.body, "event-data.event"),
+        event_type: None,
     })
 }

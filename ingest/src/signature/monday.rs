@@ -5,10 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use everhook_journal::Timestamp;
 use serde::Deserialize;
 
-use super::field::field;
 use super::key::Signature;
-use super::{Claims, Scheme, Sent, Unverified, matching, template, time};
-use everhook_journal::event::IdOrigin;
+use super::{Claims, Scheme, Sent, Unverified, matching, time};
 
 #[derive(Debug, Deserialize)]
 struct Header {
@@ -44,10 +42,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
         (Some(_), None) if payload.exp.is_none() => return Err(Unverified::Malformed),
         (Some(_) | None, _) => {}
     }
-    let places = template::places("json:event.triggerUuid").unwrap_or_default();
-    let id = template::first(&places, sent, &[]).map(|(id, _)| (id, IdOrigin::Unsigned));
-    let event_type = field(sent.body, "event.type");
-    Ok(Claims { secret: Some(secret), delivery_id: id, event_type })
+    Ok(Claims { secret: Some(secret), ..Claims::default() })
 }
 
 pub(super) fn sign(scheme: &Scheme, sent: &Sent<'_>) -> Vec<(String, String)> {

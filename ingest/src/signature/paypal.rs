@@ -3,7 +3,6 @@
 use everhook_journal::event::IdOrigin;
 
 use super::encoding::Encoding;
-use super::field::field;
 use super::key::{Algorithm, Key, Signature};
 use super::time::{self, Unit};
 use super::{Claims, Scheme, Sent, Unverified, certificate, matching, template};
@@ -41,7 +40,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
     Ok(Claims {
         secret: Some(secret),
         delivery_id: Some((id.to_owned(), IdOrigin::Signed)),
-        event_type: field(sent.body, "event_type"),
+        event_type: None,
     })
 }
 

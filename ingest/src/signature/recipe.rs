@@ -8,6 +8,7 @@ use super::encoding::{Encoding, KeyEncoding};
 use super::key::Algorithm;
 use super::template::{self, Part, Place};
 use super::time::Unit;
+use crate::outline::Path;
 
 /// A recipe as it is written down.
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +117,17 @@ impl Recipe {
     /// Whether a time is signed, so that an old request can be told from a new one.
     pub fn is_dated(&self) -> bool {
         self.timestamp.is_some()
+    }
+
+    /// Whether that time stands in the body.
+    pub(super) fn is_dated_in_body(&self) -> bool {
+        matches!(self.timestamp, Some(Place::Json(_)))
+    }
+
+    /// Where it looks in a body.
+    pub(super) fn paths(&self) -> impl Iterator<Item = Path> {
+        let said = self.ids.iter().chain(&self.types).flatten();
+        said.chain(&self.timestamp).filter_map(Place::path)
     }
 
     /// How its keys are used.

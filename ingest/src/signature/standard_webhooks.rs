@@ -41,7 +41,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
     Ok(Claims {
         secret: Some(secret),
         delivery_id: Some((id.to_owned(), IdOrigin::Signed)),
-        event_type: event_type(scheme, sent),
+        event_type: None,
     })
 }
 
@@ -59,7 +59,11 @@ pub(super) fn sign(
         ("webhook-timestamp".into(), timestamp),
         ("webhook-signature".into(), format!("v1,{}", Encoding::Base64.encode(&signature))),
     ];
-    let header = types(scheme).and_then(|places| places.strip_prefix("header:"));
+    let types = match &scheme.preset().way {
+        Way::Custom(_, described) => described.event_type,
+        Way::Recipe(_) | Way::Open(_) => "",
+    };
+    let header = types.strip_prefix("header:");
     headers.extend(header.zip(event_type).map(|(name, text)| (name.to_owned(), text.to_owned())));
     headers
 }
@@ -89,17 +93,4 @@ fn matching_of(keys: &[Key], parts: &[&[u8]], header: &str) -> Result<String, Un
         }
     }
     judged
-}
-
-fn event_type(scheme: &Scheme, sent: &Sent<'_>) -> Option<String> {
-    let places = template::places(types(scheme)?).ok()?;
-    template::first(&places, sent, &[]).map(|(text, _)| text)
-}
-
-/// Where the sender says what kind of event it is.
-fn types(scheme: &Scheme) -> Option<&'static str> {
-    match &scheme.preset().way {
-        Way::Custom(_, described) => Some(described.event_type),
-        Way::Recipe(_) | Way::Open(_) => None,
-    }
 }

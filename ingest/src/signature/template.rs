@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::encoding::Encoding;
-use super::field::field;
 use super::{Sent, Unverified, url};
+use crate::outline::{Outline, Path, field};
 use crate::request::HeaderFault;
 
 /// One part of what is signed.
@@ -85,7 +85,7 @@ impl Part {
         let owned = |text: String| Cow::Owned(text.into_bytes());
         Ok(match self {
             Self::Const(text) => Cow::Borrowed(text.as_bytes()),
-            Self::At(place) => match place.find(sent, entries)? {
+            Self::At(place) => match place.find(sent, entries, None)? {
                 Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
                 Cow::Owned(text) => owned(text),
             },
@@ -111,11 +111,21 @@ impl Place {
         }
     }
 
+    /// The way into the body, if it is there.
+    pub(super) fn path(&self) -> Option<Path> {
+        match self {
+            Self::Json(path) => Some(Path::dotted(path)),
+            Self::Header(_) | Self::Entry(_) => None,
+        }
+    }
+
     /// The value that stands here. There must be exactly one, and it is not empty.
+    /// Without an outline the body is read for this one place.
     pub(super) fn find<'s>(
         &self,
         sent: &Sent<'s>,
         entries: &[(&str, &'s str)],
+        outline: Option<&Outline>,
     ) -> Result<Cow<'s, str>, Unverified> {
         let value = match self {
             Self::Header(name) => Cow::Borrowed(sent.headers.only(name)?),
@@ -127,7 +137,13 @@ impl Place {
                 }
                 Cow::Borrowed(*value)
             }
-            Self::Json(path) => Cow::Owned(field(sent.body, path).ok_or(Unverified::Missing)?),
+            Self::Json(path) => {
+                let found = match outline {
+                    Some(outline) => outline.field(path),
+                    None => field(sent.body, path),
+                };
+                Cow::Owned(found.ok_or(Unverified::Missing)?)
+            }
         };
         if value.is_empty() { Err(Unverified::Malformed) } else { Ok(value) }
     }
@@ -155,10 +171,11 @@ pub(super) fn first<'p>(
     places: &'p [Vec<Place>],
     sent: &Sent<'_>,
     entries: &[(&str, &str)],
+    outline: &Outline,
 ) -> Option<(String, &'p [Place])> {
     places.iter().find_map(|joined| {
         let values: Option<Vec<_>> =
-            joined.iter().map(|place| place.find(sent, entries).ok()).collect();
+            joined.iter().map(|place| place.find(sent, entries, Some(outline)).ok()).collect();
         let values = values?;
         let text = match values.as_slice() {
             [only] => only.to_string(),

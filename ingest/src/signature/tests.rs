@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use everhook_journal::event::IdOrigin;
+
 use super::*;
 
 const SECRET: &str = "It's a Secret to Everybody";
@@ -29,7 +31,7 @@ fn verify_owned(
     let headers = Headers::from_pairs(pairs);
     let sent =
         Sent { method: "POST", query: "", headers: &headers, body, now: NOW, certificate: None };
-    scheme.verify(&sent)
+    Ok(scheme.read(scheme.verify(&sent)?, &sent).0)
 }
 
 // GitHub's own example: docs.github.com, "Validating webhook deliveries".

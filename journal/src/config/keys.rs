@@ -114,6 +114,12 @@ pub const SETTINGS: &[Key] = &[
         Form::Pattern("^https?://"),
         "where whoever is to call back reaches the HTTP API",
     ),
+    key(
+        "callback_key",
+        Form::Reference,
+        "the secret from which the addresses of callbacks are derived, as a reference",
+    )
+    .usual("\"generated:callback-key\""),
 ];
 
 /// `[workflows.NAME]`.

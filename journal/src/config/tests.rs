@@ -154,8 +154,8 @@ fn a_wrong_step_says_where_and_what() {
             format!("{retry} unknown key `delay`; known here: preset, attempts, schedule, backoff, first, max, jitter, rate, max_age, on, not_on"),
         ),
         (
-            "retry = { backoff = \"linear\" }",
-            format!("{retry} `backoff` is \"exponential\" or \"fixed\", not \"linear\""),
+            "retry = { backoff = \"random\" }",
+            format!("{retry} `backoff` is \"exponential\", \"linear\", \"fixed\" or \"schedule\", not \"random\""),
         ),
         (
             "retry = { first = 1 }",
@@ -223,7 +223,7 @@ fn an_empty_file_is_a_configuration_without_sources() {
 fn all_settings_are_read() {
     let text = "[settings]\nretention = \"30d\"\nrun_ahead = false\nbody_bytes_max = 1_000\n\
                 concurrency = 8\nprivate_hosts = [\"ci.internal\"]\nexecution_key = \"env:KEY\"\n\
-                public_url = \"https://hooks.example.com\"\n";
+                callback_key = \"env:CALLBACKS\"\npublic_url = \"https://hooks.example.com\"\n";
 
     let expected = Settings {
         retention: Some(Duration::from_secs(30 * 24 * 3600)),
@@ -232,6 +232,7 @@ fn all_settings_are_read() {
         concurrency: 8,
         private_hosts: vec!["ci.internal".into()],
         execution_key: Some("env:KEY".into()),
+        callback_key: Some("env:CALLBACKS".into()),
         public_url: Some("https://hooks.example.com".into()),
     };
     assert_eq!(parsed(text).unwrap().settings, expected);

@@ -317,6 +317,8 @@ fn read_at_most_once(section: &mut Section) -> Result<Option<AtMostOnce>, Proble
 fn usual_retry(run: &str, at_most_once: Option<AtMostOnce>) -> Retry {
     match run {
         "poll" => Retry::POLL,
+        // Only making its address can fail; what its steps and its caller say stands.
+        "callback" => Retry::DEFAULT,
         _ if PURE_KINDS.contains(&run) || is_control(run) => Retry::NEVER,
         _ if at_most_once == Some(AtMostOnce::Step) => Retry::NEVER,
         _ => Retry::DEFAULT,

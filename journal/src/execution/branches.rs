@@ -21,6 +21,7 @@ pub struct BranchesState {
     /// When they began.
     pub started_at: Timestamp,
     names: Option<Vec<StepName>>,
+    labels: Vec<String>,
     concurrency: usize,
     rule: CompletionRule,
     /// Those that are not over.
@@ -47,13 +48,15 @@ impl BranchesState {
         rule: CompletionRule,
         started_at: Timestamp,
     ) -> Self {
+        let mut labels = Vec::new();
         let (lines, names, items) = match branches {
             Branches::Parallel(branches) => {
                 let lines = branches.iter().map(|branch| Line::new(branch.steps.clone()));
                 let names = branches.iter().map(|branch| branch.name.clone()).collect();
                 (lines.collect::<Vec<_>>(), Some(names), None)
             }
-            Branches::Map { items, count, steps } => {
+            Branches::Map { items, count, steps, labels: own } => {
+                labels.clone_from(own);
                 let steps: Arc<[_]> = steps.clone().into();
                 let lines = (0..*count).map(|_| Line::new(steps.clone())).collect();
                 (lines, None, Some(items.clone()))
@@ -69,6 +72,7 @@ impl BranchesState {
             items,
             started_at,
             names,
+            labels,
             rule,
             open,
         }
@@ -80,6 +84,11 @@ impl BranchesState {
             Some(names) => names.get(place).map_or_else(String::new, ToString::to_string),
             None => place.to_string(),
         }
+    }
+
+    /// What a branch's item is called for those who look on, if it is called anything.
+    pub fn label(&self, place: usize) -> Option<&str> {
+        self.labels.get(place).map(String::as_str)
     }
 
     /// How many branches completed, and how many failed.
@@ -105,6 +114,12 @@ impl BranchesState {
         }
         let verdict = if enough.is_some() { Verdict::TooMany } else { Verdict::All };
         self.open.is_empty().then_some(verdict)
+    }
+
+    /// About how many bytes they take in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let items = self.items.as_ref().map_or(0, Payload::inline_bytes);
+        items + self.lines.iter().map(Line::bytes).sum::<usize>()
     }
 
     /// The branch of this name and its place, whatever became of it.

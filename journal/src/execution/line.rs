@@ -188,6 +188,21 @@ impl Line {
         self.is_over() && !matches!(self.end, Some(LineEnd::Failed { .. }))
     }
 
+    /// About how many bytes it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let of_step = |state: &StepState| {
+            let seen = state.seen.as_ref().map_or(0, Payload::inline_bytes);
+            let stage = match &state.stage {
+                Stage::Completed(output) => output.inline_bytes(),
+                Stage::Callback(callback) => 256 + callback.line.bytes(),
+                Stage::Branching(branches) | Stage::Failed(Some(branches)) => branches.bytes(),
+                _ => 0,
+            };
+            size_of::<StepState>() + seen + stage
+        };
+        size_of::<Self>() + self.steps.iter().map(of_step).sum::<usize>()
+    }
+
     /// What is known of the step in hand.
     fn state(&self) -> Option<&StepState> {
         self.steps.get(self.done)

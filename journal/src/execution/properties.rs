@@ -87,6 +87,7 @@ fn branches() -> impl Strategy<Value = Branches> {
             items: text("[]"),
             count,
             steps: vec![step("m")],
+            labels: Vec::new(),
         }),
     ]
 }
@@ -323,6 +324,7 @@ fn made(execution: &Execution, task: &Task<'_>, fate: Fate, now: Timestamp) -> C
                 items: text("[1,2,3]"),
                 count: 3,
                 steps: task.step.steps.iter().map(|step| step.name.clone()).collect(),
+                labels: Vec::new(),
             },
             concurrency: 2,
             rule: CompletionRule { tolerated: Some(1), ..CompletionRule::default() },

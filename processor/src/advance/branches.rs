@@ -32,6 +32,9 @@ struct Summary {
 #[derive(Serialize)]
 struct BranchError {
     branch: String,
+    /// What its item is called, if it is called anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
     step: String,
     kind: String,
     message: String,
@@ -51,7 +54,7 @@ pub(super) async fn summary(
         .lines
         .iter()
         .enumerate()
-        .filter_map(|(place, line)| error(branches.name(place), line))
+        .filter_map(|(place, line)| error(branches, place, line))
         .collect();
     if verdict == Verdict::TooMany && fails {
         return Ok(Err(failure(definition, branches.lines.len(), completed, &errors)));
@@ -84,10 +87,11 @@ pub(super) async fn summary(
     Ok(to_output(&Summary { ended, total, completed, failed, results, errors }))
 }
 
-fn error(branch: String, line: &Line) -> Option<BranchError> {
+fn error(branches: &BranchesState, place: usize, line: &Line) -> Option<BranchError> {
     let Some(LineEnd::Failed { step, error }) = &line.end else { return None };
     let StepFailure { kind, message } = error.clone();
-    Some(BranchError { branch, step: step.to_string(), kind, message })
+    let label = branches.label(place).map(str::to_owned);
+    Some(BranchError { branch: branches.name(place), label, step: step.to_string(), kind, message })
 }
 
 fn failure(
@@ -97,7 +101,8 @@ fn failure(
     errors: &[BranchError],
 ) -> StepError {
     let first = errors.first().map_or_else(String::new, |error| {
-        let BranchError { branch, step, kind, message } = error;
+        let BranchError { branch, label, step, kind, message } = error;
+        let branch = label.as_ref().unwrap_or(branch);
         format!("; the first is {branch}, at {step}: {kind}: {message}")
     });
     let failed = errors.len();

@@ -106,7 +106,7 @@ impl<'d> Drive<'d> {
         }
     }
 
-    pub(super) async fn run(mut self) -> Result<Advanced, Trouble> {
+    pub(super) async fn run(&mut self) -> Result<Advanced, Trouble> {
         let plan = self.plan;
         for _ in 0..MOVES_MAX {
             if self.attempts.is_empty()
@@ -193,6 +193,12 @@ impl<'d> Drive<'d> {
             }
         }
         Err(Trouble::Own(format!("no end in {MOVES_MAX} moves")))
+    }
+
+    /// Leaves the state to whoever drives the execution next in this process.
+    pub(super) fn remember(self) {
+        let id = self.id();
+        self.driver.memory.put(id, self.appended);
     }
 
     fn id(&self) -> &'d ExecutionId {
@@ -350,10 +356,7 @@ impl<'d> Drive<'d> {
     async fn turn(&mut self, task: &Task<'d>, number: u32) -> Result<Turn<'d>, Trouble> {
         let (driver, id) = (self.driver, self.id());
         let ready = self.plan.ready(task.step);
-        let input = self
-            .inputs
-            .of(driver, id, &self.execution, &task.path, task.step, ready, number)
-            .await?;
+        let input = self.inputs.of(driver, id, &self.execution, task, ready, number).await?;
         let state = self.execution.step(&task.path);
         Ok(Turn {
             step: task.step,
@@ -387,6 +390,7 @@ impl<'d> Drive<'d> {
             match self.append(events).await {
                 Ok(()) => return self.after_append().await,
                 Err(AppendError::Conflict { .. }) => {
+                    self.driver.memory.put(self.id(), self.appended.clone());
                     let Some(theirs) = read(self.driver, self.id()).await? else {
                         return Ok(Flushed::Stop(Advanced::Absent));
                     };
@@ -455,7 +459,7 @@ impl<'d> Drive<'d> {
     }
 
     /// Leaves the next step to the record of the last append.
-    async fn rest(self) -> Result<Advanced, Trouble> {
+    async fn rest(&mut self) -> Result<Advanced, Trouble> {
         self.driver.recall.passed(self.id(), self.execution.last_append.before());
         match self.execution.next(&self.plan.workflow, self.driver.clock.now()) {
             Next::Wait { until } => {
@@ -466,7 +470,7 @@ impl<'d> Drive<'d> {
     }
 
     /// Shows the end and lets go of the obligation.
-    async fn end(self) -> Result<Advanced, Trouble> {
+    async fn end(&mut self) -> Result<Advanced, Trouble> {
         let view = View::of(self.id(), &self.execution);
         self.driver.executions.finish(&view).await?;
         self.driver.recall.passed(self.id(), self.execution.last_append);

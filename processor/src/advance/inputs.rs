@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use everhook_journal::execution::{Scope, Status};
+use everhook_journal::execution::{Scope, Status, Task};
 use everhook_journal::payload::PayloadError;
-use everhook_journal::workflow::StepDefinition;
 use everhook_journal::{Execution, ExecutionId, Payload, StepName};
 
 use crate::plan::Ready;
@@ -32,11 +31,11 @@ impl Inputs {
         driver: &Driver,
         id: &ExecutionId,
         execution: &Execution,
-        path: &StepName,
-        step: &StepDefinition,
+        task: &Task<'_>,
         ready: &Ready,
         number: u32,
     ) -> Result<Input, Trouble> {
+        let path = &task.path;
         let scope = execution.scope(path);
         let state = match execution.step(path).and_then(|state| state.seen.as_ref()) {
             Some(seen) => Some(driver.payloads.open(seen).await?),
@@ -55,7 +54,7 @@ impl Inputs {
             step: path.clone(),
             attempt: number,
             started_at: driver.clock.now(),
-            timeout: step.timeout(),
+            timeout: task.step.timeout(),
             webhook: execution.webhook.clone(),
             received_at: execution.created_at,
             body: self.body(driver, execution).await?,

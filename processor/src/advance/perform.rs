@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::plan::Ready;
 use crate::step::{Input, Output, StepError};
 use crate::steps::Work;
-use crate::steps::branches::divide;
+use crate::steps::branches::Listed;
 use crate::steps::poll::Look;
 
 use super::{Driver, Trouble};
@@ -147,31 +147,23 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
         }
         Work::Fan(fan) => match within(step, fan.items(input)).await {
             Err(error) => Err(error),
-            Ok(items) => match started(driver, items).await? {
-                Err(error) => Err(error),
-                Ok(items) => Ok(Outcome::Command(Command::StartBranches {
+            Ok(listed) => {
+                let items = match listed {
+                    Some(Listed { list, count, labels }) => {
+                        Some((driver.payloads.keep_json(list).await?, count, labels))
+                    }
+                    None => None,
+                };
+                Ok(Outcome::Command(Command::StartBranches {
                     step: path,
                     attempt: number,
                     branches: fan.branches(items),
                     concurrency: fan.concurrency,
                     rule: fan.rule,
-                })),
-            },
+                }))
+            }
         },
     })
-}
-
-/// The list that branches are made of, kept, with the number of its items.
-async fn started(
-    driver: &Driver,
-    items: Option<Output>,
-) -> Result<Result<Option<(Payload, u32)>, StepError>, Trouble> {
-    let Some(items) = items else { return Ok(Ok(None)) };
-    let count = match divide(items.get().as_bytes()) {
-        Ok(items) => u32::try_from(items.len()).unwrap_or(u32::MAX),
-        Err(error) => return Ok(Err(error)),
-    };
-    Ok(Ok(Some((driver.payloads.keep_json(items).await?, count))))
 }
 
 /// An attempt that failed, with the time of the next.
@@ -281,7 +273,9 @@ pub(super) fn json(text: &str) -> Output {
 fn command_bytes(command: &Command) -> u64 {
     match command {
         Command::PollStep(_, seen, _) => inline_bytes(seen),
-        Command::StartBranches { branches: Branches::Map { items, .. }, .. } => inline_bytes(items),
+        Command::StartBranches { branches: Branches::Map { items, labels, .. }, .. } => {
+            inline_bytes(items) + labels.iter().map(|label| label.len() as u64 + 3).sum::<u64>()
+        }
         Command::StartBranches { branches: Branches::Parallel(branches), .. } => {
             branches.len() as u64 * 128
         }
@@ -290,11 +284,7 @@ fn command_bytes(command: &Command) -> u64 {
 }
 
 fn inline_bytes(payload: &Payload) -> u64 {
-    match payload {
-        Payload::Json(_) | Payload::Text(_) | Payload::Base64(_) => payload.bytes(),
-        Payload::Deflate { base64, .. } => base64.len() as u64,
-        Payload::Stored { .. } => 100,
-    }
+    payload.inline_bytes() as u64
 }
 
 fn shortened(mut message: String) -> String {

@@ -311,6 +311,11 @@ pub const KINDS: &[Kind] = &[
         keys: &[
             key("items", Form::Jq, "gives the list").required(),
             INPUT,
+            key(
+                "label",
+                Form::Jq,
+                "what an item is called in the history and the status; `.` is the item",
+            ),
             key("steps", Form::Defined("steps"), "the steps of each item, which see it as `$item`")
                 .required(),
             Key { usual: Some("10"), ..CONCURRENCY },

@@ -223,6 +223,7 @@ fn configuration(target: &Target) -> String {
         r#"
 [settings]
 execution_key = "env:EXECUTION_KEY"
+callback_key = "env:EXECUTION_KEY"
 private_hosts = ["{address}"]
 
 [sources.github]

@@ -82,7 +82,7 @@ fn webhook(path: &Path) -> Webhook {
 
 /// A small webhook with this delivery id.
 pub(crate) fn small(source: &'static str, delivery: &str) -> Webhook {
-    let body = json!({ "ref": "refs/heads/main", "text": CANARIES[0] });
+    let body = json!({ "ref": "refs/heads/main", "text": CANARIES[0], "number": delivery });
     let body = serde_json::to_vec(&body).unwrap();
     Webhook { source, event: "push".into(), delivery: delivery.into(), body }
 }
@@ -130,6 +130,17 @@ async fn come_to_an_end(aws: &Deployment, checks: &mut Checks) {
     let again = aws.deliver(webhook).await.json();
     let known = again["duplicate"] == true && again["executionToken"] == token.as_str();
     checks.that("a redelivery is known", known, &again);
+    let renamed = Webhook { delivery: format!("{}-again", webhook.delivery), ..(*webhook).clone() };
+    let repeat = aws.deliver(&renamed).await.token();
+    let status = completed(aws, &repeat).await;
+    checks.that(
+        "a body under another id is flagged",
+        status["repeatOf"] == token.as_str(),
+        &status,
+    );
+    let other = Webhook { body: b"{}".to_vec(), ..(*webhook).clone() };
+    let again = aws.deliver(&other).await.json();
+    checks.that("another body under a known id is a duplicate", again["duplicate"] == true, &again);
     let stranger = events::get("/status/{executionToken}", "/status/AAAAAAAAAAAAAAAAAAAAAAAAAA");
     let status = events::call(&aws.status, stranger).await.status;
     checks.that("an unknown token is a 404", status == 404, status);
@@ -306,6 +317,8 @@ fn logs_are_json_and_hold_no_content(aws: &Deployment, checks: &mut Checks) {
     for metric in [
         "Accepted",
         "Duplicate",
+        "MismatchedBodies",
+        "RepeatedBodies",
         "Rejected",
         "StepDuration",
         "ExecutionDuration",

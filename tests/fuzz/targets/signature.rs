@@ -10,7 +10,7 @@ use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use everhook_journal::Secrets;
 use everhook_ingest::request::Headers;
 use everhook_ingest::signature::preset::{self, Way};
-use everhook_ingest::signature::{Scheme, Sent};
+use everhook_ingest::signature::{Scheme, Sent, Verified};
 use everhook_ingest::source::Sources;
 use everhook_journal::config::Config;
 use everhook_journal::{SourceName, Timestamp};
@@ -33,20 +33,34 @@ static SCHEMES: LazyLock<Vec<Scheme>> = LazyLock::new(|| {
     signed.filter_map(|preset| scheme(preset.name)).collect()
 });
 
-fuzz_target!(|data: (u8, Vec<(String, String)>, String, &[u8])| {
-    let (which, pairs, query, body) = data;
+/// A request as text: the scheme, the query, headers, an empty line, the body.
+struct Written<'a> {
+    scheme: &'a str,
+    query: &'a str,
+    headers: Vec<&'a str>,
+    body: &'a [u8],
+}
+
+fn written(data: &[u8]) -> Option<Written<'_>> {
+    let end = data.windows(2).position(|two| two == b"\n\n")?;
+    let mut lines = std::str::from_utf8(&data[..end]).ok()?.split('\n');
+    let (scheme, query) = (lines.next()?, lines.next()?);
+    Some(Written { scheme, query, headers: lines.collect(), body: &data[end + 2..] })
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some(Written { scheme, query, headers: lines, body }) = written(data) else { return };
+    let Some(scheme) = SCHEMES.iter().find(|known| known.name() == scheme) else { return };
     let mut headers = HeaderMap::new();
-    for (name, value) in pairs {
-        let name = HeaderName::try_from(name.as_str());
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&value)) {
+    for (name, value) in lines.into_iter().filter_map(|line| line.split_once(": ")) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
             headers.append(name, value);
         }
     }
-    let scheme = &SCHEMES[usize::from(which) % SCHEMES.len()];
     let headers = Headers::new(headers);
     let sent = Sent {
         method: "POST",
-        query: &query,
+        query,
         headers: &headers,
         body,
         now: Timestamp::from_millis(1_795_486_845_000),
@@ -54,4 +68,7 @@ fuzz_target!(|data: (u8, Vec<(String, String)>, String, &[u8])| {
     };
     assert!(scheme.verify(&sent).is_err(), "{} believed a stranger", scheme.name());
     scheme.preset().handshake.before(scheme, &sent);
+    // What follows a right signature reads the body of whoever has the secret.
+    let (_, outline) = scheme.read(Verified::default(), &sent);
+    scheme.preset().handshake.after(scheme, &sent, &outline);
 });

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use everhook_journal::event::IdOrigin;
 
 use super::Recipe;
+use crate::outline::Outline;
 use crate::request::{HeaderFault, Headers};
 use crate::signature::encoding::Encoding;
 use crate::signature::key::{Algorithm, Key, Signature};
@@ -41,26 +42,40 @@ impl Recipe {
                 matched = matched.or(found);
             }
         }
-        let secret = matched?;
-        // Checked after the signature: a stale answer then says nothing about unsigned requests.
+        matched
+    }
+
+    /// Refuses a request whose time is too far from now. To be called after its signature was found right:
+    /// a stale answer then says nothing about unsigned requests.
+    pub(in crate::signature) fn check_time(
+        &self,
+        settings: &Settings,
+        sent: &Sent<'_>,
+        outline: Option<&Outline>,
+    ) -> Result<(), Unverified> {
         if let (Some(place), Some(tolerance)) = (&self.timestamp, settings.tolerance) {
             let entries = self.entries(sent)?;
-            let sent_at = self.unit.read(&place.find(sent, &entries)?)?;
+            let sent_at = self.unit.read(&place.find(sent, &entries, outline)?)?;
             time::check(sent_at, sent.now, tolerance)?;
         }
-        Ok(secret)
+        Ok(())
     }
 
     /// What a verified request says of itself.
-    pub(in crate::signature) fn claims(&self, sent: &Sent<'_>, secret: Option<String>) -> Claims {
+    pub(in crate::signature) fn claims(
+        &self,
+        secret: Option<String>,
+        sent: &Sent<'_>,
+        outline: &Outline,
+    ) -> Claims {
         let entries = self.entries(sent).unwrap_or_default();
         let origin =
             |places| if self.covers(places) { IdOrigin::Signed } else { IdOrigin::Unsigned };
-        let id = template::first(&self.ids, sent, &entries);
+        let id = template::first(&self.ids, sent, &entries, outline);
         Claims {
             secret,
             delivery_id: id.map(|(id, places)| (id, origin(places))),
-            event_type: template::first(&self.types, sent, &entries).map(|(text, _)| text),
+            event_type: template::first(&self.types, sent, &entries, outline).map(|(text, _)| text),
         }
     }
 
@@ -120,7 +135,9 @@ impl Recipe {
             Some(_) | None => Vec::new(),
         };
         let timestamp = match &self.timestamp {
-            Some(place @ (Place::Header(_) | Place::Entry(_))) => place.find(sent, &entries)?,
+            Some(place @ (Place::Header(_) | Place::Entry(_))) => {
+                place.find(sent, &entries, None)?
+            }
             // A time in the body is signed with the body, and read afterwards.
             Some(Place::Json(_)) | None => Cow::Borrowed(""),
         };

@@ -1,0 +1,117 @@
+//! An execution begins: event 1 and the row, both durable, and what is known of the same id and the same body.
+
+use std::sync::Arc;
+
+use everhook_journal::event::{Event, IdOrigin, Recorded, Webhook};
+use everhook_journal::execution::WATCHDOG;
+use everhook_journal::id::{self, BodyKey, Sequence};
+use everhook_journal::store::Unavailable;
+use everhook_journal::table::AppendError;
+use everhook_journal::{Execution, ExecutionId, Timestamp, View, telemetry};
+
+use super::{Ingest, Outage, count};
+
+impl Ingest {
+    /// Makes the first event durable, and its row. Says whether it had been recorded before.
+    pub(super) async fn begin(
+        &self,
+        id: &ExecutionId,
+        webhook: Arc<Webhook>,
+        now: Timestamp,
+    ) -> Result<(ExecutionId, bool), Outage> {
+        let source = &webhook.source;
+        let first = Sequence::START.next();
+        let event = Event::WebhookReceived(webhook.clone());
+        let recorded = Recorded { sequence: first, first, at: now, event: event.clone() };
+        let execution = Execution::begin(&recorded).expect("a webhook begins an execution");
+        let view = View::of(id, &execution);
+        let due_at = now + WATCHDOG;
+        let name = id::fresh();
+        let (appended, opened, came_with) = tokio::join!(
+            self.journal.append(id, Sequence::START, event.into(), webhook.expires_at, now, &name),
+            self.executions.open(&view, due_at),
+            self.first_with(id, &webhook, now),
+        );
+        let (opened, came_with) = (opened?, came_with?);
+        match appended {
+            Ok(_) => {
+                if !opened {
+                    self.executions.reopen(&view, due_at).await?;
+                }
+                count(&self.counts.accepted);
+                telemetry::accepted();
+                tracing::info!(
+                    execution.id = %id, source = %source, event.sequence = 1,
+                    event.name = "WebhookReceived", "execution {id}: 1 WebhookReceived from {source}"
+                );
+                self.tell_repeat(id, &webhook, &came_with).await?;
+                Ok((id.clone(), false))
+            }
+            Err(AppendError::Conflict { existing, .. }) => {
+                // The first try may have died before it had told.
+                if self.redelivered(id, &webhook, &existing) {
+                    self.tell_repeat(id, &webhook, &came_with).await?;
+                }
+                Ok((id.clone(), true))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The execution that this body came with first. Only where somebody could have made up the id:
+    /// the same request under an id that is signed, or that is the body's own, is a redelivery.
+    async fn first_with(
+        &self,
+        id: &ExecutionId,
+        webhook: &Webhook,
+        now: Timestamp,
+    ) -> Result<ExecutionId, Unavailable> {
+        match webhook.delivery_id_from {
+            IdOrigin::Unsigned => {
+                let body = BodyKey::derive(&self.key, &webhook.source, &webhook.body_sha256);
+                self.executions.first_with(&body, id, webhook.expires_at, now).await
+            }
+            IdOrigin::Signed | IdOrigin::Body => Ok(id.clone()),
+        }
+    }
+
+    /// Says so if a body came before under another id: somebody may have sent a recorded request again.
+    async fn tell_repeat(
+        &self,
+        id: &ExecutionId,
+        webhook: &Webhook,
+        came_with: &ExecutionId,
+    ) -> Result<(), Unavailable> {
+        if came_with != id && self.executions.mark_repeat(id, came_with).await? {
+            count(&self.counts.repeated);
+            telemetry::repeated_body();
+            tracing::warn!(
+                execution.id = %id, source = %webhook.source, repeat.of = %came_with,
+                "execution {id}: its body came before, with execution {came_with}, under another id that is not signed"
+            );
+        }
+        Ok(())
+    }
+
+    /// Says so if a sender uses one id for two bodies. The first one counts. Returns whether it is the same.
+    fn redelivered(&self, id: &ExecutionId, webhook: &Webhook, existing: &[Recorded]) -> bool {
+        count(&self.counts.duplicates);
+        telemetry::duplicate();
+        let source = &webhook.source;
+        let same = existing.iter().any(|recorded| match &recorded.event {
+            Event::WebhookReceived(first) => first.body_sha256 == webhook.body_sha256,
+            _ => false,
+        });
+        if same {
+            tracing::info!(execution.id = %id, source = %source, "execution {id}: received again");
+        } else {
+            count(&self.counts.mismatched);
+            telemetry::mismatched_body();
+            tracing::warn!(
+                execution.id = %id, source = %source,
+                "execution {id}: received again with another body; the first one counts"
+            );
+        }
+        same
+    }
+}

@@ -1,0 +1,58 @@
+//! What a verified request says of itself: some of it its verification reads, the rest stands in headers and body.
+
+use everhook_journal::event::IdOrigin;
+
+use super::preset::Described;
+use super::template::{self, Place};
+use super::{Custom, Sent};
+use crate::outline::{Outline, Path};
+
+/// What a verified request says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claims {
+    /// The reference of the secret that matched.
+    pub secret: Option<String>,
+    /// The sender's id of the delivery.
+    pub delivery_id: Option<(String, IdOrigin)>,
+    /// What the sender calls this kind of event.
+    pub event_type: Option<String>,
+}
+
+/// A request whose signature is right. Its body is read only now.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// What its verification had to read anyway.
+    pub(super) claims: Claims,
+    /// What was found in its body, if its time stands there.
+    pub(super) outline: Option<Outline>,
+}
+
+/// What a scheme in code leaves unread.
+#[derive(Debug, Clone)]
+pub(super) struct Unread {
+    /// Places that no signature covers.
+    ids: Vec<Vec<Place>>,
+    types: Vec<Vec<Place>>,
+}
+
+impl Unread {
+    pub(super) fn of(custom: Custom, described: &Described) -> Result<Self, String> {
+        let [ids, types] = custom.unread(described);
+        Ok(Self { ids: template::places(ids)?, types: template::places(types)? })
+    }
+
+    pub(super) fn paths(&self) -> impl Iterator<Item = Path> {
+        self.ids.iter().chain(&self.types).flatten().filter_map(Place::path)
+    }
+
+    pub(super) fn complete(&self, claims: Claims, sent: &Sent<'_>, outline: &Outline) -> Claims {
+        let first = |places| template::first(places, sent, &[], outline).map(|(text, _)| text);
+        let Claims { secret, delivery_id, event_type } = claims;
+        let unsigned = || first(&self.ids).map(|id| (id, IdOrigin::Unsigned));
+        Claims {
+            secret,
+            delivery_id: delivery_id.or_else(unsigned),
+            event_type: event_type.or_else(|| first(&self.types)),
+        }
+    }
+}
