@@ -245,3 +245,25 @@ fn every_configuration_in_the_repository_is_valid() {
         assert!(errors.is_empty(), "{place}: {errors:#?}\n{text}");
     }
 }
+
+#[test]
+fn every_key_is_in_the_documentation() {
+    let pages =
+        [include_str!("../docs/configuration.md"), include_str!("../docs/steps.md")].concat();
+    let mut keys: Vec<Key> = Vec::new();
+    for table in [
+        everhook_journal::config::keys::SETTINGS,
+        everhook_journal::config::keys::STEP,
+        everhook_journal::config::keys::RETRY,
+        everhook_journal::config::keys::WORKFLOW,
+    ] {
+        keys.extend(table);
+    }
+    keys.extend(everhook_processor::steps::keys::KINDS.iter().flat_map(|kind| kind.keys));
+    for preset in everhook_ingest::signature::preset::all() {
+        keys.extend(everhook_ingest::source::keys::keys(preset));
+    }
+    for name in names(&keys) {
+        assert!(pages.contains(&format!("`{name}`")), "nothing is said of `{name}`");
+    }
+}

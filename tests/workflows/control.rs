@@ -279,6 +279,30 @@ async fn a_workflow_that_takes_too_long_fails_and_what_follows_a_failure_follows
 }
 
 #[tokio::test]
+async fn what_precedes_a_step_that_acts_is_recorded_before_it_acts() {
+    let steps =
+        Steps::new().with("act", |_: Input| std::future::pending::<Result<(), StepError>>());
+    let workflow = r#"
+        [[workflows.default.steps]]
+        name = "computed"
+        run = "transform"
+        jq = "1"
+
+        [[workflows.default.steps]]
+        name = "act"
+        run = "act"
+    "#;
+    let world = world(workflow, steps).await;
+    let id = world.accepted(&order(json!({}))).await;
+
+    let wake = Wake { execution: id.clone(), cause: Cause::Appended(Sequence::new(1)) };
+    let dying = advance(world.parts.supervisor.driver(), &wake, world.now() + HOUR);
+    assert!(tokio::time::timeout(Duration::from_millis(500), dying).await.is_err());
+
+    assert_eq!(world.story(&id).await, ["WebhookReceived", "StepCompleted computed 1"]);
+}
+
+#[tokio::test]
 async fn an_attempt_that_runs_at_most_once_is_claimed_first_and_never_made_again() {
     let hung = Counted::default();
     let counter = hung.0.clone();

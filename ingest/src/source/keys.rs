@@ -102,7 +102,8 @@ const RECIPE: &[Key] = &[
 pub fn keys(preset: &Preset) -> Vec<Key> {
     let mut keys = COMMON.to_vec();
     keys.extend(preset.takes_secrets().then_some(SECRETS));
-    keys.extend((preset.handshake == Handshake::Meta).then_some(VERIFY_TOKEN));
+    let asked = preset.handshake == Handshake::Meta;
+    keys.extend(asked.then_some(VERIFY_TOKEN));
     // Where nothing is verified, nothing is refused.
     let open = matches!(preset.way, Way::Open(_));
     keys.push(if open { Key { form: Form::Off, ..QUARANTINE } } else { QUARANTINE });

@@ -1,3 +1,5 @@
+mod nested;
+
 use super::*;
 use crate::event::Events;
 use crate::samples::{
