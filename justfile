@@ -78,3 +78,7 @@ shards *options:
 # A step of one's own, serving
 example:
     cargo run --locked --example own_step -- serve --config examples/own-step.toml --data-dir .everhook/own-step
+
+# Three cases from real life, serving; examples/showcase/README.md says how to try them
+showcase:
+    cargo run --locked --example showcase

@@ -58,3 +58,30 @@ async fn pay(card: &str, cents: u64, idempotency_key: &str) -> Result<String, St
 fn main() -> ExitCode {
     everhook::main(Cli::parse(), Steps::new().with("charge", charge))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(cents: u64) -> Input {
+        let body = format!(r#"{{"order": "A-1", "cents": {cents}, "card": "card_7"}}"#);
+        Input::sample(body).named("charge").with_option("cents_max", 1_000)
+    }
+
+    #[tokio::test]
+    async fn a_card_is_charged_under_one_key_in_every_attempt() {
+        let first = charge(order(999)).await;
+        let second = charge(order(999).in_attempt(2)).await;
+
+        assert_eq!(first, second);
+        assert!(first.is_ok_and(|charged| charged.receipt.ends_with(":charge")));
+    }
+
+    #[tokio::test]
+    async fn too_much_is_refused_for_good_and_a_busy_service_is_asked_again() {
+        let retryable = async |cents| charge(order(cents)).await.err().map(|error| error.retryable);
+
+        assert_eq!(retryable(1_001).await, Some(false));
+        assert_eq!(retryable(0).await, Some(true));
+    }
+}

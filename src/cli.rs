@@ -40,6 +40,8 @@ pub enum Command {
     List(List),
     /// List who may send, and when each of their secrets was used last
     Sources(Sources),
+    /// List workflows, and the older versions of them that unfinished executions still run
+    Workflows(Workflows),
     /// Verify what a source's quarantine keeps, as of its receipt, and release what fits
     Reverify(Reverify),
     /// End an execution
@@ -50,6 +52,8 @@ pub enum Command {
     Replay(Replay),
     /// Check config/everhook.toml
     Check(Check),
+    /// Print the JSON Schema of everhook.toml, for editors
+    Schema,
     /// Judge a file of vectors: signed requests to accept, and forged ones to refuse
     Conformance(Conformance),
 }
@@ -247,6 +251,22 @@ pub struct Reverify {
     pub server: Server,
 }
 
+/// `everhook workflows`
+#[derive(Debug, Clone, Args)]
+pub struct Workflows {
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub config: Configuration,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
 /// `everhook cancel`
 #[derive(Debug, Clone, Args)]
 pub struct Cancel {
@@ -324,6 +344,10 @@ pub struct Replay {
 /// `everhook check`
 #[derive(Debug, Clone, Args)]
 pub struct Check {
+    /// Say in words what each workflow does, step by step
+    #[arg(long)]
+    pub explain: bool,
+
     #[expect(missing_docs, reason = "its own type says it")]
     #[command(flatten)]
     pub config: Configuration,

@@ -8,10 +8,12 @@ mod list;
 mod redrive;
 mod replay;
 mod reverify;
+mod schema;
 mod send;
 mod serve;
 mod sources;
 mod status;
+mod workflows;
 
 use everhook_processor::Steps;
 
@@ -47,11 +49,16 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
         Command::Status(status) => status::run(status).await,
         Command::List(list) => list::run(list).await,
         Command::Sources(sources) => sources::run(sources).await,
+        Command::Workflows(workflows) => workflows::run(workflows).await,
         Command::Reverify(reverify) => reverify::run(reverify).await,
         Command::Cancel(cancel) => cancel::run(cancel).await,
         Command::Redrive(redrive) => redrive::run(redrive).await,
         Command::Replay(replay) => replay::run(replay).await,
         Command::Check(check) => check::run(&check, steps),
+        Command::Schema => {
+            schema::run();
+            Ok(())
+        }
         Command::Conformance(conformance) => conformance::run(conformance).await,
     }
 }

@@ -15,18 +15,24 @@
 //! }
 //! ```
 //!
+//! - [`check`]: whether a configuration is right
 //! - [`cli`]: what can be said on the command line
 //! - [`commands`]: what each command does
 //! - [`conformance`]: vectors of requests, and whether they are judged as they must be
+//! - [`explain`]: a configuration in words
 //! - [`local`]: the server of one machine: engine, event sources, sweep, HTTP door
 //! - [`replay`]: a history, told event by event
+//! - [`schema`]: the JSON Schema of the configuration
 
 mod aws;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod conformance;
+pub mod explain;
 pub mod local;
 pub mod replay;
+pub mod schema;
 
 use std::process::ExitCode;
 use std::time::Duration;

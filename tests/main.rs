@@ -4,6 +4,7 @@
 
 mod batches;
 mod bodies;
+mod check;
 mod disorder;
 mod docs;
 mod durable;
@@ -20,7 +21,9 @@ mod queries;
 mod recovery;
 mod refused;
 mod repeats;
+mod schema;
 mod secrets;
+mod showcase;
 mod vectors;
 mod workflows;
 mod world;

@@ -144,3 +144,34 @@ async fn the_story_of_an_execution_is_told_event_by_event() {
     });
     insta::assert_snapshot!(durations.collect::<Vec<_>>().join(" in "));
 }
+
+#[tokio::test]
+async fn definitions_that_unfinished_executions_run_are_listed() {
+    let waiting = |name: &str| {
+        format!(
+            "[sources.default]\nscheme = \"hmac-sha256\"\nsecrets = [\"file:secret\"]\n\
+             [[workflows.default.steps]]\nname = \"{name}\"\nrun = \"wait\"\nfor = \"1h\"\n"
+        )
+    };
+    let older = World::start(&waiting("one")).await;
+    older.accepted(&delivery("d-1", "{}")).await;
+    older.settle().await;
+    let world = World::over(older.engine.clone(), &waiting("two"), everhook::Steps::new()).await;
+    world.accepted(&delivery("d-2", "{}")).await;
+    world.accepted(&delivery("d-3", "{}")).await;
+    world.settle().await;
+
+    let told = world.get("/workflows").await.body;
+
+    assert_eq!((&told["lookedAt"], &told["more"]), (&json!(3), &json!(false)));
+    let versions = told["versions"].as_array().unwrap();
+    let mut counts: Vec<_> = versions.iter().map(|version| &version["unfinished"]).collect();
+    counts.sort_by_key(|count| count.as_u64());
+    assert_eq!(counts, [&json!(1), &json!(2)]);
+    assert!(versions.iter().all(|version| version["hash"].as_str().unwrap().len() == 32));
+
+    world.live_through(Duration::from_secs(3_700), Duration::from_secs(600)).await;
+
+    let told = world.get("/workflows").await.body;
+    assert_eq!(told, json!({ "versions": [], "lookedAt": 0, "more": false }));
+}

@@ -1,5 +1,6 @@
 //! The sources of `everhook.toml`: who may send, how it is proved, and which workflow it starts.
 
+pub mod keys;
 mod scheme;
 mod slot;
 mod written;

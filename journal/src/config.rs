@@ -3,6 +3,7 @@
 //! Here stands what all parts share. A source's keys beyond its workflow are read by ingest,
 //! a step's keys beyond the common ones by the processor; both find the lines here.
 
+pub mod keys;
 mod section;
 mod workflows;
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 pub use section::{Entry, Problem, Section, unknown_key};
+pub use workflows::POLL_KEYS;
 
 use crate::id::{SourceName, StepName, WorkflowName};
 use crate::workflow::Workflow;
@@ -200,6 +202,10 @@ impl Config {
                 let message =
                     "`public_url` must be an address such as \"https://hooks.example.com\"";
                 return Err(section.problem_of("public_url", message));
+            }
+            if settings.retention.is_some_and(|retention| retention.is_zero()) {
+                let message = "`retention` must be longer than nothing";
+                return Err(section.problem_of("retention", message));
             }
             if settings.concurrency == 0 {
                 return Err(section.problem_of("concurrency", "`concurrency` must be at least 1"));

@@ -6,6 +6,7 @@
 //! | `status`, `current_step`, `event_type`, `workflow`, `delivery_id` | S | the view |
 //! | `source`, `created_at` | S | the view; index `recent` |
 //! | `updated_at` | S | the view |
+//! | `workflow_hash` | S | the view; absent once it has ended |
 //! | `error`, `filtered`, `keys`, `steps` | S | the view, as JSON |
 //! | `key_count`, `sequence` | N | the view; `sequence` is that of the last folded event |
 //! | `due_at` | S | by when it must have moved; index `due`; absent once it has ended |
@@ -26,7 +27,9 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::id::{DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowName};
+use crate::id::{
+    DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowHash, WorkflowName,
+};
 use crate::item::{
     MalformedItem, malformed, number, read_number, read_optional, read_text, read_time, text,
 };
@@ -67,6 +70,17 @@ pub struct Due {
     pub generation: u64,
     /// How often the sweep has fired it without progress.
     pub redrives: u64,
+}
+
+/// Which definition an unfinished execution runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its workflow.
+    pub workflow: WorkflowName,
+    /// The definition; unknown in rows from before it was written down.
+    pub hash: Option<WorkflowHash>,
+    /// When its webhook was received.
+    pub created_at: Timestamp,
 }
 
 /// A place in a listing to go on from.
@@ -262,6 +276,31 @@ impl Executions {
         Ok(items.iter().filter_map(execution_of).collect())
     }
 
+    /// Which definitions unfinished executions run: at most `limit` executions of each shard, those due first,
+    /// and whether there are more. May lag behind.
+    pub async fn unfinished(&self, limit: i32) -> Result<(Vec<Unfinished>, bool), Unavailable> {
+        let mut keys = Vec::new();
+        let mut is_more = false;
+        for shard in 0..DUE_SHARDS {
+            let key = Expression::new("#due_shard = :shard", &["due_shard"])
+                .with(":shard", number(shard));
+            let query = Query { index: Some("due"), key, limit: Some(limit), ..Query::default() };
+            let (items, more) = self.store.query(&self.table, query).await?;
+            keys.extend(items.iter().filter_map(execution_of).map(|id| self::key(&id)));
+            is_more |= more.is_some();
+        }
+        let wanted = ["execution", "workflow", "workflow_hash", "created_at"];
+        let items = self.store.batch_get(&self.table, keys, &wanted).await?;
+        let unfinished = |item: &Item| {
+            Some(Unfinished {
+                workflow: WorkflowName::new(read_text(item, "workflow").ok()?),
+                hash: read_optional(item, "workflow_hash").map(WorkflowHash::new),
+                created_at: read_time(item, "created_at").ok()?,
+            })
+        };
+        Ok((items.iter().filter_map(unfinished).collect(), is_more))
+    }
+
     /// How far the views of these executions are; those without a row are left out. May lag behind.
     pub async fn sequences(
         &self,
@@ -368,6 +407,7 @@ const VIEW_ATTRIBUTES: &[(&str, &str)] = &[
     ("delivery_id", ":delivery_id"),
     ("event_type", ":event_type"),
     ("workflow", ":workflow"),
+    ("workflow_hash", ":workflow_hash"),
     ("created_at", ":created_at"),
     ("updated_at", ":updated_at"),
     ("error", ":error"),
@@ -488,6 +528,7 @@ fn to_item(view: &View) -> Item {
         }
     };
     optional("current_step", view.current_step.as_ref().map(|step| text(step.as_str())));
+    optional("workflow_hash", view.workflow_hash.as_ref().map(|hash| text(hash.as_str())));
     optional("event_type", view.event_type.clone().map(text));
     optional("error", view.error.as_ref().map(json));
     optional("filtered", view.filtered.as_ref().map(json));
@@ -516,6 +557,7 @@ fn to_row(item: &Item) -> Result<Row, MalformedItem> {
         delivery_id: DeliveryId::new(read_text(item, "delivery_id")?),
         event_type: read_optional(item, "event_type"),
         workflow: WorkflowName::new(read_text(item, "workflow")?),
+        workflow_hash: read_optional(item, "workflow_hash").map(WorkflowHash::new),
         created_at: read_time(item, "created_at")?,
         updated_at: read_time(item, "updated_at")?,
         error: read_json(item, "error")?,

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Cause, Filtered};
 use crate::execution::{Execution, Line, Stage, Status, StepState};
-use crate::id::{DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowName};
+use crate::id::{
+    DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowHash, WorkflowName,
+};
 use crate::time::Timestamp;
 
 /// The status of an execution, as of one of its events.
@@ -24,6 +26,8 @@ pub struct View {
     pub event_type: Option<String>,
     /// The workflow it went into.
     pub workflow: WorkflowName,
+    /// The definition of it that it is pinned to. Kept only while it is unfinished.
+    pub workflow_hash: Option<WorkflowHash>,
     /// When the webhook was received.
     pub created_at: Timestamp,
     /// When the execution last moved.
@@ -147,6 +151,8 @@ impl View {
             delivery_id: webhook.delivery_id.clone(),
             event_type: webhook.event_type.clone(),
             workflow: webhook.workflow.name.clone(),
+            workflow_hash: (!status(execution).is_terminal())
+                .then(|| webhook.workflow.hash.clone()),
             created_at: execution.created_at,
             updated_at: execution.updated_at,
             error: match &execution.status {

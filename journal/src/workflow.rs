@@ -26,6 +26,18 @@ pub const STEP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest that anything may be waited for.
 pub const WAIT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
+/// How far ahead a `wait` may wait for a computed time, if its definition says nothing.
+pub const WAIT_AHEAD_DEFAULT: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// How long the answer to a `callback` may take, if its definition says nothing.
+pub const CALLBACK_EXPIRES_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// The most branches that a step may have, and the most items of a list.
+pub const BRANCHES_MAX: u32 = 1_000;
+
+/// How many items of a list go on at once, if its definition says nothing.
+pub const MAP_CONCURRENCY_DEFAULT: u32 = 10;
+
 /// How deep steps may stand inside of other steps.
 pub const DEPTH_MAX: usize = 4;
 
@@ -157,7 +169,7 @@ impl StepDefinition {
     }
 
     /// The longest it can take.
-    fn longest(&self) -> Duration {
+    pub fn longest(&self) -> Duration {
         let attempts = self.timeout().saturating_mul(self.retry.attempts);
         let asked = match PURE_KINDS.contains(&self.run.as_str())
             || CONTROL_KINDS.contains(&self.run.as_str())
@@ -166,17 +178,31 @@ impl StepDefinition {
             false => RETRY_AFTER_MAX.saturating_mul(self.retry.attempts.saturating_sub(1)),
         };
         let own = attempts.saturating_add(self.retry.longest()).saturating_add(asked);
-        let inside = longest(&self.steps).saturating_mul(self.items_max());
+        let inside = longest(&self.steps).saturating_mul(self.rounds());
         let branches: Duration =
             self.branches.iter().map(|branch| longest(&branch.steps)).fold(Duration::ZERO, sum);
-        let waits = ["for", "max", "expires"].iter().filter_map(|key| self.duration(key));
-        let waits = waits.fold(Duration::ZERO, sum);
-        own.saturating_add(inside).saturating_add(branches).saturating_add(waits)
+        let all = own.saturating_add(inside).saturating_add(branches);
+        all.saturating_add(self.waits()).min(WAIT_MAX)
     }
 
-    fn items_max(&self) -> u32 {
-        let max = self.options.get("items_max").and_then(Value::as_u64);
-        max.map_or(1, |max| u32::try_from(max).unwrap_or(u32::MAX))
+    /// How long it waits at most for something else than its own attempts.
+    fn waits(&self) -> Duration {
+        let said = |key, usual| self.duration(key).unwrap_or(usual);
+        match self.run.as_str() {
+            "wait" => self.duration("for").unwrap_or_else(|| said("max", WAIT_AHEAD_DEFAULT)),
+            "callback" => said("expires", CALLBACK_EXPIRES_DEFAULT),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// How often the steps inside of it run one after the other, at most.
+    fn rounds(&self) -> u32 {
+        if self.run != "map" {
+            return 1;
+        }
+        let at_once = self.options.get("concurrency").and_then(Value::as_u64);
+        let at_once = at_once.and_then(|count| u32::try_from(count).ok());
+        BRANCHES_MAX.div_ceil(at_once.unwrap_or(MAP_CONCURRENCY_DEFAULT).max(1))
     }
 }
 
@@ -282,6 +308,40 @@ mod tests {
         // Whoever is called may ask for an hour, twice.
         one.steps[0].run = "http".into();
         assert_eq!(one.longest(), Duration::from_secs(7_293));
+    }
+
+    #[test]
+    fn the_longest_run_has_the_waits_that_nobody_wrote_down() {
+        let longest = |run: &str, options: Value| {
+            let mut one = workflow(options);
+            one.steps[0].run = run.into();
+            one.steps[0].timeout_ms = 0;
+            one.longest()
+        };
+        let days = |days: u64| Duration::from_secs(24 * 3600 * days);
+        assert_eq!(longest("wait", json!({"until": ".at"})), days(31));
+        assert_eq!(longest("wait", json!({"until": ".at", "max": "2d"})), days(2));
+        assert_eq!(longest("wait", json!({"for": "3d"})), days(3));
+        assert_eq!(longest("callback", json!({})), days(1));
+        assert_eq!(longest("callback", json!({"expires": "3d"})), days(3));
+        // A step of one's own may call a key as it likes.
+        assert_eq!(longest("charge", json!({"for": "3d"})), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_longest_run_has_all_items_of_the_longest_list() {
+        let longest = |options: Value| {
+            let mut one = workflow(options);
+            let mut inside = one.steps[0].clone();
+            inside.name = StepName::new("inside");
+            inside.timeout_ms = 1_000;
+            one.steps[0].run = "map".into();
+            one.steps[0].timeout_ms = 0;
+            one.steps[0].steps = vec![inside];
+            one.longest()
+        };
+        assert_eq!(longest(json!({})), Duration::from_secs(100));
+        assert_eq!(longest(json!({"concurrency": 300})), Duration::from_secs(4));
     }
 
     #[test]

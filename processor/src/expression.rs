@@ -1,5 +1,6 @@
 //! A jq expression of a workflow: what it sees, and what it gives.
 
+pub(crate) mod mentions;
 mod program;
 mod result;
 

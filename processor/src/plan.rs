@@ -1,5 +1,7 @@
 //! A workflow with its steps ready to run.
 
+pub mod check;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -40,19 +42,9 @@ impl Plan {
     /// Makes all steps ready, or says which one cannot be.
     pub fn new(workflow: Workflow, steps: &Steps) -> Result<Self, PlanError> {
         let ready = |definition: &StepDefinition| {
-            let problem = |source| PlanError { step: definition.name.clone(), source };
-            let work = steps.prepare(definition).map_err(problem)?;
-            let when = definition.when.as_deref().map(|code| Expression::compile(code, Dot::Body));
-            let when = when
-                .transpose()
-                .map_err(|message| problem(DefinitionError::at("when", message)))?;
-            let options = Arc::new(definition.options.clone());
-            let quick = match &work {
-                Work::Act(_) => PURE_KINDS.contains(&definition.run.as_str()),
-                Work::Poll(_) => false,
-                Work::Filter(_) | Work::Wait(_) | Work::Callback(_) | Work::Fan(_) => true,
-            };
-            Ok((definition.name.clone(), Ready { work, when, options, quick }))
+            let ready = Ready::new(definition, steps)
+                .map_err(|source| PlanError { step: definition.name.clone(), source })?;
+            Ok((definition.name.clone(), ready))
         };
         let steps = workflow.all_steps().map(ready).collect::<Result<_, _>>()?;
         Ok(Self { workflow, steps })
@@ -61,6 +53,21 @@ impl Plan {
     /// One of its own steps, ready to run.
     pub fn ready(&self, definition: &StepDefinition) -> &Ready {
         self.steps.get(&definition.name).expect("the step is one of this workflow's")
+    }
+}
+
+impl Ready {
+    fn new(definition: &StepDefinition, steps: &Steps) -> Result<Self, DefinitionError> {
+        let work = steps.prepare(definition)?;
+        let when = definition.when.as_deref().map(|code| Expression::compile(code, Dot::Body));
+        let when = when.transpose().map_err(|message| DefinitionError::at("when", message))?;
+        let options = Arc::new(definition.options.clone());
+        let quick = match &work {
+            Work::Act(_) => PURE_KINDS.contains(&definition.run.as_str()),
+            Work::Poll(_) => false,
+            Work::Filter(_) | Work::Wait(_) | Work::Callback(_) | Work::Fan(_) => true,
+        };
+        Ok(Self { work, when, options, quick })
     }
 }
 
@@ -93,10 +100,13 @@ impl Plans {
     pub fn from_config(config: &Config, journal: Journal, steps: Steps) -> Result<Self, Problem> {
         let mut known = HashMap::new();
         for workflow in config.workflows.values() {
-            let plan =
-                Plan::new(workflow.clone(), &steps).map_err(|PlanError { step, source }| {
-                    config.step_problem(&workflow.name, &step, source.option.as_deref(), &source)
-                })?;
+            let problem = |PlanError { step, source }| {
+                config.step_problem(&workflow.name, &step, source.option.as_deref(), &source)
+            };
+            if let Some(first) = check::problems(workflow, &steps).into_iter().next() {
+                return Err(problem(first));
+            }
+            let plan = Plan::new(workflow.clone(), &steps).map_err(problem)?;
             known.insert(workflow.hash(), Arc::new(plan));
         }
         Ok(Self { journal, steps, known: RwLock::new(known) })

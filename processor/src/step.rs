@@ -1,5 +1,7 @@
 //! What a step is, and what it gets to see.
 
+mod sample;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;

@@ -8,6 +8,7 @@ mod fifo;
 pub mod filter;
 pub mod http;
 pub(crate) mod json;
+pub mod keys;
 pub mod lambda;
 #[cfg(test)]
 mod loopback;
@@ -36,6 +37,7 @@ use crate::destination::PrivateHosts;
 use crate::step::{DefinitionError, Step};
 use aws::{Aws, Endpoints};
 use http::Clients;
+pub(crate) use template::code as template_code;
 
 /// The kinds that are built in.
 const KINDS: [&str; 14] = [

@@ -4,11 +4,13 @@
 //! - [`status`]: `GET /status/{token}` and the operators' queries
 //! - [`list`]: pages of executions
 //! - [`shown`]: how an execution looks in JSON
+//! - [`workflows`]: which definitions unfinished executions run
 
 pub mod list;
 pub mod project;
 pub mod shown;
 pub mod status;
+pub mod workflows;
 
 pub use project::{Projector, handle};
 pub use status::StatusApi;

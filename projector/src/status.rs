@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::list::{self, BadCursor, Filter, PAGE_DEFAULT, PAGE_MAX};
 use crate::shown::{ShownExecution, ShownPage};
+use crate::workflows;
 
 /// What it takes to answer queries.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub struct ShownEvents {
 enum Question<'p> {
     Status(&'p str),
     List,
+    Workflows,
     Execution(&'p str),
     Events(&'p str),
     Body(&'p str),
@@ -106,6 +108,7 @@ impl StatusApi {
         let answer = match question {
             Question::Status(token) | Question::Execution(token) => self.execution(token).await,
             Question::List => self.list(&query).await,
+            Question::Workflows => self.workflows().await,
             Question::Events(token) => self.events(token, &query).await,
             Question::Body(token) => self.body(token).await,
         };
@@ -155,6 +158,10 @@ impl StatusApi {
         Ok(to_json(&ShownPage { executions, cursor }))
     }
 
+    async fn workflows(&self) -> Result<ApiGatewayV2httpResponse, Fault> {
+        Ok(to_json(&workflows::in_use(&self.executions).await?))
+    }
+
     async fn events(&self, token: &str, query: &str) -> Result<ApiGatewayV2httpResponse, Fault> {
         let id = known(token)?;
         let (mut limit, mut after) = (PAGE_MAX, Sequence::START);
@@ -200,6 +207,7 @@ fn question(path: &str) -> Option<Question<'_>> {
     let question = match (parts.next()?, parts.next(), parts.next()) {
         ("status", Some(token), None) => Question::Status(token),
         ("executions", None, None) => Question::List,
+        ("workflows", None, None) => Question::Workflows,
         ("executions", Some(token), None) => Question::Execution(token),
         ("executions", Some(token), Some("events")) => Question::Events(token),
         ("executions", Some(token), Some("body")) => Question::Body(token),
@@ -259,6 +267,7 @@ mod tests {
     fn the_path_is_the_question() {
         assert_eq!(question("/status/ABC"), Some(Question::Status("ABC")));
         assert_eq!(question("/executions"), Some(Question::List));
+        assert_eq!(question("/workflows"), Some(Question::Workflows));
         assert_eq!(question("/executions/ABC/events"), Some(Question::Events("ABC")));
         assert_eq!(question("/executions/ABC/body/"), Some(Question::Body("ABC")));
         assert_eq!(question("/status"), None);

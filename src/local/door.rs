@@ -44,7 +44,10 @@ async fn answer(
     let path = request.uri().path();
     let is_status = path.starts_with("/status/");
     let is_sources = operators::is_theirs(path);
-    let is_list = !is_sources && (path == "/executions" || path.starts_with("/executions/"));
+    let listed = |path: &str| {
+        path == "/workflows" || path == "/executions" || path.starts_with("/executions/")
+    };
+    let is_list = !is_sources && listed(path);
     // In AWS these are behind IAM; here behind the machine's own edge. The name is checked too:
     // a page in a browser can point a name of its own at this machine.
     if (is_list || is_sources)

@@ -81,6 +81,7 @@ PERMISSIONS = {
         ("JournalTable.Arn", "dynamodb:Query", ""),
         ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:GetItem", ""),
         ("${ExecutionsTable.Arn}/index/recent", "dynamodb:Query", ""),
+        ("${ExecutionsTable.Arn}/index/due", "dynamodb:Query", ""),
         ("${ExecutionsTable.Arn}/index/attention", "dynamodb:Query", ""),
         ("${PayloadBucket.Arn}/payloads/*", "s3:GetObject", ""),
         ("PayloadBucket.Arn", "s3:ListBucket", ""),
@@ -162,6 +163,7 @@ ROUTES = {
     "GET /executions/{id}": ("AWS_IAM", "StatusFunction"),
     "GET /executions/{id}/{part}": ("AWS_IAM", "StatusFunction"),
     "POST /executions/{id}/{action}": ("AWS_IAM", "IngestFunction"),
+    "GET /workflows": ("AWS_IAM", "StatusFunction"),
     "GET /sources/{source}/quarantine": ("AWS_IAM", "IngestFunction"),
     "POST /sources/{source}/reverify": ("AWS_IAM", "IngestFunction"),
 }

@@ -26,6 +26,9 @@ const ATTEMPTS_MAX: u64 = 100;
 /// What a workflow may say.
 const WORKFLOW_KEYS: [&str; 3] = ["steps", "on_failure", "timeout"];
 
+/// What a `poll` says for the step inside of it.
+pub const POLL_KEYS: [&str; 4] = ["when", "timeout", "retry", "at_most_once"];
+
 /// A workflow that is being read.
 struct Reading<'l> {
     lines: &'l Lines,
@@ -215,6 +218,12 @@ impl Config {
             let message = "a `poll` has one step of its own, which looks and does not wait";
             return Err(section.problem_of("steps", message));
         }
+        if run == "poll"
+            && let Some((key, line)) = of_no_use(reading.lines, value.get_ref())
+        {
+            let message = format!("`{key}` says nothing inside of a `poll`; give it to the `poll`");
+            return Err(section.problem_at(line, message));
+        }
         Ok(steps)
     }
 
@@ -264,6 +273,13 @@ impl Config {
         }
         Ok(branches)
     }
+}
+
+/// The first key of the step in a `poll` that only the `poll` itself may say, with its line.
+fn of_no_use(lines: &Lines, steps: &DeValue<'_>) -> Option<(&'static str, usize)> {
+    let table = steps.as_array()?.first()?.get_ref().as_table()?;
+    let line = |key| Some((key, lines.at(table.get_key_value(key)?.0.span().start)));
+    POLL_KEYS.into_iter().find_map(line)
 }
 
 fn is_control(run: &str) -> bool {
@@ -365,6 +381,13 @@ fn read_retry(
     }
     let first_ms = retry.duration("first")?.map_or(base.first_ms, millis);
     let max_ms = retry.duration("max")?.map_or(base.max_ms.max(first_ms), millis);
+    let said = ["first", "max"].map(|key| retry.line_of(key).is_some());
+    if (said[0] && first_ms == 0) || (said[1] && max_ms == 0) {
+        return Err(retry.problem("`first` and `max` must be at least 1ms"));
+    }
+    if said == [true, true] && max_ms < first_ms {
+        return Err(retry.problem("`max` is shorter than `first`"));
+    }
     let jitter = match retry.text("jitter")?.as_deref() {
         None => base.jitter,
         Some("full") => Some(Jitter::Full),
@@ -402,6 +425,9 @@ fn read_retry(
 
 fn read_schedule(retry: &mut Section) -> Result<Vec<u64>, Problem> {
     let texts = retry.texts("schedule")?;
+    if texts.is_empty() && retry.line_of("schedule").is_some() {
+        return Err(retry.problem("`schedule` must have at least one duration"));
+    }
     let read = |text: &String| parse_duration(text).map(millis);
     let delays: Option<Vec<_>> = texts.iter().map(read).collect();
     match delays {

@@ -14,6 +14,7 @@ fn fresh() -> View {
         delivery_id: DeliveryId::new("d-1"),
         event_type: None,
         workflow: WorkflowName::new("deploy"),
+        workflow_hash: Some(WorkflowHash::new("0123456789abcdef0123456789abcdef")),
         created_at: at(1),
         updated_at: at(1),
         error: None,
@@ -119,6 +120,7 @@ fn an_execution_that_is_about_to_fail_runs_and_says_why() {
 fn an_execution_that_failed_shows_its_step_and_why() {
     let expected = View {
         status: ViewStatus::Failed,
+        workflow_hash: None,
         updated_at: at(3),
         error: Some(cause()),
         steps: vec![tried("a", "failed", 1, 2), pending("b")],
@@ -134,6 +136,7 @@ fn an_execution_that_completed_is_at_no_step() {
         [completed("a", 1), completed("b", 1), Event::ExecutionCompleted { filtered: None }];
     let expected = View {
         status: ViewStatus::Completed,
+        workflow_hash: None,
         current_step: None,
         updated_at: at(4),
         steps: vec![tried("a", "completed", 1, 2), tried("b", "completed", 1, 3)],

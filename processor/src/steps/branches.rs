@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use everhook_journal::Payload;
 use everhook_journal::event::{Branch, Branches, CompletionRule};
-use everhook_journal::workflow::StepDefinition;
+pub use everhook_journal::workflow::BRANCHES_MAX;
+use everhook_journal::workflow::{MAP_CONCURRENCY_DEFAULT, StepDefinition};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -11,14 +12,8 @@ use super::options;
 use crate::expression::{Dot, Expression};
 use crate::step::{DefinitionError, Input, Item, Output, StepError};
 
-/// The most branches that a step may have, and the most items of a list.
-pub const BRANCHES_MAX: u32 = 1_000;
-
 /// The longest label of an item.
 const LABEL_CHARS_MAX: usize = 64;
-
-/// How many items of a list go on at once, if nothing is said.
-const CONCURRENCY_DEFAULT: u32 = 10;
 
 /// Branches, each with its own steps, or with the same steps for each item of a list.
 ///
@@ -72,7 +67,7 @@ impl Fan {
             compiled.map_err(|message| DefinitionError::at("label", message))
         };
         let label = options::text(step, "label")?.map(compile).transpose()?;
-        Ok(Self { label, ..Self::read(step, Some(items), branches, CONCURRENCY_DEFAULT)? })
+        Ok(Self { label, ..Self::read(step, Some(items), branches, MAP_CONCURRENCY_DEFAULT)? })
     }
 
     fn read(

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use everhook_journal::workflow::StepDefinition;
+use everhook_journal::workflow::{CALLBACK_EXPIRES_DEFAULT, StepDefinition};
 
 use super::options;
 use crate::step::DefinitionError;
-
-/// How long an answer may take, if nothing is said.
-const EXPIRES_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 
 /// Waits until somebody calls the callback's address. The steps inside of it run before it waits,
 /// and see the address as `$callback`.
@@ -30,7 +27,7 @@ impl Callback {
     pub fn new(step: &StepDefinition) -> Result<Self, DefinitionError> {
         options::only(step, &["expires", "heartbeat"])?;
         Ok(Self {
-            expires: options::duration(step, "expires")?.unwrap_or(EXPIRES_DEFAULT),
+            expires: options::duration(step, "expires")?.unwrap_or(CALLBACK_EXPIRES_DEFAULT),
             heartbeat: options::duration(step, "heartbeat")?,
         })
     }

@@ -85,14 +85,19 @@ pub(super) fn expression(
     key: &str,
     code: &str,
 ) -> Result<Expression, DefinitionError> {
+    let dot = input(step)?;
+    Expression::compile(code, dot).map_err(|message| DefinitionError::at(key, message))
+}
+
+/// What `.` is in the expressions of a step.
+pub(super) fn input(step: &StepDefinition) -> Result<Dot, DefinitionError> {
     let choices = [
         ("json", Dot::Body),
         ("text", Dot::Text),
         ("previous", Dot::Previous),
         ("item", Dot::Item),
     ];
-    let dot = choice(step, "input", &choices)?.unwrap_or(Dot::Body);
-    Expression::compile(code, dot).map_err(|message| DefinitionError::at(key, message))
+    Ok(choice(step, "input", &choices)?.unwrap_or(Dot::Body))
 }
 
 /// A jq expression that must be there.

@@ -36,6 +36,7 @@ impl Sent {
     pub(super) fn new(step: &StepDefinition) -> Result<Self, DefinitionError> {
         let bodies = [("webhook", false), ("previous", true)];
         let previous = options::choice(step, "body", &bodies)?;
+        options::input(step)?;
         let Some(code) = options::text(step, "jq")? else {
             return Ok(if previous == Some(true) { Self::Previous } else { Self::Webhook });
         };

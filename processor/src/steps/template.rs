@@ -15,6 +15,11 @@ pub(super) enum Template {
     Computed(Expression),
 }
 
+/// The expression that a text is, if it has any in it.
+pub(crate) fn code(text: &str) -> Option<String> {
+    text.contains("\\(").then(|| format!("\"{text}\""))
+}
+
 impl Template {
     /// Reads the text under this key, if there is one.
     pub(super) fn new(step: &StepDefinition, key: &str) -> Result<Option<Self>, DefinitionError> {
@@ -22,10 +27,10 @@ impl Template {
         if text.is_empty() {
             return Err(DefinitionError::at(key, format!("`{key}` is empty")));
         }
-        if !text.contains("\\(") {
-            return Ok(Some(Self::Fixed(text.to_owned())));
+        match code(text) {
+            None => Ok(Some(Self::Fixed(text.to_owned()))),
+            Some(code) => options::expression(step, key, &code).map(|jq| Some(Self::Computed(jq))),
         }
-        options::expression(step, key, &format!("\"{text}\"")).map(|jq| Some(Self::Computed(jq)))
     }
 
     /// The text of an attempt, which is never empty.

@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use everhook_journal::Timestamp;
-use everhook_journal::workflow::StepDefinition;
+use everhook_journal::workflow::{StepDefinition, WAIT_AHEAD_DEFAULT};
 use serde_json::Value;
 
 use super::options;
 use crate::expression::Expression;
 use crate::step::{DefinitionError, Input, StepError};
-
-/// How far a time in a body may lie ahead, if nothing is said.
-const AHEAD_DEFAULT: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// Waits for a duration, or until a time that an expression gives.
 ///
@@ -35,10 +32,11 @@ impl Wait {
         options::only(step, &["for", "until", "input", "max"])?;
         let duration = options::duration(step, "for")?;
         let max = options::duration(step, "max")?;
+        options::input(step)?;
         match (duration, options::jq(step, "until")?) {
             (Some(duration), None) if max.is_none() => Ok(Self::For(duration)),
             (Some(_), None) => Err(DefinitionError::at("max", "`max` goes with `until` only")),
-            (None, Some(until)) => Ok(Self::Until(until, max.unwrap_or(AHEAD_DEFAULT))),
+            (None, Some(until)) => Ok(Self::Until(until, max.unwrap_or(WAIT_AHEAD_DEFAULT))),
             (Some(_), Some(_)) => {
                 Err(DefinitionError::at("until", "a `wait` has either `for` or `until`"))
             }

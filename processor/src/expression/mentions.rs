@@ -1,0 +1,163 @@
+//! Which earlier steps an expression names: `$steps.charge`, `$steps["charge"]`.
+
+use jaq_core::load::lex::StrPart;
+use jaq_core::load::parse::{BinaryOp, Pattern, Term};
+use jaq_core::path::Part;
+
+const STEPS: &str = "$steps";
+
+/// The names of steps that the expression reads, as far as it writes them out.
+/// None if it cannot be read, or gives `$steps` another meaning.
+pub(crate) fn steps(code: &str) -> Vec<String> {
+    let Some(term) = jaq_core::load::parse(code, |parser| parser.term()) else { return Vec::new() };
+    let mut found = Found::default();
+    found.term(&term);
+    if found.bound { Vec::new() } else { found.names }
+}
+
+#[derive(Default)]
+struct Found {
+    names: Vec<String>,
+    /// Whether something else is called `$steps` somewhere.
+    bound: bool,
+}
+
+impl Found {
+    fn term(&mut self, term: &Term<&str>) {
+        match term {
+            Term::Id | Term::Recurse | Term::Num(_) | Term::Break(_) | Term::Var(_) => {}
+            Term::Str(_, parts) => self.parts(parts),
+            Term::Arr(inner) => inner.iter().for_each(|term| self.term(term)),
+            Term::Obj(entries) => entries.iter().for_each(|(key, value)| {
+                self.term(key);
+                value.iter().for_each(|term| self.term(term));
+            }),
+            Term::Neg(inner) | Term::Label(_, inner) => self.term(inner),
+            Term::BinOp(left, operator, right) => {
+                if let BinaryOp::Pipe(Some(pattern)) = operator {
+                    self.pattern(pattern);
+                }
+                self.term(left);
+                self.term(right);
+            }
+            Term::Fold(_, over, pattern, terms) => {
+                self.pattern(pattern);
+                self.term(over);
+                terms.iter().for_each(|term| self.term(term));
+            }
+            Term::TryCatch(tried, caught) => {
+                self.term(tried);
+                caught.iter().for_each(|term| self.term(term));
+            }
+            Term::IfThenElse(cases, otherwise) => {
+                cases.iter().for_each(|(condition, then)| {
+                    self.term(condition);
+                    self.term(then);
+                });
+                otherwise.iter().for_each(|term| self.term(term));
+            }
+            Term::Def(definitions, rest) => {
+                for definition in definitions {
+                    self.bound |= definition.args.contains(&STEPS);
+                    self.term(&definition.body);
+                }
+                self.term(rest);
+            }
+            Term::Call(_, arguments) => arguments.iter().for_each(|term| self.term(term)),
+            Term::Path(head, path) => {
+                if matches!(**head, Term::Var(STEPS)) {
+                    let first = path.0.first().map(|(part, _)| part);
+                    self.names.extend(first.and_then(name));
+                }
+                self.term(head);
+                path.0.iter().for_each(|(part, _)| self.part(part));
+            }
+        }
+    }
+
+    fn part(&mut self, part: &Part<Term<&str>>) {
+        match part {
+            Part::Index(term) => self.term(term),
+            Part::Range(from, to) => from.iter().chain(to).for_each(|term| self.term(term)),
+        }
+    }
+
+    fn parts(&mut self, parts: &[StrPart<&str, Term<&str>>]) {
+        for part in parts {
+            match part {
+                StrPart::Term(term) => self.term(term),
+                StrPart::Str(_) | StrPart::Char(_) => {}
+            }
+        }
+    }
+
+    fn pattern(&mut self, pattern: &Pattern<&str>) {
+        match pattern {
+            Pattern::Var(name) => self.bound |= *name == STEPS,
+            Pattern::Arr(patterns) => patterns.iter().for_each(|pattern| self.pattern(pattern)),
+            Pattern::Obj(entries) => entries.iter().for_each(|(key, pattern)| {
+                self.term(key);
+                self.pattern(pattern);
+            }),
+        }
+    }
+}
+
+/// The name that a part of a path writes out.
+fn name(part: &Part<Term<&str>>) -> Option<String> {
+    match part {
+        Part::Index(Term::Str(None, parts)) => match parts.as_slice() {
+            [StrPart::Str(name)] => Some((*name).to_owned()),
+            _ => None,
+        },
+        Part::Index(_) | Part::Range(..) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_found_wherever_an_expression_may_name_them() {
+        let cases: [(&str, &[&str]); 10] = [
+            ("$steps.a", &["a"]),
+            ("$steps[\"only-main\"].x", &["only-main"]),
+            ("$steps.\"b\" | .x", &["b"]),
+            ("{k: $steps.a.id, ($steps.b): [1, $steps.c?]}", &["a", "b", "c"]),
+            ("\"for \\($steps.a.id) and \\(.x)\"", &["a"]),
+            (
+                "if $steps.a then .[$steps.b:] else try $steps.c catch $steps.d end",
+                &["a", "b", "c", "d"],
+            ),
+            ("reduce $steps.a[] as $x (0; . + $x * -$steps.b)", &["a", "b"]),
+            ("def f(g): g | $steps.a; f($steps.b) // $steps.c", &["a", "b", "c"]),
+            (". as [$x, {k: $y}] | $steps.a[$x]", &["a"]),
+            ("$steps.a.steps.b.c", &["a"]),
+        ];
+        for (code, names) in cases {
+            assert_eq!(steps(code), names, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_step_is_none() {
+        let cases = [
+            "\"$steps.a\"",
+            ". # $steps.a",
+            ".steps.a",
+            "$steps",
+            "$steps[.name]",
+            "$steps[\"a\\(.n)\"]",
+            "$steps | keys",
+            ". as $steps | $steps.a",
+            "def f($steps): $steps.a; f(.)",
+            "reduce .[] as {k: $steps} (0; . + $steps.a)",
+            "$webhook.headers[\"$steps.a\"]",
+            "$steps.a |",
+        ];
+        for code in cases {
+            assert_eq!(steps(code), Vec::<String>::new(), "{code}");
+        }
+    }
+}
