@@ -4,6 +4,8 @@
 #[expect(dead_code, reason = "here it listens in a way of its own")]
 mod target;
 
+mod prefixes;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,13 +32,22 @@ type Failures = Arc<Mutex<Vec<StatusCode>>>;
 
 /// The showcase, with a stand-in that listens somewhere else.
 async fn showcase(failures: &[StatusCode]) -> (World, Calls) {
+    let (address, calls) = stand_in(failures).await;
+    (world_at(&address).await, calls)
+}
+
+/// A stand-in, where it listens, and what it gets.
+async fn stand_in(failures: &[StatusCode]) -> (String, Calls) {
     let (calls, failures) = (Calls::default(), Failures::new(failures.to_vec().into()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let app = Router::new().fallback(receive).with_state((calls.clone(), failures));
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    let world = World::start(&CONFIG.replace("127.0.0.1:9000", &address)).await;
-    (world, calls)
+    (address, calls)
+}
+
+async fn world_at(address: &str) -> World {
+    World::start(&CONFIG.replace("127.0.0.1:9000", address)).await
 }
 
 async fn receive(
@@ -66,7 +77,8 @@ fn paths(calls: &Calls) -> Vec<String> {
 
 /// Answers as somebody outside would, at the address that was sent out.
 async fn answer(world: &World, calls: &Calls, end: &str, said: &Value) {
-    let url = calls.lock().unwrap().last().unwrap().1["answerTo"].as_str().unwrap().to_owned();
+    let asked = |(_, asked): &(String, Value)| asked["answerTo"].as_str().map(str::to_owned);
+    let url = calls.lock().unwrap().iter().rev().find_map(asked).unwrap();
     let (_, path) = url.split_once("/callbacks/").unwrap();
     let mut call: ApiGatewayV2httpRequest = request("", &[], said.to_string().as_bytes());
     call.raw_path = Some(format!("/callbacks/{path}{end}"));

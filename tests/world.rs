@@ -117,7 +117,9 @@ impl World {
         let client = engine.dynamodb();
         Tables::default().create(&client).await.unwrap();
         // One key for all worlds, so that one delivery has one token in all of them.
-        std::fs::write(folder.path().join("execution-key"), "the key of every world").unwrap();
+        for name in ["execution-key", "callback-key"] {
+            std::fs::write(folder.path().join(name), "the key of every world").unwrap();
+        }
         let parts = Parts::new(
             &config,
             &secrets,

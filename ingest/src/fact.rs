@@ -4,7 +4,7 @@ use everhook_journal::event::Events;
 use everhook_journal::execution::Refusal;
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::{AppendError, ReadError};
-use everhook_journal::{Command, Execution, ExecutionId, Sequence, View, id};
+use everhook_journal::{Command, Execution, ExecutionId, Sequence, View, id, telemetry};
 
 use crate::answer::Answer;
 use crate::receive::Ingest;
@@ -70,6 +70,10 @@ impl Ingest {
                         execution
                             .apply(recorded)
                             .map_err(|error| FactError::Unavailable(error.to_string()))?;
+                    }
+                    // Of all facts only an operator's word ends an execution.
+                    if execution.status.is_terminal() {
+                        telemetry::execution("cancelled", at.since(execution.created_at));
                     }
                     self.hasten(id, &execution).await?;
                     return Ok(execution);

@@ -14,8 +14,11 @@ use crate::payload::sha256_hex;
 use crate::retry::Retry;
 use crate::time::parse_duration;
 
-/// The most steps a workflow may have.
+/// The most steps that may stand one after the other.
 pub const STEPS_MAX: usize = 100;
+
+/// The most steps a workflow may have, those inside of others included.
+pub const STEPS_IN_ALL_MAX: usize = 500;
 
 /// The longest that one attempt may take: below the time an invocation has.
 pub const STEP_TIMEOUT_MAX: Duration = Duration::from_secs(50);

@@ -10,8 +10,8 @@ use crate::id::{StepName, WorkflowName};
 use crate::retry::{Backoff, Jitter, Retry};
 use crate::time::parse_duration;
 use crate::workflow::{
-    AtMostOnce, BranchDefinition, DEPTH_MAX, STEP_TIMEOUT_DEFAULT, STEP_TIMEOUT_MAX, STEPS_MAX,
-    StepDefinition, WAIT_MAX, Workflow,
+    AtMostOnce, BranchDefinition, DEPTH_MAX, STEP_TIMEOUT_DEFAULT, STEP_TIMEOUT_MAX,
+    STEPS_IN_ALL_MAX, STEPS_MAX, StepDefinition, WAIT_MAX, Workflow,
 };
 
 use super::section::{Problem, Section, unknown_key};
@@ -123,8 +123,9 @@ impl Config {
                 return Err(problem(line, "a step must be a table".into()));
             };
             steps.push(self.read_step(reading, &place, line, table, depth)?);
-            if reading.names.len() > STEPS_MAX {
-                return Err(problem(line, format!("must have at most {STEPS_MAX} steps in all")));
+            if reading.names.len() > STEPS_IN_ALL_MAX {
+                let message = format!("must have at most {STEPS_IN_ALL_MAX} steps in all");
+                return Err(problem(line, message));
             }
         }
         Ok(steps)

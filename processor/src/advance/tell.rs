@@ -27,7 +27,6 @@ pub(super) fn recorded(before: &Execution, id: &ExecutionId, recorded: &Recorded
         }
         Event::ExecutionCompleted { .. } => telemetry::execution("completed", since_received),
         Event::ExecutionFailed { .. } => telemetry::execution("failed", since_received),
-        Event::ExecutionCancelled { .. } => telemetry::execution("cancelled", since_received),
         _ => {}
     }
 }
