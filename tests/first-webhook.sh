@@ -174,7 +174,7 @@ command_line list --server "$url" --status completed
 check 'list finds all three' is "$(wc -l <<<"$answer")" 3
 command_line sources --server "$url"
 check 'sources says which secret was used, and when' has 'generated:default  last used 20'
-sed 's/^#\([^ ]\)/\1/' config/everhook.toml >"$data/everything.toml"
+sed 's/^#\([^ :]\)/\1/' config/everhook.toml >"$data/everything.toml"
 export GITHUB_WEBHOOK_SECRET='an example, not a secret'
 export BILLING_WEBHOOK_SECRET='whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
 command_line check --config "$data/everything.toml"
