@@ -57,7 +57,7 @@ const KINDS: [&str; 14] = [
     "map",
 ];
 
-/// The largest result a built-in step gives.
+/// The largest result that a step may have.
 pub(crate) const RESULT_BYTES_MAX: usize = 256 * 1024;
 
 /// The kinds of step that a workflow may name: the built-in ones and a user's own. A clone is cheap.

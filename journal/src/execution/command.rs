@@ -1,5 +1,6 @@
 //! What somebody wants to record, and whether it can be.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::event::{Branches, CallbackAnswer, Cause, CompletionRule, Event, Filtered, StepFailure};
@@ -144,9 +145,8 @@ pub enum Refusal {
 impl Execution {
     /// The event that a command leads to.
     pub fn decide(&self, command: Command) -> Result<Event, Refusal> {
-        let refusal = self.refusal(&command);
         let event = self.event(command)?;
-        if self.permits(&event) { Ok(event) } else { Err(refusal) }
+        if self.permits(&event) { Ok(event) } else { Err(self.refusal(&event)) }
     }
 
     fn event(&self, command: Command) -> Result<Event, Refusal> {
@@ -234,30 +234,30 @@ impl Execution {
         })
     }
 
-    /// What to say if the state does not allow it.
-    fn refusal(&self, command: &Command) -> Refusal {
-        match command {
-            Command::CompleteStep(attempt, _)
-            | Command::FailStep(attempt, ..)
-            | Command::FilterStep(attempt, _)
-            | Command::PollStep(attempt, ..) => {
-                Refusal::NotThisAttempt { step: attempt.step.clone(), attempt: attempt.number }
-            }
-            Command::ClaimStep(step, attempt, _)
-            | Command::CreateCallback { step, attempt, .. }
-            | Command::StartBranches { step, attempt, .. } => {
+    /// What to say of an event that the state does not allow.
+    fn refusal(&self, event: &Event) -> Refusal {
+        match event {
+            Event::StepCompleted { step, attempt, .. }
+            | Event::StepFailed { step, attempt, .. }
+            | Event::StepFiltered { step, attempt, .. }
+            | Event::StepPolled { step, attempt, .. }
+            | Event::StepClaimed { step, attempt, .. }
+            | Event::CallbackCreated { step, attempt, .. }
+            | Event::BranchesStarted { step, attempt, .. } => {
                 Refusal::NotThisAttempt { step: step.clone(), attempt: *attempt }
             }
-            Command::SkipStep(step) | Command::StartWait(step, _) => {
+            Event::StepSkipped { step } | Event::WaitStarted { step, .. } => {
                 Refusal::NotThisStep { step: step.clone() }
             }
-            Command::ReceiveCallback { step, .. } | Command::BeatCallback { step, .. } => {
+            Event::CallbackReceived { step, .. } | Event::CallbackBeat { step } => {
                 Refusal::NotThisCallback { step: step.clone() }
             }
-            Command::FireTimer(_) | Command::ExpireCallback(..) => Refusal::NoTimerDue,
-            Command::Complete(_) | Command::GiveUp(_) | Command::Fail(_) => Refusal::Unfinished,
-            Command::Cancel(_) => Refusal::Ended,
-            Command::Redrive(from) => match (&self.status, from) {
+            Event::TimerFired { .. } => Refusal::NoTimerDue,
+            Event::ExecutionCompleted { .. }
+            | Event::ExecutionFailing { .. }
+            | Event::ExecutionFailed { .. } => Refusal::Unfinished,
+            Event::WebhookReceived(_) | Event::ExecutionCancelled { .. } => Refusal::Ended,
+            Event::ExecutionRedriven { from } => match (&self.status, from) {
                 (Status::Failed { .. } | Status::Cancelled { .. }, Some(step)) => {
                     Refusal::NotThisStep { step: step.clone() }
                 }
@@ -282,11 +282,11 @@ impl Execution {
         fits.then_some(()).ok_or_else(|| Refusal::NotThisCallback { step: step.clone() })
     }
 
-    /// Whether a move that was wanted is wanted still, at this time.
-    pub fn wants(&self, step: &StepName, what: Move, now: Timestamp) -> bool {
+    /// What can be done at this time, by step.
+    pub fn moves(&self, now: Timestamp) -> HashMap<StepName, Move> {
         let mut found = Survey::default();
         self.current().survey("", now, &mut found);
-        found.moves.iter().any(|(path, wanted)| path == step && *wanted == what)
+        found.moves.into_iter().collect()
     }
 }
 

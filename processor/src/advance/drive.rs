@@ -34,7 +34,7 @@ const MOVES_MAX: usize = 50_000;
 const ATTEMPTS_AT_ONCE: usize = 100;
 
 /// Up to here, events wait to be appended together; DynamoDB's items end at 400 KB.
-const TOGETHER_BYTES_MAX: u64 = 128 * 1024;
+const TOGETHER_BYTES_MAX: usize = 128 * 1024;
 
 /// How many events wait to be appended together.
 const TOGETHER_EVENTS_MAX: usize = 100;
@@ -56,7 +56,7 @@ pub(super) struct Drive<'d> {
     execution: Execution,
     /// What is decided and not yet appended.
     decided: Vec<(Command, Event)>,
-    decided_bytes: u64,
+    decided_bytes: usize,
     /// Until when the sweep leaves the execution to us.
     lease: Timestamp,
     /// The attempts that are being made.
@@ -146,12 +146,10 @@ impl<'d> Drive<'d> {
                     if let Flushed::Stop(advanced) = self.flush().await? {
                         return Ok(advanced);
                     }
-                    let command = Command::FireTimer(self.driver.clock.now());
                     // Somebody else may have fired it while we appended.
-                    if self.execution.decide(command.clone()).is_err() {
+                    if !self.decide_if_it_fits(Command::FireTimer(self.driver.clock.now()), 0)? {
                         continue;
                     }
-                    self.decide(command, 0)?;
                     // What follows may act outside, and only one of several drivers may go there.
                     if let Flushed::Stop(advanced) = self.flush().await? {
                         return Ok(advanced);
@@ -260,13 +258,14 @@ impl<'d> Drive<'d> {
         }
         let free = ATTEMPTS_AT_ONCE.saturating_sub(self.attempts.len());
         let now = self.driver.clock.now();
+        // Somebody else may have moved them while we appended.
+        let wanted = self.execution.moves(now);
         let mut claims = Vec::new();
         let mut needed = now;
         let mut begun = Vec::new();
         for task in tasks.into_iter().take(free) {
             let Move::Attempt(number) = task.what else { continue };
-            // Somebody else may have moved it while we appended.
-            if !self.execution.wants(&task.path, task.what, now) {
+            if wanted.get(&task.path) != Some(&task.what) {
                 continue;
             }
             if !self.has_time_for(&task) {
@@ -343,10 +342,7 @@ impl<'d> Drive<'d> {
         self.attempted.remove(path);
         self.moved = true;
         // Somebody else may have recorded its outcome, or ended what it belongs to.
-        if self.execution.decide(command.clone()).is_ok() {
-            self.decide(command, bytes)?;
-        }
-        Ok(())
+        self.decide_if_it_fits(command, bytes).map(drop)
     }
 
     fn has_time_for(&self, task: &Task<'_>) -> bool {
@@ -368,8 +364,20 @@ impl<'d> Drive<'d> {
     }
 
     /// Decides a command on the state we know; it is appended with the next flush.
-    fn decide(&mut self, command: Command, bytes: u64) -> Result<(), Trouble> {
+    fn decide(&mut self, command: Command, bytes: usize) -> Result<(), Trouble> {
         let event = self.execution.decide(command.clone()).map_err(|r| Trouble::Own(words(&r)))?;
+        self.add(command, event, bytes)
+    }
+
+    /// The same, unless the command does not fit the state any more; says whether it did.
+    fn decide_if_it_fits(&mut self, command: Command, bytes: usize) -> Result<bool, Trouble> {
+        match self.execution.decide(command.clone()) {
+            Ok(event) => self.add(command, event, bytes).map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn add(&mut self, command: Command, event: Event, bytes: usize) -> Result<(), Trouble> {
         let first = self.appended.sequence.next();
         let sequence = self.execution.sequence.next();
         let recorded = Recorded { sequence, first, at: self.driver.clock.now(), event };
@@ -398,9 +406,7 @@ impl<'d> Drive<'d> {
                     self.execution = theirs;
                     for command in commands {
                         // What does not fit any more was recorded by somebody else.
-                        if self.execution.decide(command.clone()).is_ok() {
-                            self.decide(command, 0)?;
-                        }
+                        self.decide_if_it_fits(command, 0)?;
                     }
                     if self.decided.is_empty() {
                         return Ok(self.superseded());

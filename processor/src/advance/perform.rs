@@ -12,14 +12,11 @@ use serde_json::value::RawValue;
 
 use crate::plan::Ready;
 use crate::step::{Input, Output, StepError};
-use crate::steps::Work;
 use crate::steps::branches::Listed;
 use crate::steps::poll::Look;
+use crate::steps::{RESULT_BYTES_MAX, Work};
 
 use super::{Driver, Trouble};
-
-/// The largest result that a step may have.
-const RESULT_BYTES_MAX: usize = 256 * 1024;
 
 /// The longest message of a failure that is kept, in bytes.
 const MESSAGE_BYTES_MAX: usize = 512;
@@ -43,7 +40,7 @@ enum Outcome {
 }
 
 /// What to record, and about how many bytes of it are inline.
-pub(super) type Performed = (Command, u64);
+pub(super) type Performed = (Command, usize);
 
 /// Makes one attempt.
 pub(super) async fn perform(driver: &Driver, turn: Turn<'_>) -> Result<Performed, Trouble> {
@@ -79,7 +76,7 @@ pub(super) async fn perform(driver: &Driver, turn: Turn<'_>) -> Result<Performed
     let attempt = attempt(began.elapsed());
     Ok(match outcome {
         Ok(payload) => {
-            let bytes = inline_bytes(&payload);
+            let bytes = payload.inline_bytes();
             (Command::CompleteStep(attempt, payload), bytes)
         }
         Err(error) => fail(driver, &turn, attempt, error),
@@ -203,7 +200,7 @@ pub(super) fn failed(
         "execution {id}: attempt {number} of step {path} failed ({})", error.kind
     );
     let failure = StepFailure { kind: error.kind, message: shortened(error.message) };
-    (Command::FailStep(attempt, failure, retry_at), MESSAGE_BYTES_MAX as u64)
+    (Command::FailStep(attempt, failure, retry_at), MESSAGE_BYTES_MAX)
 }
 
 /// Runs a step in a task of its own, so that neither its panic nor its slowness reaches us.
@@ -261,7 +258,7 @@ pub(super) async fn keep_large(
     output: Output,
 ) -> Result<Performed, PayloadError> {
     let payload = driver.payloads.keep_json(output).await?;
-    let bytes = inline_bytes(&payload);
+    let bytes = payload.inline_bytes();
     Ok((Command::CompleteStep(attempt, payload), bytes))
 }
 
@@ -270,21 +267,17 @@ pub(super) fn json(text: &str) -> Output {
 }
 
 /// About how many bytes of an event are inline.
-fn command_bytes(command: &Command) -> u64 {
+fn command_bytes(command: &Command) -> usize {
     match command {
-        Command::PollStep(_, seen, _) => inline_bytes(seen),
+        Command::PollStep(_, seen, _) => seen.inline_bytes(),
         Command::StartBranches { branches: Branches::Map { items, labels, .. }, .. } => {
-            inline_bytes(items) + labels.iter().map(|label| label.len() as u64 + 3).sum::<u64>()
+            items.inline_bytes() + labels.iter().map(|label| label.len() + 3).sum::<usize>()
         }
         Command::StartBranches { branches: Branches::Parallel(branches), .. } => {
-            branches.len() as u64 * 128
+            branches.len() * 128
         }
         _ => 512,
     }
-}
-
-fn inline_bytes(payload: &Payload) -> u64 {
-    payload.inline_bytes() as u64
 }
 
 fn shortened(mut message: String) -> String {
