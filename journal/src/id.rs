@@ -6,6 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::ambient;
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -186,7 +188,7 @@ impl fmt::Display for Sequence {
 /// A fresh name for one write, by which it is recognised as ours when its reply is lost.
 pub fn fresh() -> String {
     let mut bytes = [0u8; 12];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    ambient::fill(&mut bytes);
     data_encoding::BASE64URL_NOPAD.encode(&bytes)
 }
 

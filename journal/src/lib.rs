@@ -17,6 +17,7 @@
 //! - [`environment`]: what a Lambda function finds around it
 //! - [`gateway`]: what API Gateway hands to a function
 //! - [`telemetry`]: what is counted and timed
+//! - [`ambient`], [`guard`], [`failpoint`]: where a simulation and a test of crashes come in
 
 pub mod gateway;
 pub mod id;
@@ -37,6 +38,10 @@ pub mod schema;
 pub mod store;
 pub mod stream;
 pub mod table;
+
+pub mod ambient;
+pub mod failpoint;
+pub mod guard;
 
 pub mod callback;
 pub mod config;

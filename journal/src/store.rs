@@ -3,6 +3,9 @@
 //! This is the one place that talks to DynamoDB and sorts its errors, so that
 //! a simulated store can stand in its place and replace nothing else of ours.
 
+#[cfg(feature = "simulation")]
+pub mod simulated;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +30,27 @@ const BATCH_GET_ROUNDS_MAX: usize = 8;
 /// Each call is boxed: the client's futures have kilobytes, and every future above would hold them.
 #[derive(Debug, Clone)]
 pub struct Store {
-    client: Client,
+    tables: Tables,
     calls: Arc<Calls>,
+}
+
+/// Who keeps the items.
+#[derive(Debug, Clone)]
+enum Tables {
+    DynamoDb(Client),
+    #[cfg(feature = "simulation")]
+    Simulated(Arc<dyn simulated::Tables>),
+}
+
+/// The client, or the result of the same call to a simulation.
+macro_rules! client {
+    ($store:expr, $simulated:ident => $call:expr) => {
+        match &$store.tables {
+            Tables::DynamoDb(client) => client,
+            #[cfg(feature = "simulation")]
+            Tables::Simulated($simulated) => return $call.await,
+        }
+    };
 }
 
 /// An expression with its placeholders: `#name` stands for the attribute `name`.
@@ -61,7 +83,13 @@ pub struct Query {
 impl Store {
     /// Uses this client.
     pub fn new(client: Client) -> Self {
-        Self { client, calls: Arc::default() }
+        Self { tables: Tables::DynamoDb(client), calls: Arc::default() }
+    }
+
+    /// Uses these tables instead of DynamoDB's.
+    #[cfg(feature = "simulation")]
+    pub fn simulated(tables: Arc<dyn simulated::Tables>) -> Self {
+        Self { tables: Tables::Simulated(tables), calls: Arc::default() }
     }
 
     /// How many calls were made, by operation.
@@ -77,8 +105,8 @@ impl Store {
         condition: Expression,
     ) -> Result<(), WriteError> {
         Calls::count(&self.calls.puts);
-        let request = self
-            .client
+        let client = client!(self, it => it.put(table, item, condition));
+        let request = client
             .put_item()
             .table_name(table)
             .set_item(Some(item))
@@ -104,13 +132,13 @@ impl Store {
         condition: Expression,
     ) -> Result<(), WriteError> {
         Calls::count(&self.calls.updates);
+        let client = client!(self, it => it.update(table, key, change, condition));
         let both = Expression {
             text: String::new(),
             names: [change.names, condition.names].concat(),
             values: [change.values, condition.values].concat(),
         };
-        let request = self
-            .client
+        let request = client
             .update_item()
             .table_name(table)
             .set_key(Some(key))
@@ -135,8 +163,8 @@ impl Store {
         condition: Expression,
     ) -> Result<(), WriteError> {
         Calls::count(&self.calls.deletes);
-        let request = self
-            .client
+        let client = client!(self, it => it.delete(table, key, condition));
+        let request = client
             .delete_item()
             .table_name(table)
             .set_key(Some(key))
@@ -155,8 +183,8 @@ impl Store {
     /// An item as of the last acknowledged write.
     pub async fn get(&self, table: &str, key: Item) -> Result<Option<Item>, Unavailable> {
         Calls::count(&self.calls.gets);
-        let request =
-            self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true);
+        let client = client!(self, it => it.get(table, key));
+        let request = client.get_item().table_name(table).set_key(Some(key)).consistent_read(true);
         let output = Box::pin(request.send()).await.map_err(unavailable)?;
         Ok(output.item)
     }
@@ -168,6 +196,7 @@ impl Store {
         keys: Vec<Item>,
         attributes: &[&'static str],
     ) -> Result<Vec<Item>, Unavailable> {
+        let client = client!(self, it => it.batch_get(table, keys));
         let mut found = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(BATCH_GET_MAX) {
             let mut wanted = Some(chunk.to_vec());
@@ -185,7 +214,7 @@ impl Store {
                     .set_expression_attribute_names(projection.and_then(|p| p.names()))
                     .build()
                     .expect("keys are set");
-                let request = self.client.batch_get_item().request_items(table, request);
+                let request = client.batch_get_item().request_items(table, request);
                 let output = Box::pin(request.send()).await.map_err(unavailable)?;
                 found.extend(output.responses.into_iter().flatten().flat_map(|(_, items)| items));
                 wanted = output
@@ -205,11 +234,11 @@ impl Store {
         query: Query,
     ) -> Result<(Vec<Item>, Option<Item>), Unavailable> {
         Calls::count(&self.calls.queries);
+        let client = client!(self, it => it.query(table, query));
         let projection = projection(&query.attributes);
         let mut names = query.key.clone();
         names.names.extend(query.attributes);
-        let request = self
-            .client
+        let request = client
             .query()
             .table_name(table)
             .set_index_name(query.index.map(str::to_owned))
@@ -236,6 +265,12 @@ impl Expression {
     pub fn with(mut self, placeholder: &'static str, value: AttributeValue) -> Self {
         self.values.push((placeholder, value));
         self
+    }
+
+    /// The text, the attributes that it names, and the values with their placeholders.
+    #[cfg(feature = "simulation")]
+    pub fn parts(&self) -> (&str, &[&'static str], &[(&'static str, AttributeValue)]) {
+        (&self.text, &self.names, &self.values)
     }
 
     fn names(&self) -> Option<HashMap<String, String>> {

@@ -1,6 +1,6 @@
 //! The journal's records become newer views.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::store::Unavailable;
@@ -27,7 +27,7 @@ pub async fn handle(projector: &Projector, batch: Batch) -> BatchResponse {
     if batch.unreadable > 0 {
         tracing::error!(records = batch.unreadable, "skipped records that cannot be read");
     }
-    let mut latest: HashMap<&ExecutionId, Sequence> = HashMap::new();
+    let mut latest: BTreeMap<&ExecutionId, Sequence> = BTreeMap::new();
     for record in &batch.records {
         let sequence = latest.entry(&record.execution).or_insert(record.sequence);
         *sequence = record.sequence.max(*sequence);

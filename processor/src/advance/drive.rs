@@ -9,7 +9,7 @@ use everhook_journal::event::Events;
 use everhook_journal::execution::{Move, Task, WATCHDOG};
 use everhook_journal::table::AppendError;
 use everhook_journal::{
-    Command, Event, Execution, ExecutionId, Next, Recorded, StepName, Timestamp, View, id,
+    Command, Event, Execution, ExecutionId, Next, Recorded, StepName, Timestamp, View, ambient, id,
 };
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -311,7 +311,7 @@ impl<'d> Drive<'d> {
         }
         let now = self.driver.clock.now();
         let patience = wake.map_or(Duration::from_secs(3600), |wake| wake.since(now));
-        let Ok(first) = tokio::time::timeout(patience, self.attempts.next()).await else {
+        let Ok(first) = ambient::timeout(patience, self.attempts.next()).await else {
             return Ok(());
         };
         let mut ended = first;

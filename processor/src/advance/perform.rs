@@ -1,7 +1,8 @@
 //! One attempt at a step: whatever happens in it becomes a command.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use everhook_journal::ambient::{self, Stopwatch};
 use everhook_journal::event::{Branches, StepFailure};
 use everhook_journal::execution::Attempt;
 use everhook_journal::payload::PayloadError;
@@ -44,7 +45,7 @@ pub(super) type Performed = (Command, usize);
 
 /// Makes one attempt.
 pub(super) async fn perform(driver: &Driver, turn: Turn<'_>) -> Result<Performed, Trouble> {
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let (step, ready) = (turn.step, turn.ready);
     let path = turn.input.step.clone();
     let number = turn.input.attempt;
@@ -86,7 +87,7 @@ pub(super) async fn perform(driver: &Driver, turn: Turn<'_>) -> Result<Performed
 async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepError>, Trouble> {
     let (step, input) = (turn.step, turn.input.clone());
     let (path, number) = (input.step.clone(), input.attempt);
-    let began = Instant::now();
+    let began = Stopwatch::start();
     let ended = |path: StepName| Attempt {
         step: path,
         number,
@@ -127,7 +128,10 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
                 Ok(Look::Found(output)) => Ok(Outcome::Result(output)),
                 Ok(Look::Again(output)) => {
                     let counted = number.saturating_sub(turn.forgiven);
-                    match (step.retry.delay(counted, rand::random()), keep(driver, output).await?) {
+                    match (
+                        step.retry.delay(counted, ambient::fraction()),
+                        keep(driver, output).await?,
+                    ) {
                         (Some(delay), Ok(seen)) => {
                             let next_at = driver.clock.now() + delay;
                             Ok(Outcome::Command(Command::PollStep(ended(path), seen, next_at)))
@@ -193,7 +197,7 @@ pub(super) fn failed(
         age: now.since(first_at),
         retry_after: error.retry_after,
     };
-    let retry_at = step.retry.after(&failed, rand::random()).map(|delay| now + delay);
+    let retry_at = step.retry.after(&failed, ambient::fraction()).map(|delay| now + delay);
     let (path, number) = (&attempt.step, attempt.number);
     tracing::warn!(
         execution.id = %id, step.name = %path, step.attempt = number, error.kind = error.kind,
@@ -208,24 +212,13 @@ async fn isolated<T: Send + 'static>(
     definition: &StepDefinition,
     attempt: impl Future<Output = Result<T, StepError>> + Send + 'static,
 ) -> Result<T, StepError> {
-    let task = Aborting(tokio::spawn(attempt));
     within(definition, async {
-        let mut task = task;
         // The message of a panic may hold anything: it goes to the log of the process, not to the history.
-        (&mut task.0).await.unwrap_or_else(|_| {
+        ambient::isolated(attempt).await.unwrap_or_else(|_| {
             Err(StepError::retryable("panic", "the step panicked; see the log"))
         })
     })
     .await
-}
-
-/// A task that ends when nobody waits for it any more.
-struct Aborting<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for Aborting<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 async fn within<T>(
@@ -233,7 +226,7 @@ async fn within<T>(
     attempt: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
     let limit = definition.timeout();
-    tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| {
+    ambient::timeout(limit, attempt).await.unwrap_or_else(|_| {
         Err(StepError::retryable("timeout", format!("no result within {limit:?}")))
     })
 }

@@ -1,0 +1,166 @@
+//! What the code takes from its surroundings beside DynamoDB: the passing of time, chance, and a place to fail in.
+//!
+//! A simulation puts its own in their place, for its thread; that takes the feature `simulation`,
+//! which no shipped program has.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+/// A future did not end within its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no end within its time")]
+pub struct Elapsed;
+
+/// A task panicked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it panicked")]
+pub struct Panicked;
+
+/// Measures how long something takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Started);
+
+#[derive(Debug, Clone, Copy)]
+enum Started {
+    At(std::time::Instant),
+    #[cfg(feature = "simulation")]
+    Simulated(Duration),
+}
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        #[cfg(feature = "simulation")]
+        if let Some(now) = simulated::with(|it| it.now()) {
+            return Self(Started::Simulated(now));
+        }
+        Self(Started::At(std::time::Instant::now()))
+    }
+
+    /// How long ago that was.
+    pub fn elapsed(&self) -> Duration {
+        match self.0 {
+            Started::At(instant) => instant.elapsed(),
+            #[cfg(feature = "simulation")]
+            Started::Simulated(then) => {
+                simulated::with(|it| it.now()).map_or(Duration::ZERO, |now| now - then)
+            }
+        }
+    }
+}
+
+/// Waits for a future, so long at most.
+pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    #[cfg(feature = "simulation")]
+    if let Some(sleep) = simulated::with(|it| it.sleep(limit)) {
+        let future = std::pin::pin!(future);
+        return match futures_util::future::select(future, sleep).await {
+            futures_util::future::Either::Left((output, _)) => Ok(output),
+            futures_util::future::Either::Right(_) => Err(Elapsed),
+        };
+    }
+    tokio::time::timeout(limit, future).await.map_err(|_| Elapsed)
+}
+
+/// Runs a future in a task of its own, which ends when nobody waits for it any more.
+pub async fn isolated<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Panicked> {
+    #[cfg(feature = "simulation")]
+    if simulated::with(|_| ()).is_some() {
+        return std::panic::AssertUnwindSafe(future).catch_unwind().await.map_err(|_| Panicked);
+    }
+    let mut task = Aborting(tokio::spawn(std::panic::AssertUnwindSafe(future).catch_unwind()));
+    match (&mut task.0).await {
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(_)) | Err(_) => Err(Panicked),
+    }
+}
+
+/// A task that ends when nobody waits for it any more.
+struct Aborting<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for Aborting<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Fills these bytes with chance.
+pub fn fill(bytes: &mut [u8]) {
+    #[cfg(feature = "simulation")]
+    if simulated::with(|it| it.fill(bytes)).is_some() {
+        return;
+    }
+    getrandom::fill(bytes).expect("the operating system gives random bytes");
+}
+
+/// A number from 0 up to 1.
+pub fn fraction() -> f64 {
+    let mut bytes = [0; 8];
+    fill(&mut bytes);
+    // As many bits as the number has digits.
+    (u64::from_le_bytes(bytes) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// What a simulation puts in the place of the surroundings.
+#[cfg(feature = "simulation")]
+pub mod simulated {
+    use std::cell::RefCell;
+    use std::fmt;
+    use std::pin::Pin;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    /// A wait that ends when the simulated time has passed.
+    pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Surroundings of a simulation.
+    pub trait Surroundings: fmt::Debug {
+        /// The time since the simulation began.
+        fn now(&self) -> Duration;
+        /// Waits so long.
+        fn sleep(&self, duration: Duration) -> Sleep;
+        /// Fills these bytes with what only looks like chance.
+        fn fill(&self, bytes: &mut [u8]);
+        /// Whether this guard of the protocol is switched off.
+        fn is_off(&self, guard: crate::guard::Guard) -> bool;
+    }
+
+    thread_local! {
+        static CURRENT: RefCell<Option<Rc<dyn Surroundings>>> = const { RefCell::new(None) };
+    }
+
+    /// Runs something in these surroundings, on this thread.
+    pub fn within<R>(surroundings: Rc<dyn Surroundings>, run: impl FnOnce() -> R) -> R {
+        let before = CURRENT.replace(Some(surroundings));
+        let result = run();
+        CURRENT.set(before);
+        result
+    }
+
+    /// Asks the surroundings of this thread, if they are simulated.
+    pub fn with<R>(ask: impl FnOnce(&dyn Surroundings) -> R) -> Option<R> {
+        let current = CURRENT.with_borrow(Clone::clone);
+        current.map(|current| ask(&*current))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_stays_in_its_task() {
+        assert_eq!(isolated(async { 7 }).await, Ok(7));
+        assert_eq!(isolated(async { panic!("on purpose") }).await, Err::<(), _>(Panicked));
+    }
+
+    #[test]
+    fn a_fraction_is_less_than_one() {
+        let fractions: Vec<f64> = std::iter::repeat_with(fraction).take(1000).collect();
+        assert!(fractions.iter().all(|it| (0.0..1.0).contains(it)));
+        assert!(fractions.iter().any(|it| *it < 0.2) && fractions.iter().any(|it| *it > 0.8));
+    }
+}
