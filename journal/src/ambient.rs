@@ -78,6 +78,22 @@ pub async fn isolated<T: Send + 'static>(
     }
 }
 
+/// Computes something in a thread that may be kept busy; `None` if the process is ending.
+pub async fn away<T: Send + 'static>(
+    compute: impl FnOnce() -> T + Send + 'static,
+) -> Result<Option<T>, Panicked> {
+    #[cfg(feature = "simulation")]
+    if simulated::with(|_| ()).is_some() {
+        let computed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compute));
+        return computed.map(Some).map_err(|_| Panicked);
+    }
+    match tokio::task::spawn_blocking(compute).await {
+        Ok(computed) => Ok(Some(computed)),
+        Err(error) if error.is_panic() => Err(Panicked),
+        Err(_) => Ok(None),
+    }
+}
+
 /// A task that ends when nobody waits for it any more.
 struct Aborting<T>(tokio::task::JoinHandle<T>);
 

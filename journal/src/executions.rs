@@ -72,6 +72,13 @@ pub struct Due {
     pub redrives: u64,
 }
 
+impl Row {
+    /// Reads an item of the table.
+    pub fn from_item(item: &Item) -> Result<Self, MalformedItem> {
+        to_row(item)
+    }
+}
+
 /// Which definition an unfinished execution runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {

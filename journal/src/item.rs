@@ -102,7 +102,7 @@ pub(crate) fn from_append(
 }
 
 /// The events of an item.
-pub(crate) fn to_recorded(item: &Item) -> Result<Vec<Recorded>, MalformedItem> {
+pub fn to_recorded(item: &Item) -> Result<Vec<Recorded>, MalformedItem> {
     let form = read_number(item, "form")?;
     // Here is where older forms are translated, once there are any.
     if form != FORM {

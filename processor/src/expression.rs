@@ -7,6 +7,7 @@ mod result;
 use std::fmt;
 use std::sync::Arc;
 
+use everhook_journal::ambient::{self, Panicked};
 use jaq_json::{Val, read};
 use serde_json::json;
 
@@ -87,13 +88,13 @@ impl Expression {
         evaluate: impl FnOnce(&Self, &Input) -> Result<T, StepError> + Send + 'static,
     ) -> Result<T, StepError> {
         let expression = self.clone();
-        let evaluated = tokio::task::spawn_blocking(move || evaluate(&expression, &input)).await;
-        evaluated.unwrap_or_else(|error| {
-            Err(match error.is_panic() {
-                true => StepError::fatal("panic", "jq: the expression panicked on this input"),
-                false => StepError::retryable("cancelled", "jq: the process is ending"),
-            })
-        })
+        match ambient::away(move || evaluate(&expression, &input)).await {
+            Ok(Some(evaluated)) => evaluated,
+            Ok(None) => Err(StepError::retryable("cancelled", "jq: the process is ending")),
+            Err(Panicked) => {
+                Err(StepError::fatal("panic", "jq: the expression panicked on this input"))
+            }
+        }
     }
 
     /// The values of [`VARIABLES`], in their order.

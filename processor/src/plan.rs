@@ -112,6 +112,16 @@ impl Plans {
         Ok(Self { journal, steps, known: RwLock::new(known) })
     }
 
+    /// These plans, and whatever the journal holds beside them.
+    pub fn ready(
+        journal: Journal,
+        steps: Steps,
+        plans: impl IntoIterator<Item = Arc<Plan>>,
+    ) -> Self {
+        let known = plans.into_iter().map(|plan| (plan.workflow.hash(), plan)).collect();
+        Self { journal, steps, known: RwLock::new(known) }
+    }
+
     /// The plan that an execution is pinned to.
     pub async fn find(&self, wanted: &WorkflowRef) -> Result<Arc<Plan>, FindError> {
         if let Some(plan) = self.known(&wanted.hash) {

@@ -1,0 +1,551 @@
+//! What must hold: on every append, on every write of a row, at every answer, and at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use everhook_journal::execution::Next;
+use everhook_journal::executions::Row;
+use everhook_journal::store::Item;
+use everhook_journal::workflow::AtMostOnce;
+use everhook_journal::{Event, Execution, ExecutionId, Recorded, Status, Timestamp, View, item};
+use everhook_processor::Input;
+
+use crate::executor::Process;
+use crate::kit::kit;
+
+/// How far a clock may be off.
+pub(crate) const SKEW: Duration = Duration::from_secs(2);
+
+/// The first lease of a claim, and the longest.
+const LEASE: Duration = Duration::from_secs(60);
+const LEASE_MAX: Duration = Duration::from_secs(3600);
+
+/// When a stalled execution is tried again.
+const STALLED: Duration = Duration::from_secs(6 * 3600);
+
+/// Something that must not happen, and did.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    /// Which rule: `S1` to `S12`, `L1` to `L4`.
+    pub rule: &'static str,
+    /// What happened.
+    pub what: String,
+}
+
+/// The result of a check.
+pub(crate) type Checked = Result<(), Violation>;
+
+fn violated(rule: &'static str, what: impl Into<String>) -> Checked {
+    Err(Violation { rule, what: what.into() })
+}
+
+/// What is known of one world's executions, from its tables and from what outsiders were told.
+#[derive(Default)]
+pub(crate) struct Checks {
+    histories: BTreeMap<String, History>,
+    deliveries: BTreeMap<String, String>,
+    under_way: BTreeMap<(String, String, u32), (Process, u32)>,
+    pub(crate) dead: BTreeSet<Process>,
+    pub(crate) objects: BTreeSet<String>,
+    pub(crate) appends: u64,
+}
+
+#[derive(Default)]
+struct History {
+    recorded: Vec<Recorded>,
+    state: Option<Execution>,
+    views: Vec<View>,
+    row: Option<Row>,
+    is_acknowledged: bool,
+    /// Whether a fact was appended that nobody was told of yet.
+    has_untold_fact: bool,
+    redriven: u32,
+    acted: BTreeMap<(String, u32), u32>,
+    keys: BTreeMap<String, String>,
+}
+
+impl Checks {
+    fn of(&mut self, execution: &str) -> &mut History {
+        self.histories.entry(execution.to_owned()).or_default()
+    }
+
+    /// S1–S4, S8, S10, S11: an append.
+    pub(crate) fn appended(
+        &mut self,
+        execution: &str,
+        before: Option<&Item>,
+        after: Option<&Item>,
+        now: Timestamp,
+    ) -> Checked {
+        self.appends += 1;
+        let Some(item) = after else { return violated("S1", "an append was deleted") };
+        if before.is_some() {
+            return violated("S1", format!("an append of {execution} was overwritten"));
+        }
+        let recorded = match item::to_recorded(item) {
+            Ok(recorded) => recorded,
+            Err(error) => return violated("S1", format!("an append cannot be read: {error}")),
+        };
+        if let Some(missing) = self.missing_object(item) {
+            return violated(
+                "S9",
+                format!("an event of {execution} names an object that is not there: {missing}"),
+            );
+        }
+        for event in &recorded {
+            self.interrupted(execution, event, now)?;
+            let history = self.of(execution);
+            history.event(execution, event, now)?;
+        }
+        self.of(execution).replayed(execution)?;
+        self.covered(execution, now)
+    }
+
+    /// An object that the item names and nobody stored.
+    fn missing_object(&self, item: &Item) -> Option<String> {
+        let events = item.get("events")?.as_s().ok()?;
+        events.split("\"stored\":{\"sha256\":\"").skip(1).find_map(|rest| {
+            let name = rest.get(..64)?;
+            (!self.objects.contains(name)).then(|| name.to_owned())
+        })
+    }
+
+    /// S10: nobody who is alive and within his time is called interrupted.
+    fn interrupted(&self, execution: &str, event: &Recorded, now: Timestamp) -> Checked {
+        let Event::StepFailed { step, attempt, error, .. } = &event.event else { return Ok(()) };
+        if error.kind != "interrupted" {
+            return Ok(());
+        }
+        let key = (execution.to_owned(), step.to_string(), *attempt);
+        match self.under_way.get(&key) {
+            Some((process, _)) if !self.dead.contains(process) => violated(
+                "S10",
+                format!(
+                    "{step} {attempt} of {execution} was called interrupted at {now} and is still being made"
+                ),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// S4–S6: something is done outside.
+    pub(crate) fn effect_begins(
+        &mut self,
+        input: &Input,
+        process: Process,
+        _: Duration,
+    ) -> Checked {
+        let execution = input.execution.as_str();
+        let key = (execution.to_owned(), input.step.to_string(), input.attempt);
+        self.under_way.entry(key).or_insert((process, 0)).1 += 1;
+        let history = self.of(execution);
+        history.order(input)?;
+        history.once(input)?;
+        let own = input.idempotency_key();
+        let known = history.keys.entry(input.step.to_string()).or_insert_with(|| own.clone());
+        if *known != own {
+            return violated(
+                "S6",
+                format!("{} of {execution} has the keys {known} and {own}", input.step),
+            );
+        }
+        Ok(())
+    }
+
+    pub(crate) fn effect_ends(&mut self, input: &Input) {
+        let key = (input.execution.to_string(), input.step.to_string(), input.attempt);
+        if let Some((_, many)) = self.under_way.get_mut(&key) {
+            *many -= 1;
+            if *many == 0 {
+                self.under_way.remove(&key);
+            }
+        }
+    }
+
+    /// S7, S9: a row.
+    pub(crate) fn row(&mut self, execution: &str, after: Option<&Item>, now: Timestamp) -> Checked {
+        let history = self.of(execution);
+        let Some(item) = after else {
+            history.row = None;
+            return match history.is_acknowledged {
+                true => violated("S9", format!("the row of {execution} was deleted")),
+                false => Ok(()),
+            };
+        };
+        let row = match Row::from_item(item) {
+            Ok(row) => row,
+            Err(error) => return violated("S7", format!("a row cannot be read: {error}")),
+        };
+        let before = history.row.replace(row.clone());
+        let shown = row.view.sequence;
+        if let Some(before) = before
+            && before.view.sequence > shown
+        {
+            let before = before.view.sequence;
+            return violated(
+                "S7",
+                format!("the view of {execution} went back from {before} to {shown}"),
+            );
+        }
+        let place = usize::try_from(shown.get()).unwrap_or(usize::MAX);
+        let mut view = row.view.clone();
+        match history.views.get(place.wrapping_sub(1)) {
+            // The first view is made beside the first event, perhaps by another try.
+            _ if place == 1 => {}
+            Some(own) => {
+                if row.parked.is_some() {
+                    view.status = own.status;
+                }
+                // A row has whole seconds there.
+                view.expires_at = own.expires_at;
+                // One that was parked at its end is not read back as ended.
+                if view != *own {
+                    return violated(
+                        "S7",
+                        format!(
+                            "the view of {execution} at {shown} is not its history's: {view:?} instead of {own:?}"
+                        ),
+                    );
+                }
+            }
+            None => {
+                return violated(
+                    "S7",
+                    format!("the view of {execution} shows {shown}, which is not there"),
+                );
+            }
+        }
+        let ends =
+            history.views.get(place.wrapping_sub(1)).is_some_and(|view| view.status.is_terminal());
+        if row.due.is_none() && !ends {
+            return violated("S9", format!("nothing is owed to {execution}, which has not ended"));
+        }
+        self.covered(execution, now)
+    }
+
+    /// S9: somebody was answered 202.
+    pub(crate) fn acknowledged(
+        &mut self,
+        delivery: &str,
+        execution: &str,
+        now: Timestamp,
+    ) -> Checked {
+        let token =
+            self.deliveries.entry(delivery.to_owned()).or_insert_with(|| execution.to_owned());
+        if token != execution {
+            return violated(
+                "S2",
+                format!("{delivery} has two executions: {token} and {execution}"),
+            );
+        }
+        let history = self.of(execution);
+        if history.recorded.is_empty() {
+            return violated("S9", format!("202 for {execution}, whose first event is not there"));
+        }
+        if history.row.is_none() {
+            return violated("S9", format!("202 for {execution}, whose row is not there"));
+        }
+        history.is_acknowledged = true;
+        self.covered(execution, now)
+    }
+
+    /// Somebody was told that a fact counts.
+    pub(crate) fn fact_told(&mut self, execution: &str, now: Timestamp) -> Checked {
+        self.of(execution).has_untold_fact = false;
+        self.covered(execution, now)
+    }
+
+    /// L4, at every moment: somebody comes for whoever was promised an end, within the time that a claim takes.
+    fn covered(&mut self, execution: &str, now: Timestamp) -> Checked {
+        let history = self.of(execution);
+        let Some(state) = &history.state else { return Ok(()) };
+        if !history.is_acknowledged || history.has_untold_fact || state.status.is_terminal() {
+            return Ok(());
+        }
+        let Some(row) = &history.row else {
+            return violated("S9", format!("{execution} goes on and has no row"));
+        };
+        let Some(due) = row.due else {
+            return violated("S9", format!("{execution} goes on and nothing is owed to it"));
+        };
+        let wants = state.waits_until().map_or(now, |until| until.max(now));
+        let doublings = u32::try_from(due.redrives.min(16)).unwrap_or(16);
+        let lease = match row.parked.is_some() {
+            true => STALLED,
+            false => (LEASE * 2u32.pow(doublings)).min(LEASE_MAX),
+        };
+        let latest = wants + lease + SKEW + Duration::from_secs(15);
+        if due.at > latest {
+            return violated(
+                "L4",
+                format!("{execution} wants to go on at {wants} and is due at {}", due.at),
+            );
+        }
+        Ok(())
+    }
+
+    /// Executions that go on, or have not been shown to have ended.
+    pub(crate) fn unfinished(&self) -> Option<String> {
+        self.histories.iter().find_map(|(execution, history)| {
+            if !history.is_acknowledged {
+                return None;
+            }
+            let state = history.state.as_ref()?;
+            let row = history.row.as_ref();
+            let view = View::of(&ExecutionId::parse(execution)?, state);
+            let shown =
+                row.is_some_and(|row| row.view.sequence == view.sequence && row.due.is_none());
+            (!state.status.is_terminal() || !shown).then(|| {
+                let row = row.map(|row| (row.view.sequence, row.due, row.parked.clone()));
+                format!("{execution} is {:?} at {}, its row {row:?}", state.status, state.sequence)
+            })
+        })
+    }
+
+    /// L2, L3: what is shown at the end.
+    pub(crate) fn end(&self) -> Checked {
+        for (execution, history) in &self.histories {
+            let (Some(state), Some(row)) = (&history.state, &history.row) else { continue };
+            if !history.is_acknowledged {
+                continue;
+            }
+            let id = ExecutionId::parse(execution).expect("a history has an id");
+            let mut view = View::of(&id, state);
+            view.expires_at = row.view.expires_at;
+            // The row of an execution that has ended does not say which definition it ran.
+            if row.view != view {
+                return violated(
+                    "L2",
+                    format!("{execution} is shown as {:?} and is {view:?}", row.view),
+                );
+            }
+            if row.due.is_some() || row.parked.is_some() {
+                return violated(
+                    "L3",
+                    format!("something is owed to {execution}, which has ended"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that have failed, for an operator to redrive.
+    pub(crate) fn failed(&self) -> Vec<String> {
+        let failed = self.histories.iter().filter(|(_, history)| {
+            history.state.as_ref().is_some_and(|it| matches!(it.status, Status::Failed { .. }))
+        });
+        failed.map(|(execution, _)| execution.clone()).collect()
+    }
+
+    /// All that were begun.
+    pub(crate) fn executions(&self) -> Vec<String> {
+        let begun = self.histories.iter().filter(|(_, history)| history.state.is_some());
+        begun.map(|(execution, _)| execution.clone()).collect()
+    }
+
+    pub(crate) fn has_ended(&self, execution: &str) -> bool {
+        let state = self.histories.get(execution).and_then(|history| history.state.as_ref());
+        state.is_some_and(|state| state.status.is_terminal())
+    }
+
+    /// How executions ended: completed, failed, cancelled.
+    pub(crate) fn ends(&self) -> [u64; 3] {
+        let mut ends = [0; 3];
+        for state in self.histories.values().filter_map(|history| history.state.as_ref()) {
+            match state.status {
+                Status::Completed { .. } => ends[0] += 1,
+                Status::Failed { .. } => ends[1] += 1,
+                Status::Cancelled { .. } => ends[2] += 1,
+                Status::Running | Status::Failing { .. } => {}
+            }
+        }
+        ends
+    }
+}
+
+impl History {
+    fn event(&mut self, execution: &str, event: &Recorded, now: Timestamp) -> Checked {
+        let expected = self.recorded.len() as u64 + 1;
+        if event.sequence.get() != expected {
+            return violated(
+                "S1",
+                format!("{execution} goes from {} to {}", expected - 1, event.sequence),
+            );
+        }
+        let next = match self.state.take() {
+            None => Execution::begin(event),
+            Some(state) => {
+                self.early(execution, event, now)?;
+                self.twice(execution, &state, event)?;
+                state.evolve(event)
+            }
+        };
+        let state = match next {
+            Ok(state) => state,
+            Err(error) => return violated("S2", format!("{execution}: {error}")),
+        };
+        self.has_untold_fact = matches!(
+            event.event,
+            Event::CallbackReceived { .. }
+                | Event::CallbackBeat { .. }
+                | Event::ExecutionRedriven { .. }
+        );
+        if matches!(event.event, Event::ExecutionRedriven { .. }) {
+            self.redriven += 1;
+        }
+        let id = ExecutionId::parse(execution).expect("a history has an id");
+        self.views.push(View::of(&id, &state));
+        self.state = Some(state);
+        self.recorded.push(event.clone());
+        Ok(())
+    }
+
+    /// S2, S3, told apart from the product's own rules.
+    fn twice(&self, execution: &str, state: &Execution, event: &Recorded) -> Checked {
+        if matches!(event.event, Event::WebhookReceived(_)) {
+            return violated("S2", format!("{execution} begins twice"));
+        }
+        let redriven = matches!(event.event, Event::ExecutionRedriven { .. });
+        if state.status.is_terminal() && !redriven {
+            return violated(
+                "S2",
+                format!("{execution} goes on with {} after its end", event.event.name()),
+            );
+        }
+        let Event::StepCompleted { step, .. } = &event.event else { return Ok(()) };
+        let since = self
+            .recorded
+            .iter()
+            .rev()
+            .take_while(|earlier| !matches!(earlier.event, Event::ExecutionRedriven { .. }));
+        let again = since.filter(|earlier| {
+            matches!(&earlier.event, Event::StepCompleted { step: own, .. } if own == step)
+        });
+        match again.count() {
+            0 => Ok(()),
+            _ => violated("S3", format!("{step} of {execution} completed twice")),
+        }
+    }
+
+    /// S8: no timer fires before its time, as far as clocks agree.
+    fn early(&self, execution: &str, event: &Recorded, now: Timestamp) -> Checked {
+        let due = match &event.event {
+            Event::TimerFired { due } => Some(*due),
+            Event::StepCompleted { step, .. } => {
+                self.recorded.iter().rev().find_map(|earlier| match &earlier.event {
+                    Event::WaitStarted { step: own, until } if own == step => Some(*until),
+                    _ => None,
+                })
+            }
+            Event::StepFailed { step, error, .. } if error.kind == "callback_timeout" => {
+                self.recorded.iter().rev().find_map(|earlier| match &earlier.event {
+                    Event::CallbackCreated { step: own, expires_at, .. } if own == step => {
+                        Some(*expires_at)
+                    }
+                    _ => None,
+                })
+            }
+            _ => None,
+        };
+        match due {
+            Some(due) if due > now + SKEW => violated(
+                "S8",
+                format!("{} of {execution} at {now}, due at {due}", event.event.name()),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// S11: the same history gives the same state, and the same next thing to do.
+    fn replayed(&self, execution: &str) -> Checked {
+        let folded = Execution::fold(&self.recorded);
+        if folded != Ok(self.state.clone()) {
+            return violated("S11", format!("{execution} folds to another state"));
+        }
+        let (Some(state), Ok(Some(folded))) = (&self.state, folded) else { return Ok(()) };
+        let kit = kit();
+        if let Some(workflow) = kit.workflow(&state.webhook.workflow.hash) {
+            let now = state.updated_at;
+            let (one, two): (Next<'_>, Next<'_>) =
+                (state.next(workflow, now), folded.next(workflow, now));
+            if one != two {
+                return violated("S11", format!("{execution} wants {one:?} and {two:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// S4: nothing is done before what stands before it.
+    fn order(&self, input: &Input) -> Checked {
+        let Some(state) = &self.state else {
+            return violated(
+                "S4",
+                format!("{} acts for an execution that never began", input.step),
+            );
+        };
+        let path = input.step.as_str();
+        let top = path.split('/').next().unwrap_or(path);
+        let steps = &state.webhook.workflow.steps;
+        let done = |name: &str| {
+            self.recorded.iter().any(|recorded| match &recorded.event {
+                Event::StepCompleted { step, .. } | Event::StepSkipped { step } => {
+                    step.as_str() == name
+                }
+                // What completes a callback is its answer.
+                Event::CallbackReceived { step, .. } => step.as_str() == name,
+                _ => false,
+            })
+        };
+        let before = steps.iter().take_while(|step| step.as_str() != top);
+        let is_rescue = state.webhook.workflow.on_failure.iter().any(|step| step.as_str() == top);
+        if is_rescue {
+            let failed = self.recorded.iter().any(|recorded| {
+                matches!(
+                    &recorded.event,
+                    Event::StepFailed { retry_at: None, .. } | Event::ExecutionFailing { .. }
+                )
+            });
+            return match failed {
+                true => Ok(()),
+                false => violated(
+                    "S4",
+                    format!("{path} of {} acts and nothing has failed", input.execution),
+                ),
+            };
+        }
+        match before.into_iter().find(|step| !done(step.as_str())) {
+            Some(step) => {
+                violated("S4", format!("{path} of {} acts before {step} is done", input.execution))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// S5: what is done at most once is not done twice.
+    fn once(&mut self, input: &Input) -> Checked {
+        let path = input.step.to_string();
+        let many = self.acted.entry((path.clone(), input.attempt)).or_default();
+        *many += 1;
+        let many = *many;
+        let Some(state) = &self.state else { return Ok(()) };
+        let kit = kit();
+        let Some(workflow) = kit.workflow(&state.webhook.workflow.hash) else { return Ok(()) };
+        let Some(mode) = workflow.step(&path).and_then(|step| step.at_most_once) else {
+            return Ok(());
+        };
+        if many > 1 {
+            return violated(
+                "S5",
+                format!("{path} {} of {} acts {many} times", input.attempt, input.execution),
+            );
+        }
+        let attempts = self.acted.keys().filter(|(own, _)| *own == path).count();
+        if mode == AtMostOnce::Step && attempts > 1 + self.redriven as usize {
+            return violated(
+                "S5",
+                format!("{path} of {} acts in {attempts} attempts", input.execution),
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! What goes wrong in a world, how often, and how often it did.
+
+use std::cell::{Cell, RefCell};
+
+use crate::dice::Dice;
+
+macro_rules! faults {
+    ($($name:ident $probability:literal $words:literal,)*) => {
+        /// Something that goes wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "the words below are their documentation")]
+        pub enum Fault { $($name,)* }
+
+        impl Fault {
+            /// All of them, in words.
+            pub const ALL: &'static [(Fault, f64, &'static str)] = &[$((Fault::$name, $probability, $words),)*];
+        }
+    };
+}
+
+faults! {
+    CrashBefore 0.004 "crash before a call is applied",
+    CrashAfter 0.006 "crash after a call is applied",
+    CrashAnywhere 0.25 "crash at some other await",
+    Throttled 0.015 "call throttled",
+    RequestLost 0.004 "request lost on its way",
+    ReplyLost 0.008 "reply lost, the write applied",
+    ReplyLostAgain 0.004 "reply lost, and of the retry too",
+    AppliedLate 0.003 "write applied after its caller gave up",
+    Stall 0.004 "stall of 5 to 45 s",
+    StaleIndex 0.3 "index up to 4 s behind",
+    StaleRead 0.2 "eventually consistent read behind",
+    ShortPage 0.05 "page of a query cut short",
+    RecordLost 0.03 "stream record lost",
+    RecordRepeated 0.04 "stream record delivered again",
+    RecordsReordered 0.1 "stream records in another order",
+    RecordsSideBySide 0.2 "batches of one shard delivered side by side",
+    ShardSplit 0.02 "shard split",
+    MappingOutage 0.01 "event source mapping out for up to 10 min",
+    InvocationLost 0.02 "asynchronous invocation lost",
+    InvocationRepeated 0.02 "asynchronous invocation delivered twice",
+    SweepOutage 0.02 "sweep out for up to 3 min",
+    SecondSweep 0.1 "two sweeps at once",
+    TargetFails 0.08 "target fails",
+    TargetRefuses 0.01 "target refuses for good",
+    TargetSlow 0.05 "target slower than the step's timeout",
+    TargetPanics 0.01 "step panics",
+    PayloadFails 0.03 "payload store does not answer",
+    LargePayload 0.1 "payload in the object store",
+    WebhookAgain 0.2 "webhook sent again after its 202",
+    WebhookTwice 0.15 "webhook sent twice at once",
+    OtherBody 0.05 "same delivery id with another body",
+    CallbackEarly 0.15 "callback before the call that asked has ended",
+    CallbackLate 0.1 "callback near its expiry",
+    CallbackTwice 0.2 "callback made twice",
+    CallbackNever 0.08 "callback never made",
+    CallbackStale 0.1 "callback with the token of another attempt",
+    CallbackLostReply 0.1 "callback's reply lost, and called again",
+    Cancelled 0.05 "cancelled by an operator",
+    Redriven 0.6 "redriven by an operator",
+    NewVersion 0.15 "new version of the workflow under way",
+    Skewed 0.5 "clock up to 2 s off",
+}
+
+/// How much more than usual something may go wrong in a world.
+const INTENSITIES: [f64; 6] = [0.0, 0.3, 1.0, 1.0, 4.0, 12.0];
+
+/// One world's faults.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    probabilities: Vec<f64>,
+    counts: RefCell<Vec<u64>>,
+    calm: Cell<bool>,
+}
+
+impl Faults {
+    /// Draws how much of everything goes wrong in this world.
+    pub(crate) fn draw(dice: &mut Dice) -> Self {
+        let probabilities = Fault::ALL.iter().map(|(_, probability, _)| {
+            (probability * INTENSITIES[dice.below(INTENSITIES.len())]).min(0.9)
+        });
+        Self {
+            probabilities: probabilities.collect(),
+            counts: RefCell::new(vec![0; Fault::ALL.len()]),
+            calm: Cell::new(false),
+        }
+    }
+
+    /// Whether it happens now.
+    pub(crate) fn strikes(&self, fault: Fault, dice: &mut Dice) -> bool {
+        let strikes = dice.happens(self.probabilities[fault as usize]) && !self.calm.get();
+        if strikes {
+            self.counts.borrow_mut()[fault as usize] += 1;
+        }
+        strikes
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub(crate) fn cease(&self) {
+        self.calm.set(true);
+    }
+
+    pub(crate) fn have_ceased(&self) -> bool {
+        self.calm.get()
+    }
+
+    /// How often each happened, in the order of [`Fault::ALL`].
+    pub(crate) fn counts(&self) -> Vec<u64> {
+        self.counts.borrow().clone()
+    }
+}

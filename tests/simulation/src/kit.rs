@@ -1,0 +1,111 @@
+//! What all worlds of a thread share: configurations, plans, secrets, what is sent.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use everhook_ingest::Sources;
+use everhook_journal::Journal;
+use everhook_journal::callback::Callbacks;
+use everhook_journal::config::Config;
+use everhook_journal::{Secrets, SourceName, Workflow};
+use everhook_processor::plan::Plan;
+use everhook_processor::{Plans, Steps};
+use tempfile::TempDir;
+
+use crate::targets;
+
+/// The workflows, and what some of them become while executions are under way.
+const CONFIG: &str = include_str!("workflows.toml");
+
+/// The sources, each with a workflow of its own name.
+pub(crate) const SOURCES: [&str; 8] =
+    ["plain", "once", "attempt", "wait", "ask", "fork", "rescue", "long"];
+
+/// What all worlds share.
+#[derive(Debug)]
+pub(crate) struct Kit {
+    /// The configuration before and after a new version of the workflows.
+    pub(crate) configs: [Config; 2],
+    pub(crate) secrets: Secrets,
+    pub(crate) sources: Sources,
+    pub(crate) callbacks: Callbacks,
+    plans: [Vec<Arc<Plan>>; 2],
+    steps: Steps,
+    /// Bytes that do not compress: a large body, as text.
+    pub(crate) noise: Bytes,
+    _folder: TempDir,
+}
+
+thread_local! {
+    static KIT: OnceCell<Rc<Kit>> = const { OnceCell::new() };
+}
+
+/// This thread's kit.
+pub(crate) fn kit() -> Rc<Kit> {
+    KIT.with(|kit| kit.get_or_init(|| Rc::new(Kit::new())).clone())
+}
+
+impl Kit {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in ["execution-key", "callback-key", "secret"] {
+            let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+            std::fs::write(folder.path().join(name), secret).expect("a file in it");
+        }
+        let parse = |text: &str| {
+            Config::parse(text, folder.path().to_owned()).expect("the simulation's configuration")
+        };
+        let before = parse(CONFIG);
+        let after = parse(&CONFIG.replace("#2 ", ""));
+        let secrets = Secrets::new(folder.path().to_owned(), Some(folder.path().to_owned()));
+        let steps = targets::steps();
+        let plans = |config: &Config| {
+            let plan = |workflow: &Workflow| {
+                Arc::new(Plan::new(workflow.clone(), &steps).expect("a workflow that can be run"))
+            };
+            config.workflows.values().map(plan).collect::<Vec<_>>()
+        };
+        let plans = [plans(&before), plans(&after)];
+        let sources = Sources::from_config(&before, &secrets).expect("sources");
+        let callbacks = Callbacks::from_config(&before, &secrets, "https://hooks.example.com");
+        let mut dice = crate::dice::Dice::new(7);
+        let noise: String =
+            (0..48 * 1024).map(|_| char::from(b'!' + dice.below(90) as u8)).collect();
+        let noise = noise.replace(['"', '\\'], "_");
+        Self {
+            configs: [before, after],
+            sources,
+            callbacks: callbacks.expect("callbacks"),
+            secrets,
+            plans,
+            steps,
+            noise: Bytes::from(noise),
+            _folder: folder,
+        }
+    }
+
+    /// The plans of one version over a world's journal.
+    pub(crate) fn plans(&self, version: usize, journal: Journal) -> Plans {
+        Plans::ready(journal, self.steps.clone(), self.plans[version].iter().cloned())
+    }
+
+    /// A workflow that an execution is pinned to.
+    pub(crate) fn workflow(&self, hash: &everhook_journal::id::WorkflowHash) -> Option<&Workflow> {
+        let plans = self.plans.iter().flatten();
+        plans.map(|plan| &plan.workflow).find(|workflow| workflow.hash() == *hash)
+    }
+
+    /// The headers with which a sender signs this.
+    pub(crate) fn signed(
+        &self,
+        source: &str,
+        id: &str,
+        body: &[u8],
+        now: everhook_journal::Timestamp,
+    ) -> Vec<(String, String)> {
+        let source = self.sources.find(&SourceName::new(source));
+        source.scheme.sign(id, Some("push"), body, now)
+    }
+}

@@ -1,0 +1,30 @@
+//! Runs the functions' own code over a simulated DynamoDB that fails in every way it can.
+//!
+//! A world is one run: a few webhooks, the functions that carry them to an end, and everything that goes wrong
+//! meanwhile, all drawn from one seed. The same seed gives the same world, bit for bit.
+//!
+//! - [`mod@run`]: many worlds, on all cores, and what they came to
+//! - `world`: one world, with its outsiders: senders, callers, operators
+//! - `functions`: ingest, processor, projector and sweep as processes that die; `stream`: what wakes them
+//! - `tables`, `expression`, `objects`: DynamoDB and the object store
+//! - `targets`: what steps act on
+//! - `checks`: what must hold
+//! - `executor`, `dice`, `faults`, `kit`: time, chance, what goes wrong, what worlds share
+
+mod checks;
+mod dice;
+mod executor;
+mod expression;
+mod faults;
+mod functions;
+mod kit;
+mod objects;
+pub mod run;
+mod stream;
+mod tables;
+mod targets;
+mod world;
+
+pub use checks::Violation;
+pub use faults::Fault;
+pub use world::{Outcome, run as run_world};

@@ -1,0 +1,393 @@
+//! A DynamoDB that fails: items with their past, indexes that lag, a stream of the journal's writes.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use everhook_journal::store::simulated::{Call, Tables};
+use everhook_journal::store::{Expression, Item, Query, Unavailable, WriteError};
+
+use everhook_journal::ambient::simulated::Sleep;
+
+use crate::executor::{WORLD, executor, never, roll, sleep};
+use crate::expression::{change, compare, holds};
+use crate::faults::Fault;
+use crate::world::{World, world};
+
+/// For how long the past of an item is known.
+const PAST: Duration = Duration::from_secs(5);
+
+/// A table's key: the partition, and the place in it.
+pub(crate) type Key = (String, u64);
+
+/// An item with its past.
+#[derive(Default)]
+struct Versions {
+    now: Option<Arc<Item>>,
+    /// What it was until these times, the oldest first.
+    past: Vec<(Duration, Option<Arc<Item>>)>,
+}
+
+/// All items of both tables.
+#[derive(Default)]
+pub(crate) struct Items {
+    journal: BTreeMap<Key, Versions>,
+    executions: BTreeMap<Key, Versions>,
+}
+
+impl Versions {
+    fn as_of(&self, time: Duration) -> Option<&Arc<Item>> {
+        let then = self.past.iter().find(|(until, _)| *until > time);
+        then.map_or(self.now.as_ref(), |(_, item)| item.as_ref())
+    }
+
+    fn set(&mut self, item: Option<Arc<Item>>, now: Duration) {
+        self.past.retain(|(until, _)| *until + PAST > now);
+        self.past.push((now, std::mem::replace(&mut self.now, item)));
+    }
+}
+
+impl Items {
+    fn table(&mut self, table: &str) -> &mut BTreeMap<Key, Versions> {
+        match table {
+            "journal" => &mut self.journal,
+            "executions" => &mut self.executions,
+            _ => panic!("there is no table {table}"),
+        }
+    }
+
+    /// The earliest due time in the table.
+    pub(crate) fn first_due(&self) -> Option<&str> {
+        let rows = self.executions.values().filter_map(|versions| versions.now.as_ref());
+        rows.filter_map(|row| row.get("due_at")?.as_s().ok().map(String::as_str)).min()
+    }
+}
+
+fn key_of(table: &str, item: &Item) -> Key {
+    let partition = item.get("execution").and_then(|value| value.as_s().ok()).cloned();
+    let sequence = item.get("sequence").and_then(|value| value.as_n().ok()?.parse().ok());
+    let sequence = sequence.filter(|_| table == "journal").unwrap_or(0);
+    (partition.expect("an item has a key"), sequence)
+}
+
+/// A write: what becomes of the item that stands there, if the condition holds.
+#[derive(Clone)]
+pub(crate) struct Write {
+    table: &'static str,
+    key: Key,
+    key_item: Item,
+    what: What,
+    condition: Expression,
+}
+
+#[derive(Clone)]
+enum What {
+    Put(Item),
+    Change(Expression),
+    Delete,
+}
+
+impl Write {
+    fn kind(&self) -> &'static str {
+        match self.what {
+            What::Put(_) => "put",
+            What::Change(_) => "update",
+            What::Delete => "delete",
+        }
+    }
+
+    fn apply(&self) -> Result<(), WriteError> {
+        let world = world();
+        let now = executor().now();
+        let mut items = world.items.borrow_mut();
+        let versions = items.table(self.table).entry(self.key.clone()).or_default();
+        let before = versions.now.clone();
+        if !holds(&self.condition, before.as_deref()) {
+            world.tell(|| format!("{} {} {}: refused", self.kind(), self.table, shown(&self.key)));
+            let old = before.map(|item| Item::clone(&item));
+            let asked = matches!(self.what, What::Put(_));
+            return Err(WriteError::Condition(old.filter(|_| asked)));
+        }
+        let after = match &self.what {
+            What::Put(item) => Some(Arc::new(item.clone())),
+            What::Delete => None,
+            What::Change(expression) => {
+                let old = before.as_deref().unwrap_or(&self.key_item);
+                let mut item = old.clone();
+                change(expression, &mut item);
+                Some(Arc::new(item))
+            }
+        };
+        versions.set(after.clone(), now);
+        drop(items);
+        world.tell(|| format!("{} {} {}: applied", self.kind(), self.table, shown(&self.key)));
+        world.written(self.table, &self.key, before.as_deref(), after.as_deref());
+        Ok(())
+    }
+}
+
+fn shown((execution, sequence): &Key) -> String {
+    let short: String = execution.chars().take(12).collect();
+    if *sequence == 0 { short } else { format!("{short} {sequence}") }
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy)]
+enum Fate {
+    Well,
+    CrashBefore,
+    CrashAfter,
+    Throttled,
+    RequestLost,
+    ReplyLost,
+    ReplyLostAgain,
+    AppliedLate,
+}
+
+const FATES: [(Fault, Fate); 7] = [
+    (Fault::CrashBefore, Fate::CrashBefore),
+    (Fault::CrashAfter, Fate::CrashAfter),
+    (Fault::Throttled, Fate::Throttled),
+    (Fault::RequestLost, Fate::RequestLost),
+    (Fault::ReplyLost, Fate::ReplyLost),
+    (Fault::ReplyLostAgain, Fate::ReplyLostAgain),
+    (Fault::AppliedLate, Fate::AppliedLate),
+];
+
+fn fate() -> Fate {
+    let world = world();
+    let fate = FATES.into_iter().find(|(fault, _)| world.strikes(*fault));
+    fate.map_or(Fate::Well, |(_, fate)| fate)
+}
+
+/// The way there or back: a few milliseconds, now and then much longer.
+fn travel() -> Sleep {
+    let millis = match world().strikes(Fault::Stall) {
+        true => roll(|dice| dice.between(5_000, 45_000)),
+        false => roll(|dice| dice.between(1, 12)),
+    };
+    sleep(Duration::from_millis(millis))
+}
+
+fn unavailable(why: &str) -> Unavailable {
+    Unavailable(format!("simulated: {why}"))
+}
+
+/// Kills whoever makes the call.
+pub(crate) async fn die<T>() -> T {
+    kill_current();
+    never().await
+}
+
+fn kill_current() {
+    let executor = executor();
+    assert_ne!(executor.current(), WORLD, "the world does not die");
+    world().tell(|| "dies".into());
+    executor.kill(executor.current());
+}
+
+async fn write(write: Write) -> Result<(), WriteError> {
+    let fate = fate();
+    travel().await;
+    match fate {
+        Fate::Well => {
+            let result = write.apply();
+            travel().await;
+            result
+        }
+        Fate::CrashBefore => die().await,
+        Fate::CrashAfter => {
+            write.apply().ok();
+            die().await
+        }
+        Fate::Throttled => Err(unavailable("throttled").into()),
+        Fate::RequestLost => {
+            sleep(Duration::from_secs(1)).await;
+            Err(unavailable("no connection").into())
+        }
+        // The client tries again by itself, and meets its own write.
+        Fate::ReplyLost => {
+            write.apply().ok();
+            sleep(Duration::from_millis(500)).await;
+            let result = write.apply();
+            travel().await;
+            result
+        }
+        Fate::ReplyLostAgain => {
+            write.apply().ok();
+            sleep(Duration::from_secs(2)).await;
+            Err(unavailable("no reply").into())
+        }
+        Fate::AppliedLate => {
+            let later = Duration::from_millis(roll(|dice| dice.between(10, 8_000)));
+            executor().spawn(WORLD, async move {
+                sleep(later).await;
+                write.apply().ok();
+            });
+            Err(unavailable("no reply").into())
+        }
+    }
+}
+
+async fn read<T>(look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
+    let fate = fate();
+    travel().await;
+    match fate {
+        Fate::Well => {
+            let result = look(&world());
+            travel().await;
+            Ok(result)
+        }
+        Fate::CrashBefore | Fate::CrashAfter => die().await,
+        Fate::Throttled => Err(unavailable("throttled")),
+        Fate::RequestLost | Fate::ReplyLost | Fate::ReplyLostAgain | Fate::AppliedLate => {
+            sleep(Duration::from_secs(1)).await;
+            Err(unavailable("no reply"))
+        }
+    }
+}
+
+/// The time as of which something that may be behind is read.
+fn behind(world: &World, fault: Fault, most: u64) -> Duration {
+    let now = executor().now();
+    match world.strikes(fault) {
+        true => now.saturating_sub(Duration::from_millis(roll(|dice| dice.between(1, most)))),
+        false => now,
+    }
+}
+
+/// The tables of the world of this thread.
+#[derive(Debug)]
+pub(crate) struct SimulatedTables;
+
+impl Tables for SimulatedTables {
+    fn put<'c>(
+        &'c self,
+        table: &'c str,
+        item: Item,
+        condition: Expression,
+    ) -> Call<'c, Result<(), WriteError>> {
+        let key = key_of(table, &item);
+        let what = What::Put(item);
+        Box::pin(write(Write { table: named(table), key, key_item: Item::new(), what, condition }))
+    }
+
+    fn update<'c>(
+        &'c self,
+        table: &'c str,
+        key: Item,
+        change: Expression,
+        condition: Expression,
+    ) -> Call<'c, Result<(), WriteError>> {
+        // Both are one request, with the same values.
+        let values = change.parts().2.iter();
+        let condition = values.fold(condition, |it, (name, value)| it.with(name, value.clone()));
+        let what = What::Change(change);
+        let key_item = key.clone();
+        Box::pin(write(Write {
+            table: named(table),
+            key: key_of(table, &key),
+            key_item,
+            what,
+            condition,
+        }))
+    }
+
+    fn delete<'c>(
+        &'c self,
+        table: &'c str,
+        key: Item,
+        condition: Expression,
+    ) -> Call<'c, Result<(), WriteError>> {
+        let key = key_of(table, &key);
+        let what = What::Delete;
+        Box::pin(write(Write { table: named(table), key, key_item: Item::new(), what, condition }))
+    }
+
+    fn get<'c>(&'c self, table: &'c str, key: Item) -> Call<'c, Result<Option<Item>, Unavailable>> {
+        let (table, key) = (named(table), key_of(table, &key));
+        Box::pin(read(move |world| {
+            let mut items = world.items.borrow_mut();
+            let found = items.table(table).get(&key).and_then(|versions| versions.now.as_ref());
+            found.map(|item| Item::clone(item))
+        }))
+    }
+
+    fn batch_get<'c>(
+        &'c self,
+        table: &'c str,
+        keys: Vec<Item>,
+    ) -> Call<'c, Result<Vec<Item>, Unavailable>> {
+        let keys: Vec<_> = keys.iter().map(|key| key_of(table, key)).collect();
+        let table = named(table);
+        Box::pin(read(move |world| {
+            let as_of = behind(world, Fault::StaleRead, 1_000);
+            let mut items = world.items.borrow_mut();
+            let table = items.table(table);
+            let found = keys.iter().filter_map(|key| table.get(key)?.as_of(as_of));
+            found.map(|item| Item::clone(item)).collect()
+        }))
+    }
+
+    fn query<'c>(
+        &'c self,
+        table: &'c str,
+        query: Query,
+    ) -> Call<'c, Result<(Vec<Item>, Option<Item>), Unavailable>> {
+        let table = named(table);
+        Box::pin(read(move |world| look(world, table, &query)))
+    }
+}
+
+fn look(world: &World, table: &str, query: &Query) -> (Vec<Item>, Option<Item>) {
+    let as_of = match (query.index, query.consistent) {
+        (Some(_), _) => behind(world, Fault::StaleIndex, 4_000),
+        (None, true) => executor().now(),
+        (None, false) => behind(world, Fault::StaleRead, 1_000),
+    };
+    let limit = match world.strikes(Fault::ShortPage) {
+        true => roll(|dice| dice.between(1, 4) as usize),
+        false => query.limit.map_or(usize::MAX, |limit| limit.unsigned_abs() as usize),
+    };
+    let mut items = world.items.borrow_mut();
+    let table = items.table(table);
+    let partition = query.key.parts().2.iter().find(|(name, _)| *name == ":execution");
+    let first = match (&query.start, partition) {
+        (Some(start), _) => {
+            Bound::Excluded(key_of(if query.index.is_none() { "journal" } else { "" }, start))
+        }
+        (None, Some((_, AttributeValue::S(partition)))) => Bound::Included((partition.clone(), 0)),
+        (None, _) => Bound::Unbounded,
+    };
+    let one = partition.and_then(|(_, value)| value.as_s().ok());
+    let range = table.range((first, Bound::Unbounded));
+    let range = range.take_while(|((key, _), _)| one.is_none_or(|one| one == key));
+    let mut found: Vec<&Arc<Item>> = range
+        .filter_map(|(_, versions)| versions.as_of(as_of))
+        .filter(|item| holds(&query.key, Some(item)))
+        .collect();
+    // Whoever is due first comes first; a page that is cut short is not gone on with, as the sweep looks again.
+    if query.index == Some("due") {
+        found.sort_by(|left, right| {
+            let order = left.get("due_at").zip(right.get("due_at"));
+            order
+                .and_then(|(left, right)| compare(left, right))
+                .unwrap_or(std::cmp::Ordering::Equal)
+        });
+    }
+    let more = (found.len() > limit && query.index.is_none())
+        .then(|| {
+            found[limit - 1]
+                .iter()
+                .filter(|(name, _)| ["execution", "sequence"].contains(&name.as_str()))
+        })
+        .map(|key| key.map(|(name, value)| (name.clone(), value.clone())).collect());
+    let page = found.into_iter().take(limit).map(|item| Item::clone(item)).collect();
+    (page, more)
+}
+
+fn named(table: &str) -> &'static str {
+    if table == "journal" { "journal" } else { "executions" }
+}
