@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use everhook_journal::event::{Event, Events};
-use everhook_journal::executions::Due;
+use everhook_journal::executions::{Due, Opened};
 use everhook_journal::table::AppendError;
 use everhook_journal::{Execution, ExecutionId, Recorded, Sequence, Timestamp, View};
 
@@ -186,7 +186,8 @@ async fn postponing_is_refused_once_the_obligation_has_changed() {
 async fn a_missing_row_is_made_again_by_the_redelivery() {
     let (world, token, _) = received().await;
     let executions = &world.parts.ingest.executions;
-    assert!(executions.discard(&token, &due(&world, &token).await).await.unwrap());
+    let created_at = executions.get(&token).await.unwrap().unwrap().view.created_at;
+    assert!(executions.discard(&token, &due(&world, &token).await, created_at).await.unwrap());
 
     let again = world.deliver(&delivery("d-1", "{}")).await;
 
@@ -196,10 +197,29 @@ async fn a_missing_row_is_made_again_by_the_redelivery() {
 }
 
 #[tokio::test]
+async fn a_row_of_another_try_is_made_anew_before_the_redelivery_is_answered() {
+    let (world, token, first) = received().await;
+    let executions = &world.parts.ingest.executions;
+    let own = view(&token, &first);
+    assert!(executions.discard(&token, &due(&world, &token).await, own.created_at).await.unwrap());
+    let before = Timestamp::from_millis(own.created_at.as_millis() - 700_000);
+    let ghost = View { created_at: before, ..own.clone() };
+    executions.open(&ghost, world.now()).await.unwrap();
+    let read = due(&world, &token).await;
+
+    let again = world.deliver(&delivery("d-1", "{}")).await;
+
+    assert_eq!(again.body["duplicate"], true);
+    assert!(!executions.discard(&token, &read, before).await.unwrap());
+    assert_eq!(executions.get(&token).await.unwrap().unwrap().view, own);
+}
+
+#[tokio::test]
 async fn a_missing_row_is_made_again_by_the_projector() {
     let (world, token, first) = received().await;
     let executions = &world.parts.ingest.executions;
-    assert!(executions.discard(&token, &due(&world, &token).await).await.unwrap());
+    let created_at = executions.get(&token).await.unwrap().unwrap().view.created_at;
+    assert!(executions.discard(&token, &due(&world, &token).await, created_at).await.unwrap());
 
     world.parts.projector.project(&token).await.unwrap();
 
@@ -213,7 +233,7 @@ async fn a_row_without_an_execution_is_left_a_while_and_then_removed() {
     let ghost = ExecutionId::parse("AAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap();
     let executions = &world.parts.ingest.executions;
     let due_at = world.now() + Duration::from_secs(60);
-    assert!(executions.open(&view(&ghost, &first), due_at).await.unwrap());
+    assert_eq!(executions.open(&view(&ghost, &first), due_at).await.unwrap(), Opened::Made);
 
     world.live_through(Duration::from_secs(300), Duration::from_secs(30)).await;
     let kept = executions.get(&ghost).await.unwrap().is_some();

@@ -79,6 +79,18 @@ impl Row {
     }
 }
 
+/// What came of making the row of a new execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// There was none.
+    Made,
+    /// There is one.
+    Stands {
+        /// When its webhook was received, if that can be read.
+        created_at: Option<Timestamp>,
+    },
+}
+
 /// Which definition an unfinished execution runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
@@ -104,19 +116,26 @@ impl Executions {
         Quarantine::new(self.store.clone(), self.table.clone())
     }
 
-    /// Makes the row of a new execution, owed by `due_at`; says whether there was none.
+    /// Makes the row of a new execution, owed by `due_at`, or says which one stands there.
     /// One that has expired counts as none.
-    pub async fn open(&self, view: &View, due_at: Timestamp) -> Result<bool, Unavailable> {
+    pub async fn open(&self, view: &View, due_at: Timestamp) -> Result<Opened, Unavailable> {
         let item = with_due(to_item(view), due_at, 1);
         let absent = Expression::new(
             "attribute_not_exists(#execution) OR #ttl < :now",
             &["execution", "ttl"],
         )
         .with(":now", number(view.created_at.as_millis().div_euclid(1000)));
-        met(self.store.put(&self.table, item, absent).await)
+        match self.store.put(&self.table, item, absent).await {
+            Ok(()) => Ok(Opened::Made),
+            Err(WriteError::Condition(old)) => {
+                let created_at = old.and_then(|old| read_time(&old, "created_at").ok());
+                Ok(Opened::Stands { created_at })
+            }
+            Err(error) => Err(outage(error)),
+        }
     }
 
-    /// Makes the row anew beside a first event that was only now appended:
+    /// Makes the row anew beside a first event whose row it is not:
     /// the row that stands there is from a try that got no further, and may be about to be removed.
     pub async fn reopen(&self, view: &View, due_at: Timestamp) -> Result<(), Unavailable> {
         let generation = match self.get(&view.execution).await? {
@@ -250,9 +269,21 @@ impl Executions {
         met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
     }
 
-    /// Removes a row whose execution never began, if its obligation is still the one that was read.
-    pub async fn discard(&self, id: &ExecutionId, read: &Due) -> Result<bool, Unavailable> {
-        met(self.store.delete(&self.table, key(id), unchanged(read)).await)
+    /// Removes a row whose execution never began, if its obligation is still the one that was read,
+    /// and nobody has made the row anew: then generations may begin again.
+    pub async fn discard(
+        &self,
+        id: &ExecutionId,
+        read: &Due,
+        created_at: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let same = Expression::new(
+            "#generation = :generation AND #created_at = :created_at",
+            &["generation", "created_at"],
+        )
+        .with(":generation", number(read.generation))
+        .with(":created_at", text(created_at.to_string()));
+        met(self.store.delete(&self.table, key(id), same).await)
     }
 
     /// A row, as of the last acknowledged write.

@@ -50,6 +50,8 @@ pub mod secret;
 pub mod telemetry;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod samples;
 
 pub use event::{Event, Events, Recorded};

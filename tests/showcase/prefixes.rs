@@ -2,6 +2,7 @@
 
 use everhook_journal::event::Events;
 use everhook_journal::execution::Execution;
+use everhook_journal::executions::Opened;
 use everhook_journal::{Event, Next, Recorded, View, Workflow, id};
 
 use super::*;
@@ -103,7 +104,8 @@ async fn resumed(address: &str, case: &Case, prefix: &[Recorded]) -> World {
     world.pass(last.at.since(world.now()));
     let execution = Execution::fold(prefix).unwrap().unwrap();
     let view = View::of(&case.id, &execution);
-    assert!(world.parts.ingest.executions.open(&view, world.now()).await.unwrap());
+    let opened = world.parts.ingest.executions.open(&view, world.now()).await.unwrap();
+    assert_eq!(opened, Opened::Made);
     world.records().await;
     world
 }

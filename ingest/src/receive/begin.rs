@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use everhook_journal::event::{Event, IdOrigin, Recorded, Webhook};
 use everhook_journal::execution::WATCHDOG;
+use everhook_journal::executions::Opened;
 use everhook_journal::id::{self, BodyKey, Sequence};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
@@ -35,7 +36,7 @@ impl Ingest {
         let (opened, came_with) = (opened?, came_with?);
         match appended {
             Ok(_) => {
-                if !opened {
+                if opened != Opened::Made {
                     self.executions.reopen(&view, due_at).await?;
                 }
                 count(&self.counts.accepted);
@@ -48,6 +49,13 @@ impl Ingest {
                 Ok((id.clone(), false))
             }
             Err(AppendError::Conflict { existing, .. }) => {
+                // The first try may have died before its row, beside one that is about to be removed.
+                if let Opened::Stands { created_at } = opened
+                    && let Some(Ok(first)) = existing.first().map(Execution::begin)
+                    && created_at != Some(first.created_at)
+                {
+                    self.executions.reopen(&View::of(id, &first), due_at).await?;
+                }
                 // The first try may have died before it had told.
                 if self.redelivered(id, &webhook, &existing) {
                     self.tell_repeat(id, &webhook, &came_with).await?;

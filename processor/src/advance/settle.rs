@@ -93,7 +93,7 @@ pub(super) async fn absent(driver: &Driver, id: &ExecutionId) -> Result<Advanced
         && row.view.created_at + ABSENT_GRACE < driver.clock.now()
     {
         tracing::warn!(execution.id = %id, "execution {id} was never recorded; its row is removed");
-        driver.executions.discard(id, &due).await?;
+        driver.executions.discard(id, &due, row.view.created_at).await?;
     }
     Ok(Advanced::Absent)
 }
