@@ -83,10 +83,10 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         at_work("a read that fails", "Trouble with the stream uses up no attempt.", async {
             let script = Script {
+                // The SDK tries again by itself unless it is refused for good.
                 refusals: Mutex::new(HashMap::from([
-                    ("DescribeStream", vec!["InternalServerError"]),
-                    ("GetShardIterator", vec!["ThrottlingException"]),
-                    ("GetRecords", vec!["LimitExceededException", "InternalServerError"]),
+                    ("GetShardIterator", vec!["AccessDeniedException"]),
+                    ("GetRecords", vec!["AccessDeniedException"]),
                 ])),
                 ..Script::of(&[record("1", "first")])
             };

@@ -77,6 +77,16 @@ pub(super) fn cases() -> Vec<Case> {
             let (delivered, _) = played(script, often(), 6).await;
             in_order_of_descent(&delivered);
         }),
+        at_work("a listing that fails", "The shards are listed again soon.", async {
+            let script = Script {
+                refusals: Mutex::new(HashMap::from([(
+                    "DescribeStream",
+                    vec!["AccessDeniedException"],
+                )])),
+                ..Script::of(&[record("1", "first")])
+            };
+            assert_eq!(played(script, often(), 1).await.0, ["first"]);
+        }),
         at_work(
             "late children",
             "A split that is listed late is found without being told.",
