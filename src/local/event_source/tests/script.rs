@@ -46,7 +46,11 @@ impl Script {
         let answer = match call {
             "DescribeStream" => json!({"StreamDescription": self.listing(body)}),
             "GetShardIterator" => {
-                let after = body["SequenceNumber"].as_str().unwrap_or("start");
+                let after = match body["ShardIteratorType"].as_str().unwrap() {
+                    "TRIM_HORIZON" => "start",
+                    "AFTER_SEQUENCE_NUMBER" => body["SequenceNumber"].as_str().unwrap(),
+                    other => panic!("unexpected iterator {other}"),
+                };
                 let iterator = format!("{} {after}", body["ShardId"].as_str().unwrap());
                 self.calls.lock().unwrap().push(iterator.clone());
                 json!({"ShardIterator": iterator})

@@ -17,6 +17,9 @@ pub(super) const MADE: Duration = Duration::from_secs(10_000_000);
 /// Sequence numbers begin here: the first four have 21 digits, those after them 22.
 const NUMBERS_FROM: u128 = 10_u128.pow(21) - 5;
 
+/// More batches than any case has: a day of retries, ten seconds apart, and some.
+const BATCHES_MAX: usize = 10_000;
+
 /// The sequence number of a record, whose place is counted from 1.
 pub(super) fn id(place: usize) -> String {
     (NUMBERS_FROM + place as u128).to_string()
@@ -153,6 +156,7 @@ impl Mapping {
                 self.succeeds()
             }
             batches.push(places);
+            assert!(batches.len() <= BATCHES_MAX, "there is no end to it");
         }
         assert!(self.shard.is_idle(), "something is left that never starts");
         batches
