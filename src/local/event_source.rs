@@ -8,6 +8,7 @@ mod checkpoint;
 mod clock;
 mod doorbell;
 mod failed;
+mod filter;
 mod lineage;
 mod reader;
 mod record;
@@ -35,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 pub use doorbell::Doorbell;
+pub use filter::{Filter, FilterError};
 pub use response::BatchOutcome;
 pub use settings::Settings;
 

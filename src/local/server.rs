@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use crate::aws::{self, NoRegion};
 
 use super::engine::EngineError;
-use super::event_source::{BatchOutcome, EventSource, Function, Settings};
+use super::event_source::{BatchOutcome, EventSource, Filter, Function, Settings};
 use super::parts::PartsError;
 use super::{Doorbell, Engine, Parts, door};
 
@@ -35,6 +35,9 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// How long stream records are kept, as in AWS.
 const STREAM_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// Which records wake anybody, as the deployed mappings have it: a removal is the expiry of an item.
+pub(super) const APPENDS: &str = r#"{"eventName":["INSERT","MODIFY"]}"#;
 
 /// How long the projector gathers records: usually the processor has shown the end by then.
 const PROJECTOR_WINDOW: Duration = Duration::from_millis(250);
@@ -211,9 +214,11 @@ async fn event_sources(
         checkpoint: kept(&format!("{name}-position.json")),
         failed_batches: kept(&format!("{name}-failed-batches.jsonl")),
     };
-    let gathering = Settings { batching_window: PROJECTOR_WINDOW, ..Settings::default() };
+    let appends = Filter::parse(APPENDS).expect("the pattern is one of names");
+    let settings = Settings { filters: vec![appends], ..Settings::default() };
+    let gathering = Settings { batching_window: PROJECTOR_WINDOW, ..settings.clone() };
     Ok([
-        source("processor", Settings::default(), processor(parts, doorbell)),
+        source("processor", settings, processor(parts, doorbell)),
         source("projector", gathering, projector(parts)),
     ])
 }

@@ -31,6 +31,33 @@ pub(super) struct Pending {
     /// The record read just before this one: the checkpoint while this one is the oldest that is not done.
     pub(super) after: Option<SequenceNumber>,
     pub(super) arrived: Duration,
+    /// How much of a batch's payload it takes.
+    pub(super) bytes: usize,
+}
+
+impl Pending {
+    /// A record that has just been read after another one.
+    pub(super) fn new(record: Record, after: Option<SequenceNumber>, arrived: Duration) -> Self {
+        let mut size = Size(0);
+        // Counting cannot fail; a record that could not be written would not reach the function either.
+        let written = serde_json::to_writer(&mut size, &record.event);
+        let bytes = if written.is_ok() { size.0 + 1 } else { 0 };
+        Pending { record, after, arrived, bytes }
+    }
+}
+
+/// Counts what is written.
+struct Size(usize);
+
+impl std::io::Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Records that are delivered, retried and split together, in order; never empty.
@@ -66,7 +93,7 @@ impl Batch {
         self.records.drain(..first_failed);
 
         // What got further has been split where it failed, and splits do not use up attempts.
-        if progress {
+        if progress && settings.bisect {
             return Remains::Retry(vec![self.again(now)]);
         }
         if settings.bisect && self.records.len() > 1 {
@@ -76,7 +103,7 @@ impl Batch {
             return Remains::Retry(vec![self.again(now), second.again(now)]);
         }
         self.attempts = self.attempts.saturating_add(1);
-        if self.attempts > settings.retry_attempts {
+        if settings.retry_attempts.is_some_and(|allowed| self.attempts > allowed) {
             return Remains::Exhausted(self);
         }
         Remains::Retry(vec![self.again(now)])

@@ -45,10 +45,10 @@ impl FailedBatch {
     }
 
     /// The form of Lambda's on-failure records, so that one tool reads both.
-    fn to_json(&self, stream_arn: &str, shard: &str, now: Duration) -> Value {
+    pub(super) fn to_json(&self, stream_arn: &str, shard: &str, now: Duration) -> Value {
         json!({
             "version": "1.0",
-            "timestamp": to_text(now),
+            "timestamp": to_text(now.as_millis()),
             "requestContext": {
                 "condition": format!("{:?}", self.condition),
                 "approximateInvokeCount": self.attempts,
@@ -57,8 +57,8 @@ impl FailedBatch {
                 "shardId": shard,
                 "startSequenceNumber": self.first,
                 "endSequenceNumber": self.last,
-                "approximateArrivalOfFirstRecord": to_text(self.first_created),
-                "approximateArrivalOfLastRecord": to_text(self.last_created),
+                "approximateArrivalOfFirstRecord": to_text(self.first_created.as_secs() * 1_000),
+                "approximateArrivalOfLastRecord": to_text(self.last_created.as_secs() * 1_000),
                 "batchSize": self.count,
                 "streamArn": stream_arn,
             },
@@ -66,8 +66,8 @@ impl FailedBatch {
     }
 }
 
-fn to_text(time: Duration) -> Option<String> {
-    DateTime::from_secs_f64(time.as_secs_f64()).fmt(Format::DateTime).ok()
+fn to_text(millis: impl TryInto<i64>) -> Option<String> {
+    DateTime::from_millis(millis.try_into().ok()?).fmt(Format::DateTime).ok()
 }
 
 /// Where batches go that are given up.

@@ -18,10 +18,16 @@ pub enum BatchOutcome {
 impl BatchOutcome {
     /// Reads a partial batch response exactly as Lambda reads its JSON, odd shapes included.
     pub fn from_json(response: &Value) -> Self {
-        let failures = match response.get("batchItemFailures") {
-            None | Some(Value::Null) => return BatchOutcome::Complete,
-            Some(Value::Array(failures)) => failures,
-            Some(_) => return BatchOutcome::whole_batch_failed(),
+        let failures = match response {
+            Value::Null => return BatchOutcome::Complete,
+            Value::Array(list) if list.is_empty() => return BatchOutcome::Complete,
+            Value::Object(response) => match response.get("batchItemFailures") {
+                None | Some(Value::Null) => return BatchOutcome::Complete,
+                Some(Value::Array(failures)) => failures,
+                Some(_) => return BatchOutcome::whole_batch_failed(),
+            },
+            // Whoever answers something else may have meant anything.
+            _ => return BatchOutcome::whole_batch_failed(),
         };
         BatchOutcome::from_identifiers(
             failures.iter().map(|failure| failure.get("itemIdentifier").and_then(Value::as_str)),

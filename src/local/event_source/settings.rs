@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use super::filter::Filter;
+
+/// How long a stream keeps its records; none is worth a retry beyond that.
+pub(super) const RETENTION: Duration = Duration::from_secs(24 * 3_600);
+
 /// How records become batches and what happens to those that fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -10,23 +15,37 @@ pub struct Settings {
     /// How long a batch that is not full waits for more records.
     pub batching_window: Duration,
     /// How many batches of one shard run at once; they never share a partition key.
+    /// With one, the records of a shard never overtake one another, whatever their keys.
     pub parallel: usize,
     /// Whether a failed batch is halved, so that one bad record is found without holding up the rest.
     pub bisect: bool,
-    /// How often a failed batch is tried again before it is given up; halving it does not count.
-    pub retry_attempts: u32,
-    /// How old a record may become before it is given up.
-    pub record_age: Duration,
+    /// How often a failed batch is tried again before it is given up; splitting it does not count.
+    /// `None` tries until its records are too old.
+    pub retry_attempts: Option<u32>,
+    /// How old a record may become before it is given up; never older than the stream keeps it, which is also `None`.
+    pub record_age: Option<Duration>,
     /// How long one call of the function may take.
     pub timeout: Duration,
-    /// Whether only new items are delivered; changes and removals then count as done.
-    pub inserts_only: bool,
+    /// A record that no filter lets through counts as done; without filters all are delivered.
+    pub filters: Vec<Filter>,
     /// The table's partition key; records without it are told apart by all their keys.
     pub partition_key: String,
     /// How often an idle shard is asked for records while nobody rings.
     pub idle_poll: Duration,
     /// The most records of one shard held in memory.
     pub pending_max: usize,
+}
+
+impl Settings {
+    /// How old a record may become before it is given up.
+    pub(super) fn age_max(&self) -> Duration {
+        self.record_age.map_or(RETENTION, |age| age.min(RETENTION))
+    }
+
+    /// Whether a record of this name is delivered.
+    pub(super) fn lets_through(&self, name: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| filter.lets_through(name))
+    }
 }
 
 impl Default for Settings {
@@ -36,10 +55,10 @@ impl Default for Settings {
             batching_window: Duration::ZERO,
             parallel: 10,
             bisect: true,
-            retry_attempts: 4,
-            record_age: Duration::from_secs(3_600),
+            retry_attempts: Some(4),
+            record_age: Some(Duration::from_secs(3_600)),
             timeout: Duration::from_secs(60),
-            inserts_only: false,
+            filters: Vec::new(),
             partition_key: "execution".to_owned(),
             idle_poll: Duration::from_millis(250),
             pending_max: 10_000,

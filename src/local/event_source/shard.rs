@@ -19,6 +19,10 @@ mod tests;
 
 /// The most records one read returns.
 pub(super) const READ_MAX: usize = 1_000;
+/// The largest payload a function is called with; a record that is larger goes alone.
+pub(super) const PAYLOAD_MAX: usize = 6 * 1024 * 1024;
+/// What a payload has around its records.
+const ENVELOPE: usize = r#"{"Records":[]}"#.len();
 
 /// One shard's records that are not done, and how far it has been read.
 #[derive(Debug)]
@@ -71,10 +75,15 @@ impl Shard {
             }
             let sequence = record.sequence.clone();
             let after = self.read.replace(sequence.clone());
-            if self.settings.inserts_only && record.event.event_name != "INSERT" {
+            if !self.settings.lets_through(&record.event.event_name) {
                 continue;
             }
-            self.fresh.insert(sequence, Pending { record, after, arrived: now });
+            let mut record = record;
+            if self.settings.parallel <= 1 {
+                // One batch at a time promises the order of the whole shard, as if there were one key.
+                record.key = Arc::from("");
+            }
+            self.fresh.insert(sequence, Pending::new(record, after, now));
         }
     }
 
@@ -205,19 +214,30 @@ impl Shard {
 
     /// As many records as make a batch, leaving out keys that are in another one, or when it will be large enough.
     fn fresh_batch(&mut self, now: Duration) -> Result<Batch, Option<Duration>> {
-        let chosen: Vec<SequenceNumber> = self
-            .fresh
-            .iter()
-            .filter(|(_, pending)| !self.held.contains_key(&pending.record.key))
-            .take(self.settings.batch_size.max(1))
-            .map(|(sequence, _)| sequence.clone())
-            .collect();
+        let mut chosen: Vec<SequenceNumber> = Vec::new();
+        let mut bytes = ENVELOPE;
+        let mut is_full = false;
+        for (sequence, pending) in &self.fresh {
+            if self.held.contains_key(&pending.record.key) {
+                continue;
+            }
+            bytes += pending.bytes;
+            is_full = bytes > PAYLOAD_MAX && !chosen.is_empty();
+            if is_full {
+                break;
+            }
+            chosen.push(sequence.clone());
+            is_full = chosen.len() >= self.settings.batch_size;
+            if is_full {
+                break;
+            }
+        }
         let Some(oldest) = chosen.first().and_then(|first| self.fresh.get(first)) else {
             return Err(None);
         };
 
         let full_at = oldest.arrived + self.settings.batching_window;
-        if chosen.len() < self.settings.batch_size && now < full_at && !self.closed {
+        if !is_full && now < full_at && !self.closed {
             return Err(Some(full_at));
         }
         let records = chosen.iter().filter_map(|sequence| self.fresh.remove(sequence)).collect();
@@ -228,7 +248,7 @@ impl Shard {
 
     /// Takes away records that are too old, from one place at a time.
     fn take_expired(&mut self, now: Duration) -> Option<FailedBatch> {
-        let oldest_allowed = now.saturating_sub(self.settings.record_age);
+        let oldest_allowed = now.saturating_sub(self.settings.age_max());
         let is_expired = |pending: &Pending| pending.record.created < oldest_allowed;
 
         let mut expired = Vec::new();

@@ -1,5 +1,7 @@
 //! The event source against the embedded engine.
 
+mod conformance;
+mod script;
 mod shards;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +19,7 @@ use tokio::time::timeout;
 use super::*;
 
 /// Longer than anything here takes when it works.
-const AT_LAST: Duration = Duration::from_secs(3);
+const AT_LAST: Duration = Duration::from_secs(10);
 
 /// A journal table in an engine of its own.
 struct Engine {
@@ -146,6 +148,13 @@ impl Deliveries {
             }));
         }
         executions
+    }
+
+    /// The records of one batch, as the function sees them.
+    async fn batch(&mut self) -> Vec<serde_json::Value> {
+        let event = timeout(AT_LAST, self.0.recv()).await.expect("no batch was delivered");
+        let records = event.unwrap().records;
+        records.iter().map(|record| serde_json::to_value(record).unwrap()).collect()
     }
 
     async fn nothing_more(&mut self) -> bool {
@@ -309,7 +318,7 @@ async fn a_panic_and_a_timeout_are_failures_and_what_is_given_up_is_noted() {
     });
     let settings = Settings {
         batch_size: 1,
-        retry_attempts: 0,
+        retry_attempts: Some(0),
         timeout: Duration::from_millis(30),
         ..Settings::default()
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use everhook::local::event_source::Settings;
+use everhook::local::event_source::{Filter, Settings};
 use serde_json::{Value, json};
 
 /// The name of the stack.
@@ -70,13 +70,19 @@ impl Template {
         let mapping = self.properties(&format!("{function}Journal"));
         let number = |key: &str| mapping[key].as_u64().unwrap();
         assert_eq!(mapping["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]));
+        let filters = mapping["FilterCriteria"]["Filters"].as_array().unwrap();
+        let filters = filters
+            .iter()
+            .map(|filter| Filter::parse(filter["Pattern"].as_str().unwrap()).unwrap())
+            .collect();
         Settings {
             batch_size: usize::try_from(number("BatchSize")).unwrap(),
             batching_window: Duration::from_secs(number("MaximumBatchingWindowInSeconds")),
             parallel: usize::try_from(number("ParallelizationFactor")).unwrap(),
             bisect: mapping["BisectBatchOnFunctionError"].as_bool().unwrap(),
-            retry_attempts: u32::try_from(number("MaximumRetryAttempts")).unwrap(),
-            record_age: Duration::from_secs(number("MaximumRecordAgeInSeconds")),
+            retry_attempts: Some(u32::try_from(number("MaximumRetryAttempts")).unwrap()),
+            record_age: Some(Duration::from_secs(number("MaximumRecordAgeInSeconds"))),
+            filters,
             timeout: self.timeout(function) + Duration::from_secs(5),
             ..Settings::default()
         }

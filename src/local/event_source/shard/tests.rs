@@ -11,7 +11,13 @@ const NOW: Duration = Duration::from_secs(100_000);
 const LATER: Duration = Duration::from_secs(100_060);
 
 fn settings() -> Settings {
-    Settings { batch_size: 4, parallel: 3, retry_attempts: 2, bisect: false, ..Settings::default() }
+    Settings {
+        batch_size: 4,
+        parallel: 3,
+        retry_attempts: Some(2),
+        bisect: false,
+        ..Settings::default()
+    }
 }
 
 fn number(place: u32) -> SequenceNumber {

@@ -1,98 +1,11 @@
 //! What the embedded engine never shows: shards that end, iterators that expire, records that are trimmed.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 
-use aws_sdk_dynamodbstreams::primitives::DateTime;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::script::{Script, page, record, shard, source};
 use super::*;
-
-/// Answers the calls of one stream from a script, and remembers them.
-#[derive(Default)]
-struct Script {
-    shards: Vec<Value>,
-    /// What `GetRecords` answers for an iterator; a text is an error code.
-    pages: HashMap<&'static str, Value>,
-    calls: Mutex<Vec<String>>,
-}
-
-impl Script {
-    /// An iterator's name tells its shard and what it starts after.
-    fn answer(&self, call: &str, body: &Value) -> (StatusCode, Value) {
-        let answer = match call {
-            "DescribeStream" => {
-                json!({"StreamDescription": {"StreamArn": "arn", "Shards": self.shards}})
-            }
-            "GetShardIterator" => {
-                let after = body["SequenceNumber"].as_str().unwrap_or("start");
-                let iterator = format!("{} {after}", body["ShardId"].as_str().unwrap());
-                self.calls.lock().unwrap().push(iterator.clone());
-                json!({"ShardIterator": iterator})
-            }
-            "GetRecords" => {
-                self.pages.get(body["ShardIterator"].as_str().unwrap()).cloned().unwrap()
-            }
-            other => panic!("unexpected call {other}"),
-        };
-        match answer.as_str() {
-            Some(code) => {
-                (StatusCode::BAD_REQUEST, json!({"__type": code, "message": "as scripted"}))
-            }
-            None => (StatusCode::OK, answer),
-        }
-    }
-
-    async fn serve(self) -> (String, Arc<Script>) {
-        let script = Arc::new(self);
-        let served = Arc::clone(&script);
-        let answer = move |headers: HeaderMap, body: Bytes| async move {
-            let call =
-                headers["x-amz-target"].to_str().unwrap().rsplit('.').next().unwrap().to_owned();
-            let (status, answer) = served.answer(&call, &serde_json::from_slice(&body).unwrap());
-            (status, [("content-type", "application/x-amz-json-1.0")], answer.to_string())
-        };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let app = axum::Router::new().fallback(answer);
-        tokio::spawn(async { axum::serve(listener, app).await });
-        (url, script)
-    }
-}
-
-fn record(sequence: &str, execution: &str) -> Value {
-    let now = DateTime::from(std::time::SystemTime::now()).as_secs_f64();
-    json!({
-        "eventID": sequence, "eventName": "INSERT", "awsRegion": "local",
-        "dynamodb": {
-            "ApproximateCreationDateTime": now, "Keys": {"execution": {"S": execution}},
-            "SequenceNumber": sequence, "SizeBytes": 1,
-        },
-    })
-}
-
-fn page(records: &[Value], next: Option<&str>) -> Value {
-    json!({"Records": records, "NextShardIterator": next})
-}
-
-fn source(url: &str, function: Function) -> EventSource {
-    EventSource {
-        streams: streams_client(url),
-        stream_arn: "arn".to_owned(),
-        settings: Settings { idle_poll: Duration::from_millis(5), ..Settings::default() },
-        function,
-        doorbell: Doorbell::new(),
-        checkpoint: None,
-        failed_batches: None,
-    }
-}
-
-fn shard(id: &str) -> Value {
-    // As the embedded engine does, this shows an end although the shard is open.
-    json!({"ShardId": id, "SequenceNumberRange": {"StartingSequenceNumber": "1", "EndingSequenceNumber": "2"}})
-}
 
 #[tokio::test]
 async fn a_child_is_read_when_the_last_batch_of_its_parent_is_done() {

@@ -1,6 +1,11 @@
 //! What is done, and where reading goes on.
 
+use super::super::super::filter::Filter;
 use super::*;
+
+fn inserts() -> Vec<Filter> {
+    vec![Filter::parse(r#"{"eventName":["INSERT"]}"#).unwrap()]
+}
 
 #[test]
 fn the_checkpoint_is_the_last_record_before_the_first_that_is_not_done() {
@@ -54,7 +59,7 @@ fn places_are_compared_as_numbers() {
 fn records_filtered_out_are_done() {
     let mut removal = record(2, "b");
     removal.event.event_name = "REMOVE".to_owned();
-    let mut shard = shard(Settings { inserts_only: true, ..settings() }, &["a"]);
+    let mut shard = shard(Settings { filters: inserts(), ..settings() }, &["a"]);
     shard.accept(vec![removal], NOW);
 
     let (batch, places) = started(&mut shard, NOW);
@@ -68,7 +73,7 @@ fn records_filtered_out_are_done() {
 fn without_the_filter_changes_and_removals_are_delivered() {
     let mut change = record(1, "a");
     change.event.event_name = "MODIFY".to_owned();
-    let mut shard = Shard::new(Arc::new(Settings { inserts_only: false, ..settings() }), None);
+    let mut shard = Shard::new(Arc::new(Settings { filters: Vec::new(), ..settings() }), None);
 
     shard.accept(vec![change], NOW);
 

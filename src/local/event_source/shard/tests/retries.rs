@@ -59,7 +59,7 @@ fn a_retry_waits_for_its_pause() {
 
 #[test]
 fn pauses_grow_but_not_for_ever() {
-    let mut shard = shard_of(Settings { retry_attempts: 40, ..settings() }, 1);
+    let mut shard = shard_of(Settings { retry_attempts: Some(40), ..settings() }, 1);
     let mut now = NOW;
     let mut pauses = Vec::new();
 
@@ -79,7 +79,7 @@ fn pauses_grow_but_not_for_ever() {
 #[test]
 fn a_batch_is_given_up_when_its_attempts_are_used_up() {
     let mut shard = shard_of(settings(), 3);
-    for _ in 0..settings().retry_attempts {
+    for _ in 0..settings().retry_attempts.unwrap() {
         let (batch, _) = started(&mut shard, LATER);
         assert_eq!(shard.ended(batch, error(), NOW), None);
     }
@@ -95,7 +95,7 @@ fn a_batch_is_given_up_when_its_attempts_are_used_up() {
 
 #[test]
 fn getting_further_does_not_use_up_attempts() {
-    let mut shard = shard_of(Settings { retry_attempts: 0, ..settings() }, 4);
+    let mut shard = shard_of(Settings { bisect: true, retry_attempts: Some(0), ..settings() }, 4);
 
     for from in 2..=4 {
         let (batch, _) = started(&mut shard, LATER);
@@ -109,8 +109,10 @@ fn getting_further_does_not_use_up_attempts() {
 
 #[test]
 fn bisecting_finds_the_bad_record_without_using_up_attempts() {
-    let mut shard =
-        shard_of(Settings { bisect: true, batch_size: 8, retry_attempts: 0, ..settings() }, 8);
+    let mut shard = shard_of(
+        Settings { bisect: true, batch_size: 8, retry_attempts: Some(0), ..settings() },
+        8,
+    );
     let mut lost = Vec::new();
     let mut delivered = Vec::new();
 
@@ -134,7 +136,7 @@ fn bisecting_finds_the_bad_record_without_using_up_attempts() {
 
 #[test]
 fn bisecting_keeps_the_attempts_a_batch_has_left() {
-    let mut shard = shard_of(Settings { bisect: true, retry_attempts: 1, ..settings() }, 2);
+    let mut shard = shard_of(Settings { bisect: true, retry_attempts: Some(1), ..settings() }, 2);
     let (batch, _) = started(&mut shard, LATER);
     shard.ended(batch, error(), NOW);
     let (first, places) = started(&mut shard, LATER);
@@ -160,7 +162,7 @@ fn with_a_partial_response_the_batch_is_split_where_it_failed() {
 #[test]
 fn records_that_are_too_old_are_given_up_before_they_are_delivered() {
     let mut shard = shard_of(settings(), 2);
-    let expired = NOW + settings().record_age + Duration::from_secs(1);
+    let expired = NOW + settings().age_max() + Duration::from_secs(1);
     let mut young = record(3, "c");
     young.created = expired;
     shard.accept(vec![young], expired);
@@ -182,7 +184,7 @@ fn a_retry_gives_up_only_its_records_that_are_too_old() {
     let (batch, _) = started(&mut shard, NOW);
     shard.ended(batch, error(), NOW);
 
-    let between = NOW + settings().record_age + Duration::from_secs(30);
+    let between = NOW + settings().age_max() + Duration::from_secs(30);
     let failed = given_up(shard.next(between));
 
     assert_eq!((failed.first.as_str(), failed.count), ("1", 1));
