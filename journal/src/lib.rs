@@ -1,11 +1,12 @@
 //! What happened to every webhook, and what must happen next.
 //!
-//! The first six modules are pure: no `async`, no clock, no AWS.
+//! The first seven modules are pure: no `async`, no clock, no AWS.
 //! The rest keeps them in DynamoDB.
 //!
 //! - [`id`]: names and identities
 //! - [`time`]: timestamps and the clock
 //! - [`event`]: what happens to an execution
+//! - [`chain`]: what shows that a history was changed afterwards
 //! - [`workflow`] and [`retry`]: what is wanted of it
 //! - [`execution`]: the state after its events, and the next event
 //! - [`view`]: what a reader is shown of it
@@ -22,6 +23,7 @@ pub mod gateway;
 pub mod id;
 pub mod time;
 
+pub mod chain;
 pub mod event;
 pub mod execution;
 pub mod retry;
@@ -47,6 +49,7 @@ pub mod telemetry;
 #[cfg(test)]
 mod samples;
 
+pub use chain::{Digest, Head};
 pub use event::{Event, Events, Recorded};
 pub use execution::{Command, Execution, Next, Refusal, Status};
 pub use executions::Executions;
