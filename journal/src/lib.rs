@@ -12,6 +12,7 @@
 //! - [`view`]: what a reader is shown of it
 //! - [`payload`]: bodies and step results, inline or in an object store
 //! - [`item`], [`store`], [`table`], [`executions`]: the two tables
+//! - [`verify`]: whether a history is the one that was written
 //! - [`stream`]: what the journal's stream tells, and what its readers answer
 //! - [`config`]: what `everhook.toml` says
 //! - [`secret`]: secrets and where they are, by reference
@@ -39,6 +40,7 @@ pub mod schema;
 pub mod store;
 pub mod stream;
 pub mod table;
+pub mod verify;
 
 pub mod callback;
 pub mod config;

@@ -80,6 +80,7 @@ impl Journal {
         let mut history = Vec::new();
         let mut last = after.digest;
         for item in self.items(id, after.sequence).await? {
+            item::read_number(&item, "ttl").map_err(malformed)?;
             let Append { previous, digest, recorded } =
                 item::to_append(&item).map_err(malformed)?;
             // Appends of older versions carry nothing, wherever they stand.
@@ -102,7 +103,7 @@ impl Journal {
         after: Sequence,
     ) -> Result<Vec<Item>, ReadError> {
         let now = (self.clock.now().as_millis() / 1000).unsigned_abs();
-        let malformed = |source| ReadError::Malformed { id: id.clone(), source };
+        let has_expired = |item: &Item| item::read_number(item, "ttl").is_ok_and(|ttl| ttl < now);
         let mut history = Vec::new();
         let mut start = None;
         for _ in 0..PAGES_MAX {
@@ -118,17 +119,17 @@ impl Journal {
                 ..Query::default()
             };
             let (items, more) = self.store.query(&self.table, query).await?;
-            for item in items {
-                if item::read_number(&item, "ttl").map_err(malformed)? >= now {
-                    history.push(item);
-                }
-            }
+            history.extend(items.into_iter().filter(|item| !has_expired(item)));
             start = more;
             if start.is_none() {
                 return Ok(history);
             }
         }
         Err(ReadError::TooLong { id: id.clone() })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Keeps a workflow's definition, so that every history finds the one it ran with.

@@ -7,6 +7,7 @@ use everhook_journal::event::{Event, Recorded};
 use everhook_journal::payload::{PayloadError, Payloads};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::ReadError;
+use everhook_journal::verify::verify;
 use everhook_journal::view::ViewStatus;
 use everhook_journal::{
     ExecutionId, Executions, Journal, Sequence, SourceName, Timestamp, gateway,
@@ -49,6 +50,7 @@ enum Question<'p> {
     Workflows,
     Execution(&'p str),
     Events(&'p str),
+    Verification(&'p str),
     Body(&'p str),
 }
 
@@ -110,6 +112,7 @@ impl StatusApi {
             Question::List => self.list(&query).await,
             Question::Workflows => self.workflows().await,
             Question::Events(token) => self.events(token, &query).await,
+            Question::Verification(token) => self.verification(token).await,
             Question::Body(token) => self.body(token).await,
         };
         answer.unwrap_or_else(|fault| match fault {
@@ -188,6 +191,13 @@ impl StatusApi {
         Ok(to_json(&ShownEvents { events, cursor }))
     }
 
+    async fn verification(&self, token: &str) -> Result<ApiGatewayV2httpResponse, Fault> {
+        let (id, payloads) = (known(token)?, Some(&self.payloads));
+        let verified = verify(&self.journal, &self.executions, payloads, &id).await;
+        let verified = verified.map_err(|error| Fault::Outage(error.to_string()))?;
+        Ok(to_json(&verified.ok_or_else(unknown)?))
+    }
+
     async fn body(&self, token: &str) -> Result<ApiGatewayV2httpResponse, Fault> {
         let history = self.journal.read(&known(token)?, Sequence::START).await?;
         let Some(Event::WebhookReceived(webhook)) = history.first().map(|first| &first.event)
@@ -210,6 +220,7 @@ fn question(path: &str) -> Option<Question<'_>> {
         ("workflows", None, None) => Question::Workflows,
         ("executions", Some(token), None) => Question::Execution(token),
         ("executions", Some(token), Some("events")) => Question::Events(token),
+        ("executions", Some(token), Some("verification")) => Question::Verification(token),
         ("executions", Some(token), Some("body")) => Question::Body(token),
         _ => return None,
     };
@@ -269,6 +280,8 @@ mod tests {
         assert_eq!(question("/executions"), Some(Question::List));
         assert_eq!(question("/workflows"), Some(Question::Workflows));
         assert_eq!(question("/executions/ABC/events"), Some(Question::Events("ABC")));
+        let verification = question("/executions/ABC/verification");
+        assert_eq!(verification, Some(Question::Verification("ABC")));
         assert_eq!(question("/executions/ABC/body/"), Some(Question::Body("ABC")));
         assert_eq!(question("/status"), None);
         assert_eq!(question("/executions/ABC/other"), None);

@@ -102,7 +102,7 @@ async fn resumed(address: &str, case: &Case, prefix: &[Recorded]) -> World {
         head = recorded.unwrap().last().unwrap().head();
     }
     world.pass(last.at.since(world.now()));
-    let execution = Execution::fold(prefix).unwrap().unwrap();
+    let execution = Execution::fold(&world.history(&case.id).await).unwrap().unwrap();
     let view = View::of(&case.id, &execution);
     assert!(world.parts.ingest.executions.open(&view, world.now()).await.unwrap());
     world.records().await;
