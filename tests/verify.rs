@@ -268,6 +268,52 @@ async fn the_last_append_and_what_the_row_knows_of_it_guard_each_other() {
 }
 
 #[tokio::test]
+async fn the_last_append_of_an_execution_that_waits_is_guarded_too() {
+    let world = World::start(WAITS).await;
+    let id = world.accepted(&delivery("d-1", "{}")).await;
+    for _ in 0..3 {
+        world.settle().await;
+        let last = items(&world, &id).await.pop().unwrap();
+        let mut other = last.clone();
+        other.insert("append".into(), text("another"));
+        put(&world, other).await;
+        assert_eq!(touched(&world, &id).await, [(sequence(&last), Differs::Last)]);
+        put(&world, last).await;
+        assert_eq!(touched(&world, &id).await, []);
+        world.records().await;
+        world.pass(Duration::from_secs(60));
+    }
+}
+
+#[tokio::test]
+async fn digests_cost_the_shipped_workflow_no_write_unit() {
+    let config =
+        include_str!("../config/everhook.toml").replace("generated:default", "file:secret");
+    let world = World::start(&config).await;
+    let push = include_str!("../examples/push.json");
+    let id = world.accepted(&delivery("f0a1c2d4-c911-11f0-8de9-0242ac120002", push)).await;
+    world.settle().await;
+    let row = world.engine.dynamodb().get_item().table_name("executions");
+    let row = row.key("execution", text(id.as_str())).send().await.unwrap().item.unwrap();
+    for mut item in items(&world, &id).await.into_iter().chain([row]) {
+        let with = units(&item);
+        let digest = item.remove("previous").or(item.remove("head"));
+        assert!(digest.is_some() || sequence(&item) == 1);
+        assert_eq!(with, units(&item));
+    }
+}
+
+/// What it takes to write an item: one unit for each KiB of its names and values.
+fn units(item: &Item) -> usize {
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
+        value => panic!("{value:?}"),
+    };
+    item.iter().map(|(name, it)| name.len() + value(it)).sum::<usize>().div_ceil(1024)
+}
+
+#[tokio::test]
 async fn a_row_of_an_older_version_accuses_nobody() {
     let (world, id) = ended().await;
     // It moved the row on, and knew no digest to move along.
@@ -352,8 +398,10 @@ async fn a_history_without_digests_goes_on_and_its_chain_begins_there() {
     let old = items(&world, &id).await.len();
     world.live_through(Duration::from_secs(400), Duration::from_secs(60)).await;
 
-    assert_eq!(world.status(&id).await["status"], "completed");
+    let row = world.parts.ingest.executions.get(&id).await.unwrap().unwrap();
+    assert_eq!(row.view.status.as_str(), "completed");
     let found = verified(&world, &id).await;
+    assert_eq!(found.touched, []);
     let chained: Vec<_> = found.appends.iter().map(|append| append.chained).collect();
     assert!(old > 1 && chained[1..old].iter().all(|chained| !chained), "{chained:?}");
     assert!(chained.len() > old && chained[old..].iter().all(|chained| *chained), "{chained:?}");
@@ -403,8 +451,8 @@ async fn an_execution_whose_history_was_changed_is_parked_and_nobody_else_waits_
     assert!(reason.contains(&format!("event {next} ")), "{reason}");
     let other = world.parts.ingest.executions.get(&other).await.unwrap().unwrap();
     assert_eq!(other.parked, None);
-    // Who asks for it is told that it cannot be read, and why is told by its verification.
-    assert_eq!(world.get(&format!("/executions/{id}/events")).await.status, 503);
+    let told = world.get(&format!("/executions/{id}/events")).await;
+    assert_eq!((told.status, told.body["error"].as_str().unwrap()), (500, reason.as_str()));
     assert_eq!(touched(&world, &id).await[0].0, changed);
 }
 

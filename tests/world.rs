@@ -246,6 +246,8 @@ impl World {
     pub(crate) async fn status(&self, id: &ExecutionId) -> Value {
         let told = self.get(&format!("/executions/{id}/verification")).await;
         assert_eq!((told.status, &told.body["touched"]), (200, &json!([])));
+        let appends = told.body["appends"].as_array().unwrap();
+        assert!(appends.iter().all(|append| append["chained"] == true), "{appends:?}");
         let told = self.get(&format!("/status/{id}")).await;
         assert_eq!(told.status, 200, "{:?}", told.body);
         told.body

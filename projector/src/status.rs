@@ -7,7 +7,7 @@ use everhook_journal::event::{Event, Recorded};
 use everhook_journal::payload::{PayloadError, Payloads};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::ReadError;
-use everhook_journal::verify::verify;
+use everhook_journal::verify::{VerifyError, verify};
 use everhook_journal::view::ViewStatus;
 use everhook_journal::{
     ExecutionId, Executions, Journal, Sequence, SourceName, Timestamp, gateway,
@@ -56,7 +56,7 @@ enum Question<'p> {
 
 /// Why a question has no answer.
 enum Fault {
-    /// The caller's.
+    /// The caller's, or that of what was asked for.
     Caller(i64, String),
     /// Ours.
     Outage(String),
@@ -70,7 +70,11 @@ impl From<Unavailable> for Fault {
 
 impl From<ReadError> for Fault {
     fn from(error: ReadError) -> Self {
-        Self::Outage(error.to_string())
+        match error {
+            ReadError::Unavailable(error) => error.into(),
+            // Asking again would not help.
+            error => Self::Caller(500, error.to_string()),
+        }
     }
 }
 
@@ -194,7 +198,10 @@ impl StatusApi {
     async fn verification(&self, token: &str) -> Result<ApiGatewayV2httpResponse, Fault> {
         let (id, payloads) = (known(token)?, Some(&self.payloads));
         let verified = verify(&self.journal, &self.executions, payloads, &id).await;
-        let verified = verified.map_err(|error| Fault::Outage(error.to_string()))?;
+        let verified = verified.map_err(|error| match error {
+            VerifyError::History(error) => Fault::from(error),
+            VerifyError::Payloads(error) => Fault::from(error),
+        })?;
         Ok(to_json(&verified.ok_or_else(unknown)?))
     }
 
