@@ -479,7 +479,8 @@ async fn an_append_after_another_one_than_is_remembered_is_not_taken() {
     world.settle().await;
     let row = world.parts.ingest.executions.get(&id).await.unwrap().unwrap();
     let reason = row.parked.unwrap();
-    assert!(reason.contains(&format!("event {next} ")), "{reason}");
+    let told = format!("was changed after it was written: event {next} ");
+    assert!(reason.contains(&told), "{reason}");
 }
 
 fn events_of(item: &Item) -> u64 {

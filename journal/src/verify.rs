@@ -266,3 +266,6 @@ fn payload_of(event: &Event) -> Option<&Payload> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
