@@ -70,8 +70,8 @@ fn done(items: &mut Vec<Item>, deed: &Deed) -> Result<Option<u64>, ()> {
     match deed {
         Deed::Change(n, attribute, position, bits) => {
             let (n, attribute) = (n.index(length), TEXTS[attribute.index(TEXTS.len())]);
-            let said = item::read_text(&items[n], attribute).map_err(drop)?.to_owned();
-            let mut bytes = said.clone().into_bytes();
+            let said = item::read_text(&items[n], attribute).map_err(drop)?;
+            let mut bytes = said.as_bytes().to_vec();
             let position = position.index(bytes.len());
             bytes[position] ^= bits;
             let changed = String::from_utf8(bytes).map_err(drop)?;
