@@ -23,6 +23,7 @@ const EXAMPLES: &str = "Examples:
   everhook send --event push payload.json      sign a body as a sender would, and post it
   everhook status TOKEN                        where an execution stands
   everhook replay TOKEN                        its history, event by event, running nothing
+  everhook verify --all                        whether anything recorded was changed since
   everhook list --status failed                what needs a look
   everhook check                               whether config/everhook.toml is right
   everhook conformance vectors.json            whether signatures are judged as they must be";
@@ -50,6 +51,8 @@ pub enum Command {
     Redrive(Redrive),
     /// Fold a history again and show what each event changed; runs nothing
     Replay(Replay),
+    /// Say whether histories, bodies and results are still what was recorded
+    Verify(Verify),
     /// Check config/everhook.toml
     Check(Check),
     /// Print the JSON Schema of everhook.toml, for editors
@@ -340,6 +343,55 @@ pub struct Replay {
     #[command(flatten)]
     pub server: Server,
 }
+
+/// `everhook verify`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = VERIFY)]
+pub struct Verify {
+    /// The execution's token
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub token: Option<String>,
+
+    /// All executions that have a row, one source after the other
+    #[arg(long)]
+    pub all: bool,
+
+    /// Only those of this source
+    #[arg(long, requires = "all")]
+    pub source: Option<String>,
+
+    /// As JSON: what was found out about the execution
+    #[arg(long, conflicts_with = "all")]
+    pub json: bool,
+
+    /// Read the tables there, without a running server
+    #[arg(long, env = "EVERHOOK_DYNAMODB_ENDPOINT", value_name = "URL")]
+    pub dynamodb_endpoint: Option<String>,
+
+    /// With --dynamodb-endpoint: where large bodies are, s3://BUCKET or file:///FOLDER; without it they are not looked at
+    #[arg(long, env = "EVERHOOK_PAYLOADS", value_name = "PLACE")]
+    pub payloads: Option<String>,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub config: Configuration,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+const VERIFY: &str = "Each append carries the digest of the one before it, and the row of an execution that of the last one.
+What was changed, moved or removed afterwards does not add up, and the event is named.
+The webhook's body is compared with the SHA-256 of its receipt, results outside of the history with theirs.
+Whoever may write all appends after an event, and the row, can make it add up again: keep the last digest elsewhere.
+
+Exits with 1 if anything was touched, or could not be read. Nothing is changed and nothing runs.
+
+Examples:
+  everhook verify TOKEN                        one execution, append by append, with the digests
+  everhook verify --all                        all of them: what was touched, and a line at the end
+  everhook verify --all --dynamodb-endpoint https://dynamodb.eu-central-1.amazonaws.com --payloads s3://BUCKET";
 
 /// `everhook check`
 #[derive(Debug, Clone, Args)]

@@ -13,6 +13,7 @@ mod send;
 mod serve;
 mod sources;
 mod status;
+mod verify;
 mod workflows;
 
 use everhook_processor::Steps;
@@ -54,6 +55,7 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
         Command::Cancel(cancel) => cancel::run(cancel).await,
         Command::Redrive(redrive) => redrive::run(redrive).await,
         Command::Replay(replay) => replay::run(replay).await,
+        Command::Verify(verify) => verify::run(verify).await,
         Command::Check(check) => check::run(&check, steps),
         Command::Schema => {
             schema::run();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use everhook::{Input, StepError, Steps};
 use everhook_journal::event::Events;
 use everhook_journal::stream::BatchResponse;
-use everhook_journal::{Event, Execution, ExecutionId, Recorded, View};
+use everhook_journal::{Event, Execution, ExecutionId, Head, Recorded, View};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -288,11 +288,13 @@ async fn put_back(world: &World, token: &ExecutionId, history: &[Recorded]) {
     let expires_at = execution.webhook.expires_at;
     let due_at = world.now() + Duration::from_secs(60);
     ingest.executions.open(&View::of(token, &execution), due_at).await.unwrap();
+    let mut head = Head::START;
     for append in history.chunk_by(|one, two| one.first == two.first) {
         let events: Vec<Event> = append.iter().map(|recorded| recorded.event.clone()).collect();
-        let (after, at) = (append[0].first.before(), append[0].at);
+        let at = append[0].at;
         let events = Events::new(events).unwrap();
-        let name = format!("append-{after}");
-        ingest.journal.append(token, after, events, expires_at, at, &name).await.unwrap();
+        let name = format!("append-{}", head.sequence);
+        let recorded = ingest.journal.append(token, head, events, expires_at, at, &name).await;
+        head = recorded.unwrap().last().unwrap().head();
     }
 }

@@ -31,7 +31,7 @@ async fn append(
 ) -> Result<Vec<Recorded>, AppendError> {
     let journal = &world.parts.ingest.journal;
     let expires_at = world.now() + Duration::from_secs(3600);
-    journal.append(token, Sequence::new(after), events, expires_at, world.now(), name).await
+    journal.append(token, Sequence::new(after).into(), events, expires_at, world.now(), name).await
 }
 
 async fn due(world: &World, token: &ExecutionId) -> Due {

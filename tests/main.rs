@@ -25,5 +25,6 @@ mod schema;
 mod secrets;
 mod showcase;
 mod vectors;
+mod verify;
 mod workflows;
 mod world;

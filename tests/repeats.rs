@@ -123,7 +123,8 @@ async fn the_mark_survives_every_later_writing_of_the_row() {
     let mut view = View::of(&second, &Execution::fold(&history).unwrap().unwrap());
     view.sequence = Sequence::new(2);
     assert!(executions.project(&view, world.now()).await.unwrap());
-    assert_eq!(repeat_of(&world, &second).await, json!(first));
+    let row = executions.get(&second).await.unwrap().unwrap();
+    assert_eq!(row.repeat_of, Some(first.clone()));
     // The sweep's writings, and the end, twice.
     let due = executions.get(&second).await.unwrap().unwrap().due.unwrap();
     assert!(executions.claim(&second, &due, world.now()).await.unwrap());

@@ -52,6 +52,7 @@ const ROUNDS_MAX: usize = 200;
 pub(crate) struct World {
     pub(crate) parts: Parts,
     pub(crate) engine: Engine,
+    pub(crate) objects: Arc<InMemory>,
     time: Arc<AtomicI64>,
     sources: Sources,
     iterator: tokio::sync::Mutex<Option<String>>,
@@ -115,6 +116,7 @@ impl World {
         let secrets = with(secrets);
         let time = Arc::new(AtomicI64::new(BEGINNING.as_millis()));
         let client = engine.dynamodb();
+        let objects = Arc::new(InMemory::new());
         Tables::default().create(&client).await.unwrap();
         // One key for all worlds, so that one delivery has one token in all of them.
         for name in ["execution-key", "callback-key"] {
@@ -125,7 +127,7 @@ impl World {
             &secrets,
             steps,
             Store::new(client),
-            Payloads::new(Arc::new(InMemory::new())),
+            Payloads::new(objects.clone()),
             Clock::Manual(time.clone()),
             "https://hooks.example.com",
         )
@@ -134,7 +136,7 @@ impl World {
         parts.ingest.publish().await.unwrap();
         let sources = Sources::from_config(&config, &secrets).unwrap();
         let iterator = tokio::sync::Mutex::new(None);
-        Self { parts, engine, time, sources, iterator, _folder: folder }
+        Self { parts, engine, objects, time, sources, iterator, _folder: folder }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -240,7 +242,12 @@ impl World {
         told(self.parts.status.handle(query(path)).await)
     }
 
+    /// The status. Whatever a test did to an execution, nobody touched its history.
     pub(crate) async fn status(&self, id: &ExecutionId) -> Value {
+        let told = self.get(&format!("/executions/{id}/verification")).await;
+        assert_eq!((told.status, &told.body["touched"]), (200, &json!([])));
+        let appends = told.body["appends"].as_array().unwrap();
+        assert!(appends.iter().all(|append| append["chained"] == true), "{appends:?}");
         let told = self.get(&format!("/status/{id}")).await;
         assert_eq!(told.status, 200, "{:?}", told.body);
         told.body

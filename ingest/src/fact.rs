@@ -57,7 +57,7 @@ impl Ingest {
         for _ in 0..CONFLICTS_MAX {
             let event = execution.decide(decide(&execution)?)?;
             let expires_at = execution.webhook.expires_at;
-            let (after, at) = (execution.sequence, self.clock.now());
+            let (after, at) = (execution.head(), self.clock.now());
             let events = Events::from(event);
             match self.journal.append(id, after, events, expires_at, at, &id::fresh()).await {
                 Ok(recorded) => {

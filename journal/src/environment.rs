@@ -165,12 +165,16 @@ impl LoadServiceConfig for Endpoints {
 
 /// The payload store that `EVERHOOK_PAYLOADS` names.
 pub fn payloads() -> Result<Payloads, EnvironmentError> {
-    let place = needed("EVERHOOK_PAYLOADS")?;
-    let bad = |reason: String| EnvironmentError::Payloads { place: place.clone(), reason };
+    payloads_at(&needed("EVERHOOK_PAYLOADS")?)
+}
+
+/// The payload store at this place: `s3://BUCKET` or `file:///FOLDER`.
+pub fn payloads_at(place: &str) -> Result<Payloads, EnvironmentError> {
+    let bad = |reason: String| EnvironmentError::Payloads { place: place.to_owned(), reason };
     let objects: Arc<dyn ObjectStore> = match place.split_once("://") {
         Some(("s3", _)) => {
             prepare_tls();
-            let bucket = AmazonS3Builder::from_env().with_url(&place).build();
+            let bucket = AmazonS3Builder::from_env().with_url(place).build();
             Arc::new(bucket.map_err(|error| bad(error.to_string()))?)
         }
         Some(("file", folder)) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::{Digest, Head};
 use crate::id::{Sequence, StepName};
 use crate::payload::Payload;
 use crate::time::Timestamp;
@@ -327,12 +328,12 @@ impl Events {
         &self.0
     }
 
-    /// The events, numbered from after `after`.
-    pub fn record(self, after: Sequence, at: Timestamp) -> Vec<Recorded> {
+    /// The events, numbered from after `after`, as an append with this digest has them.
+    pub fn record(self, after: Sequence, at: Timestamp, digest: Option<Digest>) -> Vec<Recorded> {
         let first = after.next();
         (first.get()..)
             .zip(self.0)
-            .map(|(n, event)| Recorded { sequence: Sequence::new(n), first, at, event })
+            .map(|(n, event)| Recorded { sequence: Sequence::new(n), first, at, event, digest })
             .collect()
     }
 }
@@ -355,4 +356,14 @@ pub struct Recorded {
     pub at: Timestamp,
     /// What happened.
     pub event: Event,
+    /// The digest of its append; none as long as it is not appended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
+impl Recorded {
+    /// The end of a history whose last event this is.
+    pub fn head(&self) -> Head {
+        Head { sequence: self.sequence, digest: self.digest }
+    }
 }

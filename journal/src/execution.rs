@@ -9,6 +9,7 @@ mod survey;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chain::{Digest, Head};
 use crate::event::{Cause, Event, Filtered, Recorded, StepFailure, Webhook};
 use crate::id::{Sequence, StepName};
 use crate::payload::Payload;
@@ -50,6 +51,8 @@ pub struct Execution {
     pub sequence: Sequence,
     /// The position of the first event of its last append.
     pub last_append: Sequence,
+    /// The digest of its last append; none as long as that is not appended.
+    pub digest: Option<Digest>,
 }
 
 /// Where an execution stands.
@@ -195,7 +198,13 @@ impl Execution {
             counts_from: recorded.at,
             sequence: recorded.sequence,
             last_append: recorded.first,
+            digest: recorded.digest,
         })
+    }
+
+    /// What the next append follows.
+    pub fn head(&self) -> Head {
+        Head { sequence: self.sequence, digest: self.digest }
     }
 
     /// The state after one more event.
@@ -246,6 +255,7 @@ impl Execution {
         }
         self.sequence = recorded.sequence;
         self.last_append = recorded.first;
+        self.digest = recorded.digest;
         self.updated_at = recorded.at;
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! | `workflow_hash` | S | the view; absent once it has ended |
 //! | `error`, `filtered`, `keys`, `steps` | S | the view, as JSON |
 //! | `key_count`, `sequence` | N | the view; `sequence` is that of the last folded event |
+//! | `head` | S | the view; the digest of the last folded append, see [`crate::chain`]; absent until an append was folded that is known to be there |
 //! | `due_at` | S | by when it must have moved; index `due`; absent once it has ended |
 //! | `due_shard` | N | the part of the index `due` it is in |
 //! | `generation` | N | changes whenever the obligation does |
@@ -27,6 +28,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use crate::chain::Digest;
 use crate::id::{
     DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowHash, WorkflowName,
 };
@@ -454,6 +456,7 @@ const VIEW_ATTRIBUTES: &[(&str, &str)] = &[
     ("key_count", ":key_count"),
     ("steps", ":steps"),
     ("sequence", ":sequence"),
+    ("head", ":head"),
     ("ttl", ":ttl"),
 ];
 
@@ -567,6 +570,7 @@ fn to_item(view: &View) -> Item {
     };
     optional("current_step", view.current_step.as_ref().map(|step| text(step.as_str())));
     optional("workflow_hash", view.workflow_hash.as_ref().map(|hash| text(hash.as_str())));
+    optional("head", view.head.as_ref().map(|digest| text(digest.to_string())));
     optional("event_type", view.event_type.clone().map(text));
     optional("error", view.error.as_ref().map(json));
     optional("filtered", view.filtered.as_ref().map(json));
@@ -606,6 +610,8 @@ fn to_row(item: &Item) -> Result<Row, MalformedItem> {
         steps: serde_json::from_str(read_text(item, "steps")?)
             .map_err(|_| malformed("steps", "not JSON"))?,
         sequence: Sequence::new(read_number(item, "sequence")?),
+        // One that cannot be read is as good as none: it only serves to compare.
+        head: read_optional(item, "head").as_deref().and_then(Digest::parse),
         expires_at: Timestamp::from_millis(
             i64::try_from(read_number(item, "ttl")?)
                 .unwrap_or(i64::MAX / 1000)

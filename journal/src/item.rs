@@ -11,10 +11,12 @@
 //! | `events` | S | JSON: an array of events |
 //! | `at` | S | when it was appended |
 //! | `append` | S | a fresh name for this write |
+//! | `previous` | S | the digest of the append before it, see [`crate::chain`]; absent in the first one, and in those from before there were digests |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use crate::chain::{Digest, Head, Link};
 use crate::event::{Event, Events, Recorded};
 use crate::id::{ExecutionId, Sequence};
 use crate::store::Item;
@@ -81,7 +83,7 @@ pub fn malformed(attribute: &'static str, reason: impl Into<String>) -> Malforme
 /// The item of an append.
 pub(crate) fn from_append(
     id: &ExecutionId,
-    after: Sequence,
+    after: Head,
     events: &Events,
     expires_at: Timestamp,
     at: Timestamp,
@@ -89,20 +91,33 @@ pub(crate) fn from_append(
 ) -> Item {
     let names: Vec<_> = events.as_slice().iter().map(Event::name).collect();
     let json = serde_json::to_string(events.as_slice()).expect("events are JSON");
-    Item::from([
+    let mut item = Item::from([
         ("execution".into(), text(id.as_str())),
-        ("sequence".into(), number(after.next())),
+        ("sequence".into(), number(after.sequence.next())),
         ("names".into(), text(names.join(" "))),
         ("form".into(), number(FORM)),
         ("events".into(), text(json)),
         ("at".into(), text(at.to_string())),
         ("append".into(), text(name)),
         ("ttl".into(), number(expires_at.to_ttl_seconds())),
-    ])
+    ]);
+    item.extend(after.digest.map(|digest| ("previous".into(), text(digest.to_string()))));
+    item
 }
 
-/// The events of an item.
-pub fn to_recorded(item: &Item) -> Result<Vec<Recorded>, MalformedItem> {
+/// An append, as its item holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// The digest of the append that it was made after, if it carries one.
+    pub previous: Option<Digest>,
+    /// Its own digest.
+    pub digest: Digest,
+    /// Its events.
+    pub recorded: Vec<Recorded>,
+}
+
+/// The append of an item.
+pub fn to_append(item: &Item) -> Result<Append, MalformedItem> {
     let form = read_number(item, "form")?;
     // Here is where older forms are translated, once there are any.
     if form != FORM {
@@ -117,7 +132,39 @@ pub fn to_recorded(item: &Item) -> Result<Vec<Recorded>, MalformedItem> {
         // The position says where to look; the text around it stays out of logs.
         .map_err(|e| malformed("events", format!("not events, at column {}", e.column())))?;
     let events = Events::new(events).ok_or_else(|| malformed("events", "none"))?;
-    Ok(events.record(Sequence::new(first).before(), at))
+    let digest = digest(item)?;
+    let place = Sequence::new(first).before();
+    Ok(Append {
+        previous: previous(item)?,
+        digest,
+        recorded: events.record(place, at, Some(digest)),
+    })
+}
+
+/// The digest of an item, as it is stored.
+pub(crate) fn digest(item: &Item) -> Result<Digest, MalformedItem> {
+    let link = Link {
+        execution: read_text(item, "execution")?,
+        sequence: read_number(item, "sequence")?,
+        form: read_number(item, "form")?,
+        events: read_text(item, "events")?,
+        at: read_text(item, "at")?,
+        append: read_text(item, "append")?,
+        previous: match item.get("previous") {
+            Some(_) => Some(read_text(item, "previous")?),
+            None => None,
+        },
+    };
+    Ok(link.digest())
+}
+
+/// The digest of the append that an item was made after, if it carries one.
+pub(crate) fn previous(item: &Item) -> Result<Option<Digest>, MalformedItem> {
+    if !item.contains_key("previous") {
+        return Ok(None);
+    }
+    let digest = Digest::parse(read_text(item, "previous")?);
+    digest.map(Some).ok_or_else(|| malformed("previous", "not a digest"))
 }
 
 #[cfg(test)]

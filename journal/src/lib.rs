@@ -1,16 +1,18 @@
 //! What happened to every webhook, and what must happen next.
 //!
-//! The first six modules are pure: no `async`, no clock, no AWS.
+//! The first seven modules are pure: no `async`, no clock, no AWS.
 //! The rest keeps them in DynamoDB.
 //!
 //! - [`id`]: names and identities
 //! - [`time`]: timestamps and the clock
 //! - [`event`]: what happens to an execution
+//! - [`chain`]: what shows that a history was changed afterwards
 //! - [`workflow`] and [`retry`]: what is wanted of it
 //! - [`execution`]: the state after its events, and the next event
 //! - [`view`]: what a reader is shown of it
 //! - [`payload`]: bodies and step results, inline or in an object store
 //! - [`item`], [`store`], [`table`], [`executions`]: the two tables
+//! - [`verify`]: whether a history is the one that was written
 //! - [`stream`]: what the journal's stream tells, and what its readers answer
 //! - [`config`]: what `everhook.toml` says
 //! - [`secret`]: secrets and where they are, by reference
@@ -23,6 +25,7 @@ pub mod gateway;
 pub mod id;
 pub mod time;
 
+pub mod chain;
 pub mod event;
 pub mod execution;
 pub mod retry;
@@ -38,6 +41,7 @@ pub mod schema;
 pub mod store;
 pub mod stream;
 pub mod table;
+pub mod verify;
 
 pub mod ambient;
 pub mod failpoint;
@@ -54,6 +58,7 @@ mod model;
 #[cfg(test)]
 mod samples;
 
+pub use chain::{Digest, Head};
 pub use event::{Event, Events, Recorded};
 pub use execution::{Command, Execution, Next, Refusal, Status};
 pub use executions::Executions;

@@ -84,6 +84,19 @@ impl Payload {
             Self::Deflate { bytes, .. } | Self::Stored { bytes, .. } => *bytes,
         }
     }
+
+    /// The bytes, exactly as they were kept, of one that is inside its event; what is stored elsewhere is missing.
+    pub fn open_inline(&self) -> Result<Bytes, PayloadError> {
+        match self {
+            Self::Json(json) => Ok(Bytes::copy_from_slice(json.get().as_bytes())),
+            Self::Text(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            Self::Base64(base64) => {
+                BASE64.decode(base64).map(Bytes::from).map_err(|_| PayloadError::Damaged)
+            }
+            Self::Deflate { base64, bytes } => inflate(base64, *bytes),
+            Self::Stored { .. } => Err(PayloadError::Missing),
+        }
+    }
 }
 
 impl PartialEq for Payload {
@@ -137,19 +150,10 @@ impl Payloads {
 
     /// The bytes, exactly as they were kept.
     pub async fn open(&self, payload: &Payload) -> Result<Bytes, PayloadError> {
-        match payload {
-            Payload::Json(json) => Ok(Bytes::copy_from_slice(json.get().as_bytes())),
-            Payload::Text(text) => Ok(Bytes::copy_from_slice(text.as_bytes())),
-            Payload::Base64(base64) => {
-                BASE64.decode(base64).map(Bytes::from).map_err(|_| PayloadError::Damaged)
-            }
-            Payload::Deflate { base64, bytes } => inflate(base64, *bytes),
-            Payload::Stored { sha256, bytes } => {
-                let object = self.objects.get(&path(sha256)).await?.bytes().await?;
-                let whole = object.len() as u64 == *bytes && sha256_hex(&object) == *sha256;
-                whole.then_some(object).ok_or(PayloadError::Damaged)
-            }
-        }
+        let Payload::Stored { sha256, bytes } = payload else { return payload.open_inline() };
+        let object = self.objects.get(&path(sha256)).await?.bytes().await?;
+        let whole = object.len() as u64 == *bytes && sha256_hex(&object) == *sha256;
+        whole.then_some(object).ok_or(PayloadError::Damaged)
     }
 }
 

@@ -101,7 +101,7 @@ pub(crate) fn ended_badly(cause: Cause) -> Event {
 /// An event with an append of its own, as many seconds after 02:00 as its sequence says.
 pub(crate) fn recorded(sequence: u64, event: Event) -> Recorded {
     let place = Sequence::new(sequence);
-    Recorded { sequence: place, first: place, at: at(sequence.cast_signed()), event }
+    Recorded { sequence: place, first: place, at: at(sequence.cast_signed()), event, digest: None }
 }
 
 /// These events from sequence 1 on.

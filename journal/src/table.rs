@@ -1,8 +1,9 @@
 //! The journal: every history, one conditional put an append.
 
+use crate::chain::Head;
 use crate::event::{Events, Recorded};
 use crate::id::{ExecutionId, Sequence, WorkflowHash};
-use crate::item::{self, MalformedItem, number, text};
+use crate::item::{self, Append, MalformedItem, number, text};
 use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
 use crate::time::{Clock, Timestamp};
 use crate::workflow::Workflow;
@@ -32,26 +33,32 @@ impl Journal {
     /// Of several appends after the same event exactly one succeeds; the others get
     /// [`AppendError::Conflict`]. Appending again under the same `name` succeeds if the first try had,
     /// even when its reply was lost. `expires_at` is the whole history's.
+    /// What is appended carries the digest of the append that `after` names.
     pub async fn append(
         &self,
         id: &ExecutionId,
-        after: Sequence,
+        after: Head,
         events: Events,
         expires_at: Timestamp,
         at: Timestamp,
         name: &str,
     ) -> Result<Vec<Recorded>, AppendError> {
         let item = item::from_append(id, after, &events, expires_at, at, name);
+        let digest = item::digest(&item).ok();
+        let recorded = events.record(after.sequence, at, digest);
         match self.store.put(&self.table, item, self.free_or_expired()).await {
-            Ok(()) => Ok(events.record(after, at)),
+            Ok(()) => Ok(recorded),
             Err(WriteError::Condition(Some(old)))
                 if item::read_text(&old, "append").is_ok_and(|theirs| theirs == name) =>
             {
-                Ok(events.record(after, at))
+                // What an earlier try has stored is what counts.
+                Ok(item::to_append(&old).map_or(recorded, |append| append.recorded))
             }
             Err(WriteError::Condition(old)) => {
-                let existing = old.and_then(|old| item::to_recorded(&old).ok()).unwrap_or_default();
-                Err(AppendError::Conflict { id: id.clone(), sequence: after.next(), existing })
+                let existing = old.and_then(|old| item::to_append(&old).ok());
+                let existing = existing.map(|append| append.recorded).unwrap_or_default();
+                let sequence = after.sequence.next();
+                Err(AppendError::Conflict { id: id.clone(), sequence, existing })
             }
             Err(WriteError::Refused(reason)) => {
                 Err(AppendError::Refused { id: id.clone(), reason })
@@ -62,12 +69,41 @@ impl Journal {
 
     /// The events after `after`, in order, as of the last acknowledged append.
     /// A history that has expired is gone as a whole, whatever DynamoDB has deleted of it.
+    /// One that was changed after it was written is [`ReadError::Broken`], as far as its digests show it.
     pub async fn read(
         &self,
         id: &ExecutionId,
-        after: Sequence,
+        after: impl Into<Head>,
     ) -> Result<Vec<Recorded>, ReadError> {
-        let now = self.clock.now().as_millis() / 1000;
+        let after = after.into();
+        let malformed = |source| ReadError::Malformed { id: id.clone(), source };
+        let mut history = Vec::new();
+        let mut last = after.digest;
+        for item in self.items(id, after.sequence).await? {
+            item::read_number(&item, "ttl").map_err(malformed)?;
+            let Append { previous, digest, recorded } =
+                item::to_append(&item).map_err(malformed)?;
+            // Appends of older versions carry nothing, wherever they stand.
+            if let (Some(last), Some(previous)) = (last, previous)
+                && last != previous
+            {
+                let sequence = recorded.first().map_or(Sequence::START, |first| first.sequence);
+                return Err(ReadError::Broken { id: id.clone(), sequence });
+            }
+            last = Some(digest);
+            history.extend(recorded);
+        }
+        Ok(history)
+    }
+
+    /// The items of a history after `after`, as they are stored; what has expired is left out.
+    pub(crate) async fn items(
+        &self,
+        id: &ExecutionId,
+        after: Sequence,
+    ) -> Result<Vec<Item>, ReadError> {
+        let now = (self.clock.now().as_millis() / 1000).unsigned_abs();
+        let has_expired = |item: &Item| item::read_number(item, "ttl").is_ok_and(|ttl| ttl < now);
         let mut history = Vec::new();
         let mut start = None;
         for _ in 0..PAGES_MAX {
@@ -83,18 +119,17 @@ impl Journal {
                 ..Query::default()
             };
             let (items, more) = self.store.query(&self.table, query).await?;
-            for item in items {
-                let malformed = |source| ReadError::Malformed { id: id.clone(), source };
-                if item::read_number(&item, "ttl").map_err(malformed)? >= now.unsigned_abs() {
-                    history.extend(item::to_recorded(&item).map_err(malformed)?);
-                }
-            }
+            history.extend(items.into_iter().filter(|item| !has_expired(item)));
             start = more;
             if start.is_none() {
                 return Ok(history);
             }
         }
         Err(ReadError::TooLong { id: id.clone() })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Keeps a workflow's definition, so that every history finds the one it ran with.
@@ -178,6 +213,17 @@ pub enum ReadError {
         id: ExecutionId,
         /// What is wrong.
         source: MalformedItem,
+    },
+    /// It was changed after it was written.
+    #[error(
+        "the history of execution {id} was changed after it was written: event {sequence} was appended after \
+         something else than what stands before it; `everhook verify {id}` says more"
+    )]
+    Broken {
+        /// The execution.
+        id: ExecutionId,
+        /// The first event of the append that does not follow.
+        sequence: Sequence,
     },
     /// It is longer than any history may be.
     #[error("the history of execution {id} is longer than any may be")]

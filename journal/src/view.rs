@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Digest;
 use crate::event::{Cause, Filtered};
 use crate::execution::{Execution, Line, Stage, Status, StepState};
 use crate::id::{
@@ -44,6 +45,8 @@ pub struct View {
     pub steps: Vec<StepView>,
     /// The event it is as of.
     pub sequence: Sequence,
+    /// The digest of that event's append; unknown while it is being appended.
+    pub head: Option<Digest>,
     /// When it may be deleted.
     pub expires_at: Timestamp,
 }
@@ -170,6 +173,7 @@ impl View {
             key_count: webhook.key_count,
             steps: steps(execution),
             sequence: execution.sequence,
+            head: execution.digest,
             expires_at: webhook.expires_at,
         }
     }

@@ -13,7 +13,7 @@ use everhook_journal::config::{Config, Problem};
 use everhook_journal::payload::{PayloadError, Payloads};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::ReadError;
-use everhook_journal::{Clock, Execution, ExecutionId, Executions, Journal, Sequence, Timestamp};
+use everhook_journal::{Clock, Execution, ExecutionId, Executions, Head, Journal, Timestamp};
 
 use crate::memory::Memory;
 use crate::plan::{FindError, Plans};
@@ -173,13 +173,11 @@ impl From<PayloadError> for Trouble {
 /// The state as of the last acknowledged append. Only what this process has not seen is read.
 async fn read(driver: &Driver, id: &ExecutionId) -> Result<Option<Execution>, Trouble> {
     let known = driver.memory.take(id, driver.clock.now());
-    let after = known.as_ref().map_or(Sequence::START, |known| known.sequence);
+    let after = known.as_ref().map_or(Head::START, Execution::head);
     let history = match driver.journal.read(id, after).await {
         Ok(history) => history,
         Err(ReadError::Unavailable(error)) => return Err(error.into()),
-        Err(error @ (ReadError::Malformed { .. } | ReadError::TooLong { .. })) => {
-            return Err(Trouble::Own(words(&error)));
-        }
+        Err(error) => return Err(Trouble::Own(words(&error))),
     };
     let folded = match known {
         Some(known) => history.iter().try_fold(known, Execution::evolve).map(Some),

@@ -7,6 +7,7 @@ use everhook_journal::event::{Event, Recorded};
 use everhook_journal::payload::{PayloadError, Payloads};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::ReadError;
+use everhook_journal::verify::{VerifyError, verify};
 use everhook_journal::view::ViewStatus;
 use everhook_journal::{
     ExecutionId, Executions, Journal, Sequence, SourceName, Timestamp, gateway,
@@ -49,12 +50,13 @@ enum Question<'p> {
     Workflows,
     Execution(&'p str),
     Events(&'p str),
+    Verification(&'p str),
     Body(&'p str),
 }
 
 /// Why a question has no answer.
 enum Fault {
-    /// The caller's.
+    /// The caller's, or that of what was asked for.
     Caller(i64, String),
     /// Ours.
     Outage(String),
@@ -68,7 +70,11 @@ impl From<Unavailable> for Fault {
 
 impl From<ReadError> for Fault {
     fn from(error: ReadError) -> Self {
-        Self::Outage(error.to_string())
+        match error {
+            ReadError::Unavailable(error) => error.into(),
+            // Asking again would not help.
+            error => Self::Caller(500, error.to_string()),
+        }
     }
 }
 
@@ -110,6 +116,7 @@ impl StatusApi {
             Question::List => self.list(&query).await,
             Question::Workflows => self.workflows().await,
             Question::Events(token) => self.events(token, &query).await,
+            Question::Verification(token) => self.verification(token).await,
             Question::Body(token) => self.body(token).await,
         };
         answer.unwrap_or_else(|fault| match fault {
@@ -188,6 +195,16 @@ impl StatusApi {
         Ok(to_json(&ShownEvents { events, cursor }))
     }
 
+    async fn verification(&self, token: &str) -> Result<ApiGatewayV2httpResponse, Fault> {
+        let (id, payloads) = (known(token)?, Some(&self.payloads));
+        let verified = verify(&self.journal, &self.executions, payloads, &id).await;
+        let verified = verified.map_err(|error| match error {
+            VerifyError::History(error) => Fault::from(error),
+            VerifyError::Payloads(error) => Fault::from(error),
+        })?;
+        Ok(to_json(&verified.ok_or_else(unknown)?))
+    }
+
     async fn body(&self, token: &str) -> Result<ApiGatewayV2httpResponse, Fault> {
         let history = self.journal.read(&known(token)?, Sequence::START).await?;
         let Some(Event::WebhookReceived(webhook)) = history.first().map(|first| &first.event)
@@ -210,6 +227,7 @@ fn question(path: &str) -> Option<Question<'_>> {
         ("workflows", None, None) => Question::Workflows,
         ("executions", Some(token), None) => Question::Execution(token),
         ("executions", Some(token), Some("events")) => Question::Events(token),
+        ("executions", Some(token), Some("verification")) => Question::Verification(token),
         ("executions", Some(token), Some("body")) => Question::Body(token),
         _ => return None,
     };
@@ -269,6 +287,8 @@ mod tests {
         assert_eq!(question("/executions"), Some(Question::List));
         assert_eq!(question("/workflows"), Some(Question::Workflows));
         assert_eq!(question("/executions/ABC/events"), Some(Question::Events("ABC")));
+        let verification = question("/executions/ABC/verification");
+        assert_eq!(verification, Some(Question::Verification("ABC")));
         assert_eq!(question("/executions/ABC/body/"), Some(Question::Body("ABC")));
         assert_eq!(question("/status"), None);
         assert_eq!(question("/executions/ABC/other"), None);

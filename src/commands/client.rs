@@ -42,6 +42,17 @@ impl Client {
         serde_json::from_str(&text).map_err(|error| self.not_everhook(&error))
     }
 
+    /// The same, or `None` where there is nothing.
+    pub(super) async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Failure> {
+        let url = format!("{}{path}", self.server);
+        let response = self.answer(self.http.get(url)).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let text = self.text_of(response).await?;
+        serde_json::from_str(&text).map(Some).map_err(|error| self.not_everhook(&error))
+    }
+
     /// A `POST` of this body with these headers.
     pub(super) async fn post(
         &self,
@@ -70,8 +81,11 @@ impl Client {
     }
 
     async fn text(&self, request: RequestBuilder) -> Result<String, Failure> {
+        self.text_of(self.answer(request).await?).await
+    }
+
+    async fn text_of(&self, response: Response) -> Result<String, Failure> {
         let server = &self.server;
-        let response = self.answer(request).await?;
         let status = response.status();
         let text = response.text().await.map_err(Failure::of)?;
         if status.is_success() {

@@ -3,7 +3,7 @@
 use everhook_journal::event::Events;
 use everhook_journal::execution::Execution;
 use everhook_journal::executions::Opened;
-use everhook_journal::{Event, Next, Recorded, View, Workflow, id};
+use everhook_journal::{Event, Head, Next, Recorded, View, Workflow, id};
 
 use super::*;
 
@@ -94,15 +94,16 @@ async fn resumed(address: &str, case: &Case, prefix: &[Recorded]) -> World {
     let world = world_at(address).await;
     let (journal, last) = (&world.parts.ingest.journal, prefix.last().unwrap());
     let Event::WebhookReceived(webhook) = &prefix[0].event else { panic!("{:?}", prefix[0]) };
+    let mut head = Head::START;
     for append in prefix.chunk_by(|one, other| one.first == other.first) {
         let events = append.iter().map(|recorded| recorded.event.clone()).collect();
         let (events, at) = (Events::new(events).unwrap(), append[0].at);
-        let after = append[0].first.before();
         let name = id::fresh();
-        journal.append(&case.id, after, events, webhook.expires_at, at, &name).await.unwrap();
+        let recorded = journal.append(&case.id, head, events, webhook.expires_at, at, &name).await;
+        head = recorded.unwrap().last().unwrap().head();
     }
     world.pass(last.at.since(world.now()));
-    let execution = Execution::fold(prefix).unwrap().unwrap();
+    let execution = Execution::fold(&world.history(&case.id).await).unwrap().unwrap();
     let view = View::of(&case.id, &execution);
     let opened = world.parts.ingest.executions.open(&view, world.now()).await.unwrap();
     assert_eq!(opened, Opened::Made);

@@ -8,7 +8,7 @@ use everhook_journal::executions::Opened;
 use everhook_journal::id::{self, BodyKey, Sequence};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
-use everhook_journal::{Execution, ExecutionId, Timestamp, View, telemetry};
+use everhook_journal::{Execution, ExecutionId, Head, Timestamp, View, telemetry};
 
 use super::{Ingest, Outage, count};
 
@@ -23,13 +23,14 @@ impl Ingest {
         let source = &webhook.source;
         let first = Sequence::START.next();
         let event = Event::WebhookReceived(webhook.clone());
-        let recorded = Recorded { sequence: first, first, at: now, event: event.clone() };
+        let event_1 = event.clone();
+        let recorded = Recorded { sequence: first, first, at: now, event: event_1, digest: None };
         let execution = Execution::begin(&recorded).expect("a webhook begins an execution");
         let view = View::of(id, &execution);
         let due_at = now + WATCHDOG;
         let name = id::fresh();
         let (appended, opened, came_with) = tokio::join!(
-            self.journal.append(id, Sequence::START, event.into(), webhook.expires_at, now, &name),
+            self.journal.append(id, Head::START, event.into(), webhook.expires_at, now, &name),
             self.executions.open(&view, due_at),
             self.first_with(id, &webhook, now),
         );

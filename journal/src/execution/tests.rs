@@ -82,6 +82,7 @@ fn a_webhook_begins_an_execution() {
         counts_from: at(1),
         sequence: Sequence::new(1),
         last_append: Sequence::new(1),
+        digest: None,
     };
     assert_eq!(begun, Ok(expected));
 }
@@ -186,7 +187,7 @@ fn an_execution_can_be_failed_from_every_state_but_an_end() {
 #[test]
 fn events_of_one_append_share_its_place() {
     let events = Events::new(vec![completed("b", 1), END]).unwrap();
-    let appended = events.record(Sequence::new(2), at(5));
+    let appended = events.record(Sequence::new(2), at(5), None);
 
     let after = appended.iter().try_fold(execution([completed("a", 1)]), Execution::evolve);
 

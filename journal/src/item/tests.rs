@@ -15,7 +15,20 @@ use crate::samples::{
 /// The item of these events, appended at sequence 2.
 fn item(events: Vec<Event>) -> Item {
     let events = Events::new(events).unwrap();
-    from_append(&id(), Sequence::new(1), &events, at(604_800), at(2), "append-1")
+    let after = Head { sequence: Sequence::new(1), digest: Some(before()) };
+    from_append(&id(), after, &events, at(604_800), at(2), "append-1")
+}
+
+/// The digest of the append before.
+fn before() -> Digest {
+    Digest::parse("47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU").unwrap()
+}
+
+/// An item as versions wrote it that knew no digests.
+fn older(events: Vec<Event>) -> Item {
+    let mut item = item(events);
+    item.remove("previous");
+    item
 }
 
 /// An item at sequence 2 with these stored events.
@@ -36,7 +49,7 @@ fn stored(event: Event) -> String {
 
 /// The events of a stored text.
 fn read(stored: &str) -> Result<Vec<Event>, String> {
-    let recorded = to_recorded(&item_with(stored)).map_err(|error| error.to_string())?;
+    let recorded = to_append(&item_with(stored)).map_err(|error| error.to_string())?.recorded;
     Ok(recorded.into_iter().map(|recorded| recorded.event).collect())
 }
 
@@ -160,22 +173,47 @@ fn an_execution_that_failed_of_itself_is_stored() {
 
 #[test]
 fn an_append_is_stored_whole() {
-    let item = item(vec![completed("validate", 1), Event::ExecutionCompleted { filtered: None }]);
+    insta::assert_snapshot!(shown(item(end())));
+}
 
+#[test]
+fn an_append_from_before_there_were_digests_was_stored_whole() {
+    let item = older(end());
+    assert_eq!(to_append(&item).unwrap().previous, None);
+    insta::assert_snapshot!(shown(item));
+}
+
+#[test]
+fn the_first_append_carries_no_digest() {
+    let events = Events::from(received(&[]));
+    let first = from_append(&id(), Head::START, &events, at(604_800), at(1), "append-1");
+    assert_eq!(first.get("previous"), None);
+}
+
+fn end() -> Vec<Event> {
+    vec![completed("validate", 1), Event::ExecutionCompleted { filtered: None }]
+}
+
+/// All attributes of an item, by name, and its digest.
+fn shown(item: Item) -> String {
+    let digest = digest(&item).unwrap();
     let attributes: BTreeMap<_, _> = item.into_iter().collect();
     let line = |(name, value): (String, AttributeValue)| format!("{name}: {value:?}");
-    insta::assert_snapshot!(attributes.into_iter().map(line).collect::<Vec<_>>().join("\n"));
+    let lines = attributes.into_iter().map(line).chain([format!("digest: {digest}")]);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn an_append_is_read_back_with_its_places() {
-    let events = vec![completed("validate", 1), Event::ExecutionCompleted { filtered: None }];
+    let item = item(end());
 
-    let read = to_recorded(&item(events.clone())).unwrap();
+    let read = to_append(&item).unwrap();
 
-    let expected = Events::new(events).unwrap().record(Sequence::new(1), at(2));
-    assert_eq!(read, expected);
-    let places: Vec<_> = read.iter().map(|r| (r.sequence.get(), r.first.get())).collect();
+    let digest = digest(&item).unwrap();
+    let expected = Events::new(end()).unwrap().record(Sequence::new(1), at(2), Some(digest));
+    assert_eq!((read.previous, read.digest), (Some(before()), digest));
+    assert_eq!(read.recorded, expected);
+    let places: Vec<_> = read.recorded.iter().map(|r| (r.sequence.get(), r.first.get())).collect();
     assert_eq!(places, [(2, 2), (3, 2)]);
 }
 
@@ -224,13 +262,16 @@ fn an_attribute_that_is_missing_or_wrong_is_an_error() {
         ("at", Some(text("yesterday")), "not a timestamp"),
         ("events", None, "no text"),
         ("events", Some(number(1)), "no text"),
+        ("append", None, "no text"),
+        ("previous", Some(number(1)), "no text"),
+        ("previous", Some(text("abc")), "not a digest"),
     ];
     for (attribute, value, reason) in wrong {
         let mut item = item(vec![fired(at(9))]);
         item.remove(attribute);
         item.extend(value.map(|value| (attribute.to_owned(), value)));
 
-        let error = to_recorded(&item).unwrap_err();
+        let error = to_append(&item).unwrap_err();
 
         assert_eq!((error.attribute, error.reason.as_str()), (attribute, reason));
     }
@@ -286,7 +327,7 @@ proptest! {
         };
         let events = vec![Event::WebhookReceived(Arc::new(webhook)), completed];
 
-        let read = to_recorded(&item(events.clone())).unwrap();
+        let read = to_append(&item(events.clone())).unwrap().recorded;
 
         let read: Vec<_> = read.into_iter().map(|recorded| recorded.event).collect();
         prop_assert_eq!(read, events);

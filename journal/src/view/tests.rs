@@ -23,6 +23,7 @@ fn fresh() -> View {
         key_count: 0,
         steps: vec![pending("a"), pending("b")],
         sequence: Sequence::new(1),
+        head: None,
         expires_at: at(604_800),
     }
 }

@@ -380,7 +380,8 @@ impl<'d> Drive<'d> {
     fn add(&mut self, command: Command, event: Event, bytes: usize) -> Result<(), Trouble> {
         let first = self.appended.sequence.next();
         let sequence = self.execution.sequence.next();
-        let recorded = Recorded { sequence, first, at: self.driver.clock.now(), event };
+        let at = self.driver.clock.now();
+        let recorded = Recorded { sequence, first, at, event, digest: None };
         self.execution.apply(&recorded).map_err(|e| Trouble::Own(words(&e)))?;
         self.decided.push((command, recorded.event));
         self.decided_bytes += bytes;
@@ -433,7 +434,7 @@ impl<'d> Drive<'d> {
     /// Appends, and takes the state from what was recorded: its times are the journal's.
     async fn append(&mut self, events: Events) -> Result<(), AppendError> {
         let at = self.driver.clock.now();
-        let after = self.appended.sequence;
+        let after = self.appended.head();
         let expires_at = self.execution.webhook.expires_at;
         let name = id::fresh();
         let journal = &self.driver.journal;

@@ -28,7 +28,7 @@ pub(super) async fn wait(
         // The generation is read before the history: what is appended after this read
         // either shows in the history below, or changes the generation.
         let row = driver.executions.get(id).await?;
-        let news = match driver.journal.read(id, execution.sequence).await {
+        let news = match driver.journal.read(id, execution.head()).await {
             Ok(news) => news,
             Err(ReadError::Unavailable(error)) => return Err(error.into()),
             Err(error) => return Err(Trouble::Own(words(&error))),
