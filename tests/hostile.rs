@@ -2,6 +2,8 @@
 //!
 //! `cargo test -p everhook --test everhook hostile -- --nocapture` prints how much is tried.
 
+mod addresses;
+mod canaries;
 mod clients;
 mod raw;
 mod targets;
@@ -73,4 +75,16 @@ impl Standing {
         let token = self.accepted(source, body).await;
         assert_eq!(self.ended(&token).await["status"], "completed");
     }
+}
+
+/// How much all of this is.
+#[test]
+fn what_is_tried_is_counted() {
+    println!(
+        "{} address forms, {} hostile targets, {} hostile clients, {} canary places",
+        addresses::count(),
+        targets::count(),
+        clients::count(),
+        canaries::count(),
+    );
 }
