@@ -81,8 +81,8 @@ const CONFIG: &str = r#"
 /// As patient as a test can be.
 const LIMITS: Limits = Limits {
     connections_max: 512,
-    head_time: Duration::from_millis(1_500),
-    body_time: Duration::from_millis(1_500),
+    head_time: Duration::from_secs(4),
+    body_time: Duration::from_secs(6),
 };
 
 /// How many different webhooks are accepted at least.
@@ -188,17 +188,18 @@ async fn clients_who_send_a_byte_at_a_time_are_cut_off_and_hold_up_nobody() {
     let took = began.elapsed();
 
     assert!(heads.iter().chain(&bodies).all(|client| !client.is_finished()), "cut off too early");
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
     for client in heads.into_iter().chain(bodies) {
         let held = client.await.unwrap();
-        assert!(held < Duration::from_secs(6), "held for {held:?}");
+        assert!(held < Duration::from_secs(12), "held for {held:?}");
     }
     standing.server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_door_lets_the_next_one_in_when_somebody_is_cut_off() {
-    let limits = Limits { connections_max: 8, ..LIMITS };
+    let head_time = Duration::from_millis(500);
+    let limits = Limits { connections_max: 8, head_time, ..LIMITS };
     let standing = Standing::start(CONFIG, limits).await;
     let mut held = Vec::new();
     for _ in 0..24 {
@@ -207,8 +208,10 @@ async fn a_full_door_lets_the_next_one_in_when_somebody_is_cut_off() {
         held.push(stream);
     }
 
+    let began = Instant::now();
     standing.serves("default", "{}").await;
 
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop(held);
     standing.server.stop().await;
 }

@@ -12,8 +12,8 @@ use super::Standing;
 use servers::{Answering, Server, Target, Wanted, targets};
 
 /// How long a step may take here, and how much longer an execution may take to show that it failed.
-const STEP_TIMEOUT: Duration = Duration::from_secs(1);
-const GRACE: Duration = Duration::from_secs(4);
+const STEP_TIMEOUT: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(6);
 
 /// How much more memory the process may have used at its peak than before, whatever was sent to it.
 const MEMORY_KIB_MAX: u64 = 192 * 1024;
