@@ -99,7 +99,7 @@ async fn event(
 ) -> Result<ApiGatewayV2httpRequest, Response> {
     let (parts, body) = request.into_parts();
     let bytes_max =
-        door.parts.ingest.body_bytes_max.max(callbacks::ANSWER_BYTES_MAX).min(BODY_BYTES_MAX);
+        door.parts.ingest.body_bytes_max.clamp(callbacks::ANSWER_BYTES_MAX, BODY_BYTES_MAX);
     let read = tokio::time::timeout(door.limits.body_time, read(&parts.headers, body, bytes_max));
     let body = match read.await {
         Ok(Ok(body)) => body,

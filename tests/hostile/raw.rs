@@ -69,7 +69,7 @@ pub(super) async fn exchange(address: SocketAddr, request: &[u8], manner: Manner
         (sent, writing)
     });
     let mut received = Vec::new();
-    let mut buffer = [0; 16 * 1024];
+    let mut buffer = vec![0; 16 * 1024];
     let mut closed = false;
     loop {
         match timeout(PATIENCE, reading.read(&mut buffer)).await {

@@ -93,11 +93,14 @@ impl Binary {
             .stderr(file("stderr"))
             .spawn()
             .unwrap();
+        // From here on it is ended whatever happens.
+        let mut binary = Self { child, address: ([0, 0, 0, 0], 0).into() };
         for _ in 0..400 {
             let said = std::fs::read_to_string(folder.join("stdout")).unwrap();
             if let Some(address) = said.split("http://").nth(1).and_then(|it| it.split(' ').next())
             {
-                return Self { child, address: address.parse().unwrap() };
+                binary.address = address.parse().unwrap();
+                return binary;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
