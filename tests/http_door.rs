@@ -11,6 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use everhook::Steps;
 use everhook::local::Server;
+use everhook::local::door::Limits;
 use everhook::local::server::Options;
 use everhook_processor::steps::aws::Endpoints;
 use serde_json::{Value, json};
@@ -57,6 +58,7 @@ impl Running {
             config: path,
             dynamodb_endpoint: None,
             endpoints: Endpoints::default(),
+            limits: Limits::default(),
         };
         let server = Server::start(&options, Steps::new()).await.unwrap();
         Self { server, client: client(), _folder: folder }

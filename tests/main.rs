@@ -13,6 +13,7 @@ mod events;
 mod failures;
 mod first_way;
 mod handshakes;
+mod hostile;
 mod http_door;
 mod mutations;
 mod outbound;

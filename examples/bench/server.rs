@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use everhook::Steps;
 use everhook::local::Server;
+use everhook::local::door::Limits;
 use everhook::local::server::Options;
 use everhook_journal::environment;
 use everhook_processor::steps::aws::Endpoints;
@@ -28,6 +29,7 @@ pub(crate) async fn serve(data_dir: PathBuf) -> io::Result<()> {
         config: PathBuf::from(CONFIG),
         dynamodb_endpoint: None,
         endpoints: Endpoints::default(),
+        limits: Limits::default(),
     };
     let server = Server::start(&options, Steps::new()).await.map_err(io::Error::other)?;
     println!("{}", server.address);

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use everhook::local::Server;
+use everhook::local::door::Limits;
 use everhook::local::server::Options;
 use everhook::{Input, StepError, Steps};
 use everhook_journal::{Event, ExecutionId, Sequence, environment};
@@ -119,6 +120,7 @@ async fn run(row: &Row) -> io::Result<Taken> {
         config,
         dynamodb_endpoint: None,
         endpoints: Endpoints::default(),
+        limits: Limits::default(),
     };
     let steps = Steps::new().with("act", |_: Input| async { Ok::<_, StepError>(1) });
     let server = Server::start(&options, steps).await.map_err(io::Error::other)?;

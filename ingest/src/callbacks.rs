@@ -17,7 +17,7 @@ use crate::receive::Ingest;
 use crate::request::{self, Headers};
 
 /// The largest answer.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// The longest word for a kind of failure, and the longest message.
 const KIND_CHARS_MAX: usize = 64;

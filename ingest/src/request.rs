@@ -135,8 +135,12 @@ pub(crate) fn body(
     is_base64_encoded: bool,
     bytes_max: usize,
 ) -> Result<Bytes, Rejected> {
-    let identity = |encoding: &str| encoding.eq_ignore_ascii_case("identity");
-    if !headers.first("content-encoding").is_none_or(identity) {
+    if !headers
+        .0
+        .get_all("content-encoding")
+        .iter()
+        .all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
         return Err(Rejected::Encoded);
     }
     let too_large = Rejected::TooLarge { limit: bytes_max };

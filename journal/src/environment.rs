@@ -44,6 +44,22 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 /// How long a DynamoDB call may take with all its tries.
 const OPERATION: Duration = Duration::from_secs(10);
 
+/// The libraries through which bodies and secrets pass, by what their names begin with.
+const WIRES: [&str; 12] = [
+    "aws_",
+    "dynoxide",
+    "h2",
+    "hyper",
+    "lambda_",
+    "object_store",
+    "reqwest",
+    "rusqlite",
+    "rustls",
+    "tokio",
+    "tower",
+    "want",
+];
+
 /// How long a start may wait for connections. Lambda ends a start after 10 seconds,
 /// and a function that has started can say what it cannot reach.
 const WARM: Duration = Duration::from_secs(2);
@@ -76,9 +92,23 @@ pub fn observe() {
 }
 
 /// How much `RUST_LOG` lets through: `info`, or `warn,everhook=debug`. `info` if it says nothing.
+///
+/// Libraries that write down requests and answers when they tell more than `info` never tell more:
+/// these hold bodies and secrets.
 pub fn levels() -> Targets {
     let said = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
-    said.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+    discreet(said.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)))
+}
+
+fn discreet(said: Targets) -> Targets {
+    let default = said.default_level().unwrap_or(LevelFilter::OFF);
+    let silenced = WIRES.map(|wire| (wire.to_owned(), default.min(LevelFilter::INFO)));
+    let told = said.into_iter().map(|(target, level)| {
+        let is_wire = WIRES.iter().any(|wire| target.starts_with(wire));
+        (target, if is_wire { level.min(LevelFilter::INFO) } else { level })
+    });
+    // What is said of one of them comes last, and counts.
+    Targets::new().with_default(default).with_targets(silenced.into_iter().chain(told))
 }
 
 /// Does this while the function starts, when it has a whole processor. What takes too long, or fails,
@@ -184,4 +214,39 @@ pub fn payloads_at(place: &str) -> Result<Payloads, EnvironmentError> {
         _ => return Err(bad("write s3://BUCKET or file:///FOLDER".into())),
     };
     Ok(Payloads::new(objects))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_never_tell_what_goes_over_the_wire() {
+        for said in
+            ["trace", "debug,aws_smithy_runtime=trace", "warn,hyper=trace,h2=debug", "aws=trace"]
+        {
+            let levels = discreet(said.parse().unwrap());
+            for target in
+                ["aws_smithy_runtime::client", "hyper::proto", "h2::codec", "lambda_runtime"]
+            {
+                assert!(!levels.would_enable(target, &tracing::Level::DEBUG), "{said}: {target}");
+            }
+        }
+    }
+
+    #[test]
+    fn everything_else_tells_as_much_as_is_said() {
+        let levels = discreet("warn,everhook=debug,mine=trace,hyper=info".parse().unwrap());
+        for (target, level, told) in [
+            ("everhook_ingest", tracing::Level::DEBUG, true),
+            ("mine::step", tracing::Level::TRACE, true),
+            ("other", tracing::Level::WARN, true),
+            ("other", tracing::Level::INFO, false),
+            ("hyper", tracing::Level::INFO, true),
+            ("aws_smithy_runtime", tracing::Level::WARN, true),
+            ("aws_smithy_runtime", tracing::Level::INFO, false),
+        ] {
+            assert_eq!(levels.would_enable(target, &level), told, "{target} {level}");
+        }
+    }
 }

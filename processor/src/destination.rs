@@ -3,11 +3,14 @@
 //! Without this a definition could reach what only this process can: the Lambda runtime on loopback,
 //! which hands out other webhooks, the instance's credentials, the services of a private network.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+mod resolver;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use reqwest::Url;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+pub use resolver::Resolver;
 
 /// IPv4 networks that are not public, by the IANA registry of special-purpose addresses.
 const NOT_PUBLIC_V4: [([u8; 4], u32); 17] = [
@@ -43,8 +46,23 @@ const NOT_PUBLIC_V6: [([u16; 8], u32); 4] = [
 ];
 
 /// Domains whose names never are public.
-const PRIVATE_DOMAINS: [&str; 6] =
-    ["localhost", "local", "localdomain", "internal", "intranet", "home.arpa"];
+const PRIVATE_DOMAINS: [&str; 9] = [
+    "localhost",
+    "local",
+    "localdomain",
+    "internal",
+    "intranet",
+    "home.arpa",
+    "home",
+    "corp",
+    "lan",
+];
+
+/// Below are the ports of what is not the web: mail, shells, names.
+const PORT_MIN: u16 = 1024;
+
+/// The one port below that is the web's.
+const HTTPS: u16 = 443;
 
 /// The hosts that may be called although they are not public. A clone is cheap.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +89,9 @@ pub enum Refused {
     /// It is not encrypted, and nobody said that it need not be.
     #[error("the destination {0} must be called by https; name it in private_hosts to allow http")]
     NotEncrypted(String),
+    /// Something else than the web is at this port.
+    #[error("the port {1} of {0} is not one of the web's; name it in private_hosts to allow it")]
+    Port(String, u16),
     /// It is not public, and nobody said that it need not be.
     #[error("the destination {0} is not public; name it in private_hosts to allow it")]
     NotPublic(String),
@@ -101,7 +122,10 @@ impl PrivateHosts {
         };
         match (public, url.scheme()) {
             (false, _) => Err(Refused::NotPublic(host)),
-            (true, "https") => Ok(Reach::Public),
+            (true, "https") => match port {
+                Some(port) if port < PORT_MIN && port != HTTPS => Err(Refused::Port(host, port)),
+                _ => Ok(Reach::Public),
+            },
             (true, _) => Err(Refused::NotEncrypted(host)),
         }
     }
@@ -116,29 +140,6 @@ pub fn is_public(address: IpAddr) -> bool {
                 && !NOT_PUBLIC_V6.iter().any(|network| within_v6(address, *network))
         }
     }
-}
-
-/// Resolves names to public addresses. The call goes to exactly these: a name that is resolved twice
-/// could be public when it is checked and private when it is called.
-#[derive(Debug, Clone, Copy)]
-pub struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let addresses: Addrs = Box::new(public_only(name.as_str(), found)?.into_iter());
-            Ok(addresses)
-        })
-    }
-}
-
-/// All the addresses, if all of them are public.
-fn public_only(name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
-    if found.iter().all(|address| is_public(address.ip())) {
-        return Ok(found);
-    }
-    Err(Refused::NotPublic(name.to_owned()))
 }
 
 /// A name without dots means another host in every network.
@@ -315,25 +316,5 @@ mod tests {
         ] {
             assert!(matches!(checked(&[entry], url), Err(Refused::NotPublic(_))), "{entry} {url}");
         }
-    }
-
-    #[test]
-    fn one_private_address_among_public_ones_refuses_a_name() {
-        let found = |addresses: &[&str]| {
-            addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 0)).collect()
-        };
-        let public: Vec<_> = found(&["1.1.1.1", "2606:4700::1111"]);
-        assert_eq!(public_only("example.com", public.clone()), Ok(public));
-        assert_eq!(
-            public_only("example.com", found(&["1.1.1.1", "169.254.169.254"])),
-            Err(Refused::NotPublic("example.com".into()))
-        );
-    }
-
-    #[tokio::test]
-    async fn the_resolver_refuses_a_name_of_this_machine() {
-        let refused = PublicOnly.resolve("localhost".parse().unwrap()).await.err().unwrap();
-        let refused = refused.downcast_ref::<Refused>();
-        assert_eq!(refused, Some(&Refused::NotPublic("localhost".into())));
     }
 }

@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::{Failure, print};
 use crate::cli::Serve;
 use crate::local::Server;
+use crate::local::door::Limits;
 use crate::local::server::Options;
 
 pub(super) async fn run(serve: Serve, steps: Steps) -> Result<(), Failure> {
@@ -32,6 +33,7 @@ pub(super) async fn run(serve: Serve, steps: Steps) -> Result<(), Failure> {
             eventbridge: serve.endpoints.endpoint_eventbridge,
             s3: serve.endpoints.endpoint_s3,
         },
+        limits: Limits::default(),
     };
     let server = Server::start(&options, steps).await.map_err(Failure::of)?;
     let place = match (&options.dynamodb_endpoint, options.in_memory) {

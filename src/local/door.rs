@@ -1,27 +1,29 @@
 //! The HTTP door: what API Gateway does before and after the handlers.
 
+mod connections;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body as EventBody;
-use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use everhook_ingest::operators;
+use everhook_ingest::{callbacks, operators};
 use everhook_journal::id::fresh;
+use futures_util::StreamExt;
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::{Doorbell, Parts};
-
-/// How long a caller may take to send a body.
-const BODY_TIME: Duration = Duration::from_secs(30);
+pub use connections::Limits;
 
 /// The most that API Gateway takes, whatever the configuration allows.
 const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -29,18 +31,30 @@ const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
 struct Door {
     parts: Parts,
     doorbell: Doorbell,
+    limits: Limits,
 }
 
-/// The door in front of these handlers. It rings when a webhook has been recorded.
-pub fn router(parts: Parts, doorbell: Doorbell) -> Router {
-    Router::new().fallback(answer).with_state(Arc::new(Door { parts, doorbell }))
+/// Why a body was not read.
+enum Unread {
+    TooLarge,
+    BrokenOff,
 }
 
-async fn answer(
-    State(door): State<Arc<Door>>,
-    ConnectInfo(caller): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
+/// Answers callers with these handlers until `stopped` turns true. It rings when a webhook has been recorded.
+pub async fn serve(
+    listener: TcpListener,
+    parts: Parts,
+    doorbell: Doorbell,
+    limits: Limits,
+    stopped: watch::Receiver<bool>,
+) {
+    connections::serve(listener, Arc::new(Door { parts, doorbell, limits }), stopped).await;
+}
+
+async fn answer(door: &Door, caller: SocketAddr, request: Request) -> Response {
+    if !is_for_one_host(&request) {
+        return error(StatusCode::BAD_REQUEST, "a request names the host that it is for, once");
+    }
     let path = request.uri().path();
     let is_status = path.starts_with("/status/");
     let is_sources = operators::is_theirs(path);
@@ -50,9 +64,7 @@ async fn answer(
     let is_list = !is_sources && listed(path);
     // In AWS these are behind IAM; here behind the machine's own edge. The name is checked too:
     // a page in a browser can point a name of its own at this machine.
-    if (is_list || is_sources)
-        && !(caller.ip().is_loopback() && names_this_machine(request.headers()))
-    {
+    if (is_list || is_sources) && !(caller.ip().is_loopback() && names_this_machine(&request)) {
         return error(
             StatusCode::FORBIDDEN,
             "operators' queries are answered on this machine only",
@@ -62,7 +74,7 @@ async fn answer(
     if is_sources && request.headers().contains_key(ORIGIN) {
         return error(StatusCode::FORBIDDEN, "operators' calls are not made by pages");
     }
-    let event = match event(request, caller.ip()).await {
+    let event = match event(door, request, caller.ip()).await {
         Ok(event) => event,
         Err(refused) => return refused,
     };
@@ -80,14 +92,23 @@ async fn answer(
 }
 
 /// The event that API Gateway would make of a request.
-async fn event(request: Request, caller: IpAddr) -> Result<ApiGatewayV2httpRequest, Response> {
+async fn event(
+    door: &Door,
+    request: Request,
+    caller: IpAddr,
+) -> Result<ApiGatewayV2httpRequest, Response> {
     let (parts, body) = request.into_parts();
-    let read = tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_BYTES_MAX)).await;
-    let body = match read {
+    let bytes_max =
+        door.parts.ingest.body_bytes_max.clamp(callbacks::ANSWER_BYTES_MAX, BODY_BYTES_MAX);
+    let read = tokio::time::timeout(door.limits.body_time, read(&parts.headers, body, bytes_max));
+    let body = match read.await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
-            let message = "the body is too large, or it broke off";
-            return Err(error(StatusCode::PAYLOAD_TOO_LARGE, message));
+        Ok(Err(Unread::TooLarge)) => {
+            let message = format!("the body is larger than {bytes_max} bytes");
+            return Err(error(StatusCode::PAYLOAD_TOO_LARGE, &message));
+        }
+        Ok(Err(Unread::BrokenOff)) => {
+            return Err(error(StatusCode::BAD_REQUEST, "the body broke off"));
         }
         Err(_) => return Err(error(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
     };
@@ -107,6 +128,26 @@ async fn event(request: Request, caller: IpAddr) -> Result<ApiGatewayV2httpReque
     context.http.path = Some(parts.uri.path().to_owned());
     context.http.source_ip = Some(caller.to_string());
     Ok(event)
+}
+
+/// A body, if it is no larger. One that says that it is larger is not read at all.
+async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Unread> {
+    let said = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if said
+        .and_then(|length| length.parse().ok())
+        .is_some_and(|length: u64| length > bytes_max as u64)
+    {
+        return Err(Unread::TooLarge);
+    }
+    let (mut chunks, mut read) = (body.into_data_stream(), Vec::new());
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Unread::BrokenOff)?;
+        if read.len() + chunk.len() > bytes_max {
+            return Err(Unread::TooLarge);
+        }
+        read.extend_from_slice(&chunk);
+    }
+    Ok(read.into())
 }
 
 /// A body as API Gateway hands it over: text where it is text, else base64.
@@ -129,8 +170,19 @@ fn joined(headers: &HeaderMap) -> HeaderMap {
     joined
 }
 
-fn names_this_machine(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+/// Two readers of two hosts could each take another one for the right one.
+fn is_for_one_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
+}
+
+fn names_this_machine(request: &Request) -> bool {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let target = request.uri().authority().map(Authority::as_str);
+    is_this_machine(host.unwrap_or_default()) && target.is_none_or(is_this_machine)
+}
+
+fn is_this_machine(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
@@ -160,19 +212,13 @@ fn error(status: StatusCode, error: &str) -> Response {
 mod tests {
     use super::*;
 
-    fn host(name: &'static str) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_static(name));
-        names_this_machine(&headers)
-    }
-
     #[test]
     fn only_this_machines_own_names_are_its_names() {
         for name in ["localhost:8080", "LOCALHOST", "127.0.0.1:8080", "[::1]:8080", "127.0.0.1"] {
-            assert!(host(name), "{name}");
+            assert!(is_this_machine(name), "{name}");
         }
         for name in ["evil.example:8080", "localhost.evil.example", "", "10.0.0.1:8080"] {
-            assert!(!host(name), "{name}");
+            assert!(!is_this_machine(name), "{name}");
         }
     }
 

@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::aws::{self, NoRegion};
 
+use super::door::Limits;
 use super::engine::EngineError;
 use super::event_source::{BatchOutcome, EventSource, Filter, Function, Settings};
 use super::parts::PartsError;
@@ -57,6 +58,8 @@ pub struct Options {
     pub dynamodb_endpoint: Option<String>,
     /// Where the services are that steps call, if not where AWS has them.
     pub endpoints: Endpoints,
+    /// How much callers may ask of the HTTP door at once.
+    pub limits: Limits,
 }
 
 /// A running server.
@@ -137,7 +140,7 @@ impl Server {
         if let Some(engine) = &engine {
             tasks.spawn(upkeep(engine.clone(), stopped.clone()));
         }
-        tasks.spawn(serve(listener, parts.clone(), doorbell, stopped));
+        tasks.spawn(door::serve(listener, parts.clone(), doorbell, options.limits, stopped));
         Ok(Self { address, parts, tasks, stop, engine })
     }
 
@@ -299,18 +302,5 @@ async fn upkeep(engine: Engine, mut stopped: watch::Receiver<bool>) {
         if let Some(error) = trimmed.err().or(swept.err()) {
             tracing::warn!("could not remove what has expired: {error}");
         }
-    }
-}
-
-async fn serve(
-    listener: TcpListener,
-    parts: Parts,
-    doorbell: Doorbell,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let app = door::router(parts, doorbell).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = async move { stopped.wait_for(|stop| *stop).map(drop).await };
-    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
-        tracing::error!("the HTTP door closed: {error}");
     }
 }

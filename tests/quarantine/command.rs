@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use aws_lambda_events::encodings::Body;
 use everhook::Steps;
 use everhook::local::Server;
+use everhook::local::door::Limits;
 use everhook::local::server::Options;
 use everhook_processor::steps::aws::Endpoints;
 use serde_json::{Value, json};
@@ -60,6 +61,7 @@ async fn serve(folder: &Path, secret: &str) -> Server {
         config: toml,
         dynamodb_endpoint: None,
         endpoints: Endpoints::default(),
+        limits: Limits::default(),
     };
     Server::start(&options, Steps::new()).await.unwrap()
 }

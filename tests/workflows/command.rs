@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use everhook::local::Server;
+use everhook::local::door::Limits;
 use everhook::local::server::Options;
 use everhook_processor::steps::aws::Endpoints;
 
@@ -47,6 +48,7 @@ async fn serve(folder: &Path, steps: Steps) -> Server {
         config,
         dynamodb_endpoint: None,
         endpoints: Endpoints::default(),
+        limits: Limits::default(),
     };
     Server::start(&options, steps).await.unwrap()
 }

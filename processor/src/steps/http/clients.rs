@@ -8,7 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
 use super::limit::{Gate, Gates};
-use crate::destination::PublicOnly;
+use crate::destination::Resolver;
 
 /// How long it may take to be connected.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,6 +23,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Clients {
     pair: OnceLock<Pair>,
+    resolver: Resolver,
     gates: Gates,
 }
 
@@ -33,6 +34,11 @@ pub(super) struct Pair {
 }
 
 impl Clients {
+    #[cfg(test)]
+    pub(crate) fn resolving(resolver: Resolver) -> Self {
+        Self { resolver, ..Self::default() }
+    }
+
     // Reading the machine's certificates takes a while: it is done once, and only where something is called.
     pub(super) fn get(&self) -> Result<&Pair, reqwest::Error> {
         if let Some(pair) = self.pair.get() {
@@ -49,7 +55,7 @@ impl Clients {
                 .pool_idle_timeout(IDLE_TIMEOUT)
                 .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
         };
-        let public = client().dns_resolver(PublicOnly).build()?;
+        let public = client().dns_resolver(self.resolver.clone()).build()?;
         let anywhere = client().build()?;
         Ok(self.pair.get_or_init(|| Pair { public, anywhere }))
     }
