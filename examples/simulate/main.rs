@@ -1,16 +1,12 @@
-use everhook_simulation::run::{Worlds, run};
-fn main() {
-    let mut a = std::env::args().skip(1);
-    let first: u64 = a.next().map_or(0, |s| s.parse().unwrap());
-    let many: u64 = a.next().map_or(100, |s| s.parse().unwrap());
-    if many == 1 {
-        let o = everhook_simulation::run_world(first, None, true);
-        println!("{o:?}");
-        return;
-    }
-    let s = run(
-        Worlds { first, many, without: None, broken_max: 20, limit: None, threads: 1 },
-        &|n, b| eprintln!("{n} {b}"),
-    );
-    println!("{s:#?}");
+//! Runs the functions' own code over a simulated DynamoDB that fails in every way it can:
+//!
+//! ```sh
+//! cargo run --release --example simulate -- --worlds 1000
+//! cargo run --release --example simulate -- --help
+//! ```
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    everhook_simulation::command::main()
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use everhook_journal::callback::CallbackToken;
 use everhook_journal::event::{CallbackAnswer, Event, StepFailure};
 use everhook_journal::execution::Refusal;
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::{Command, Execution, Sequence, StepName, telemetry};
 use serde::Deserialize;
 use serde_json::json;
@@ -122,7 +123,9 @@ impl Ingest {
                 // The reply to the first call was lost: it counts, and is told again.
                 Some(before) if before == answer => {
                     let execution = self.execution(&id).await?;
-                    self.hasten(&id, &execution).await?;
+                    if guard::holds(Guard::RepeatedAnswerHastens) {
+                        self.hasten(&id, &execution).await?;
+                    }
                     Ok(true)
                 }
                 _ => Err(refusal.into()),

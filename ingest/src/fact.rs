@@ -2,6 +2,7 @@
 
 use everhook_journal::event::Events;
 use everhook_journal::execution::Refusal;
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::{AppendError, ReadError};
 use everhook_journal::{Command, Execution, ExecutionId, Sequence, View, id, telemetry};
@@ -57,6 +58,9 @@ impl Ingest {
         for _ in 0..CONFLICTS_MAX {
             let event = execution.decide(decide(&execution)?)?;
             let expires_at = execution.webhook.expires_at;
+            if !guard::holds(Guard::HastenAfterAppend) {
+                self.hasten(id, &execution).await?;
+            }
             let (after, at) = (execution.head(), self.clock.now());
             let events = Events::from(event);
             match self.journal.append(id, after, events, expires_at, at, &id::fresh()).await {
@@ -75,7 +79,11 @@ impl Ingest {
                     if execution.status.is_terminal() {
                         telemetry::execution("cancelled", at.since(execution.created_at));
                     }
-                    self.hasten(id, &execution).await?;
+                    if guard::holds(Guard::HastenAfterAppend)
+                        && guard::holds(Guard::HastenBeforeAnswer)
+                    {
+                        self.hasten(id, &execution).await?;
+                    }
                     return Ok(execution);
                 }
                 Err(AppendError::Conflict { .. }) => execution = self.execution(id).await?,
@@ -93,7 +101,9 @@ impl Ingest {
             return Ok(());
         }
         // A row whose execution had ended owes nothing yet.
-        self.executions.project(&View::of(id, execution), now).await?;
+        if guard::holds(Guard::RedriveOwes) {
+            self.executions.project(&View::of(id, execution), now).await?;
+        }
         self.executions.hasten(id, now).await?;
         Ok(())
     }

@@ -3,12 +3,14 @@
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use everhook_journal::execution::Refusal;
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::quarantine::Kept;
 use everhook_journal::store::Unavailable;
 use everhook_journal::{Command, Execution, ExecutionId, SourceName, StepName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
+use crate::fact::FactError;
 use crate::receive::Ingest;
 
 /// How much of an operator's reason is kept.
@@ -132,7 +134,25 @@ async fn cancel(ingest: &Ingest, id: &str, reason: Option<String>) -> Answer {
 /// Makes an execution go on that has failed, for an operator.
 async fn redrive(ingest: &Ingest, id: &str, from: Option<String>) -> Answer {
     let from = from.map(StepName::new);
-    operated(ingest, id, "redriven", |_| Ok(Command::Redrive(from.clone()))).await
+    let answer = operated(ingest, id, "redriven", |_| Ok(Command::Redrive(from.clone()))).await;
+    if guard::holds(Guard::RepeatedRedriveHastens)
+        && answer.status == 409
+        && let Err(error) = owe(ingest, id).await
+    {
+        return error.into();
+    }
+    answer
+}
+
+/// Makes sure that somebody comes for an execution that was redriven before:
+/// whoever did it may have died before he had seen to that, and a repeated call is refused.
+async fn owe(ingest: &Ingest, id: &str) -> Result<(), FactError> {
+    let Some(id) = ExecutionId::parse(id) else { return Ok(()) };
+    let execution = ingest.execution(&id).await?;
+    if execution.status.is_terminal() {
+        return Ok(());
+    }
+    ingest.hasten(&id, &execution).await
 }
 
 async fn operated(

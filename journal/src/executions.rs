@@ -29,6 +29,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::chain::Digest;
+use crate::guard::{self, Guard};
 use crate::id::{
     DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowHash, WorkflowName,
 };
@@ -126,7 +127,8 @@ impl Executions {
             "attribute_not_exists(#execution) OR #ttl < :now",
             &["execution", "ttl"],
         )
-        .with(":now", number(view.created_at.as_millis().div_euclid(1000)));
+        .with(":now", number(view.created_at.as_millis().div_euclid(1000)))
+        .guarded(Guard::OpenOnce);
         match self.store.put(&self.table, item, absent).await {
             Ok(()) => Ok(Opened::Made),
             Err(WriteError::Condition(old)) => {
@@ -184,7 +186,8 @@ impl Executions {
         let newer = Expression::new(
             "attribute_not_exists(#execution) OR #sequence < :sequence OR #created_at < :created_at",
             &["execution"],
-        );
+        )
+        .guarded(Guard::NewerView);
         met(self.store.update(&self.table, key(&view.execution), change, newer).await)
     }
 
@@ -192,7 +195,10 @@ impl Executions {
     /// A mark on the row stays.
     pub async fn finish(&self, view: &View) -> Result<bool, Unavailable> {
         let mut item = to_item(view);
-        let written = self.store.put(&self.table, item.clone(), not_past_unmarked(view)).await;
+        let written = self
+            .store
+            .put(&self.table, item.clone(), not_past_unmarked(view).guarded(Guard::EndNotPast))
+            .await;
         if let Err(WriteError::Condition(Some(old))) = &written
             && let Some(first) = old.get("repeat_of")
         {
@@ -216,7 +222,15 @@ impl Executions {
         .with(":due_at", text(until.to_string()))
         .with(":next", number(read.generation + 1))
         .with(":none", number(0));
-        met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
+        met(self
+            .store
+            .update(
+                &self.table,
+                key(id),
+                change,
+                unchanged(read).guarded(Guard::PostponeGeneration),
+            )
+            .await)
     }
 
     /// Makes an unfinished execution due now, unless it is already.
@@ -227,7 +241,7 @@ impl Executions {
             &["due_at", "generation", "redrives"],
         )
         .with(":now", text(now.to_string()))
-        .with(":one", number(1))
+        .with(":one", number(u8::from(guard::holds(Guard::HastenGeneration))))
         .with(":none", number(0));
         let later = Expression::new("#due_at > :now", &[]);
         met(self.store.update(&self.table, key(id), change, later).await)
@@ -247,7 +261,10 @@ impl Executions {
         .with(":due_at", text(until.to_string()))
         .with(":next", number(read.generation + 1))
         .with(":redrives", number(read.redrives + 1));
-        met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
+        met(self
+            .store
+            .update(&self.table, key(id), change, unchanged(read).guarded(Guard::ClaimGeneration))
+            .await)
     }
 
     /// Marks an execution as not moving, so that somebody looks, and tries it again at `until`.
@@ -284,7 +301,8 @@ impl Executions {
             &["generation", "created_at"],
         )
         .with(":generation", number(read.generation))
-        .with(":created_at", text(created_at.to_string()));
+        .with(":created_at", text(created_at.to_string()))
+        .guarded(Guard::DiscardUnchanged);
         met(self.store.delete(&self.table, key(id), same).await)
     }
 

@@ -6,8 +6,153 @@
 /// A guard of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Guard {
-    /// An append is conditional: nothing stands there yet.
+    /// An append is made only where nothing stands yet.
     AppendCondition,
+    /// An append that meets itself has succeeded.
+    OwnAppend,
+    /// A history is read as of the last acknowledged append.
+    ConsistentHistory,
+    /// A history is read to its last page.
+    WholeHistory,
+    /// An append names the digest of the one before.
+    LinkedHistory,
+    /// A due time is postponed only if it is still the one that was read.
+    PostponeGeneration,
+    /// A due row is claimed only if it is still the one that was read.
+    ClaimGeneration,
+    /// A view is shown only if it is newer.
+    NewerView,
+    /// An end is shown only if nothing later is.
+    EndNotPast,
+    /// The row of a new execution is made only where there is none.
+    OpenOnce,
+    /// The row of an earlier try is made anew beside a new first event.
+    ReopenAnew,
+    /// The row of another try is made anew before a redelivery is answered.
+    ReopenStranger,
+    /// 202 is said only when the row is durable.
+    RowBeforeAnswer,
+    /// 202 is said only when the first event is durable.
+    EventBeforeAnswer,
+    /// A fact makes its execution due after it was appended, not before.
+    HastenAfterAppend,
+    /// A fact is acknowledged only when its execution is due.
+    HastenBeforeAnswer,
+    /// An answer that was given before makes its execution due again.
+    RepeatedAnswerHastens,
+    /// A redrive that was asked for before makes its execution due again.
+    RepeatedRedriveHastens,
+    /// Making an execution due makes its obligation another one.
+    HastenGeneration,
+    /// Whoever redrives an execution makes it owed again.
+    RedriveOwes,
+    /// Whoever postpones reads the row before the history.
+    RowBeforeHistory,
+    /// Whoever postpones looks for news first.
+    NewsBeforePostpone,
+    /// A wake-up acts only if its append is the last one.
+    LastAppendActs,
+    /// Only the row itself says what is due, not the index.
+    RowSaysDue,
+    /// What acts at most once is claimed before it acts.
+    ClaimBeforeActing,
+    /// A claim lasts longer than the attempt.
+    ClaimOutlastsAttempt,
+    /// The lease of a due row lasts longer than an invocation.
+    LeaseOutlastsInvocation,
+    /// A lease is extended before an attempt that may outlast it.
+    LeaseExtended,
+    /// All attempts of a step carry the same key.
+    StableKey,
+    /// A timer's end is appended before what it allows.
+    FireAppended,
+    /// A timer ends when its time has come, not before.
+    TimersOnTime,
+    /// What is waited for is looked at again after an append.
+    WaitAfterAppend,
+    /// A wait is appended before the due time is postponed.
+    AppendBeforePostpone,
+    /// What acted is appended before what follows it acts.
+    AppendBeforeNext,
+    /// An execution's id derives from its delivery.
+    DerivedId,
+    /// What this process remembers is brought up to date from the journal.
+    JournalDecides,
+    /// An outcome is decided again after a conflict.
+    OutcomeSurvivesConflict,
+    /// What cannot follow is not decided.
+    DecideRefuses,
+    /// A large payload is stored before the event that names it.
+    PayloadBeforeEvent,
+    /// An execution goes through the definition that it began with.
+    PinnedDefinition,
+    /// The end is shown before the obligation is let go of.
+    EndShown,
+    /// The end is appended before it is shown.
+    AppendBeforeEnd,
+    /// What is due is looked for.
+    SweepComes,
+    /// A row without an execution is left for a while.
+    GraceForRows,
+    /// A row without an execution is removed only if it is still the one that was read.
+    DiscardUnchanged,
+}
+
+#[cfg(feature = "simulation")]
+impl Guard {
+    /// All of them.
+    pub const ALL: [Self; 45] = [
+        Self::WaitAfterAppend,
+        Self::ReopenStranger,
+        Self::AppendCondition,
+        Self::OwnAppend,
+        Self::ConsistentHistory,
+        Self::WholeHistory,
+        Self::LinkedHistory,
+        Self::PostponeGeneration,
+        Self::ClaimGeneration,
+        Self::NewerView,
+        Self::EndNotPast,
+        Self::OpenOnce,
+        Self::ReopenAnew,
+        Self::RowBeforeAnswer,
+        Self::EventBeforeAnswer,
+        Self::HastenAfterAppend,
+        Self::HastenBeforeAnswer,
+        Self::RepeatedAnswerHastens,
+        Self::RepeatedRedriveHastens,
+        Self::HastenGeneration,
+        Self::RedriveOwes,
+        Self::RowBeforeHistory,
+        Self::NewsBeforePostpone,
+        Self::LastAppendActs,
+        Self::RowSaysDue,
+        Self::ClaimBeforeActing,
+        Self::ClaimOutlastsAttempt,
+        Self::LeaseOutlastsInvocation,
+        Self::LeaseExtended,
+        Self::StableKey,
+        Self::FireAppended,
+        Self::TimersOnTime,
+        Self::AppendBeforePostpone,
+        Self::AppendBeforeNext,
+        Self::DerivedId,
+        Self::JournalDecides,
+        Self::OutcomeSurvivesConflict,
+        Self::DecideRefuses,
+        Self::PayloadBeforeEvent,
+        Self::PinnedDefinition,
+        Self::EndShown,
+        Self::AppendBeforeEnd,
+        Self::SweepComes,
+        Self::GraceForRows,
+        Self::DiscardUnchanged,
+    ];
+
+    /// The guard of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|guard| format!("{guard:?}") == name)
+    }
 }
 
 /// Whether this guard holds.

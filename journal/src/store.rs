@@ -16,6 +16,8 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure,
 };
 
+use crate::guard::{self, Guard};
+
 /// An item: attribute names and values.
 pub type Item = HashMap<String, AttributeValue>;
 
@@ -265,6 +267,16 @@ impl Expression {
     pub fn with(mut self, placeholder: &'static str, value: AttributeValue) -> Self {
         self.values.push((placeholder, value));
         self
+    }
+
+    /// This condition, as long as the guard holds.
+    #[inline]
+    pub fn guarded(self, guard: Guard) -> Self {
+        if guard::holds(guard) {
+            return self;
+        }
+        // What always holds.
+        Self { text: "attribute_not_exists(#nothing)".into(), ..self }
     }
 
     /// The text, the attributes that it names, and the values with their placeholders.

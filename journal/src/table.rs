@@ -2,6 +2,7 @@
 
 use crate::chain::Head;
 use crate::event::{Events, Recorded};
+use crate::guard::{self, Guard};
 use crate::id::{ExecutionId, Sequence, WorkflowHash};
 use crate::item::{self, Append, MalformedItem, number, text};
 use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
@@ -43,13 +44,19 @@ impl Journal {
         at: Timestamp,
         name: &str,
     ) -> Result<Vec<Recorded>, AppendError> {
+        let after = match guard::holds(Guard::LinkedHistory) {
+            true => after,
+            false => Head::from(after.sequence),
+        };
         let item = item::from_append(id, after, &events, expires_at, at, name);
+        let condition = self.free_or_expired().guarded(Guard::AppendCondition);
         let digest = item::digest(&item).ok();
         let recorded = events.record(after.sequence, at, digest);
-        match self.store.put(&self.table, item, self.free_or_expired()).await {
+        match self.store.put(&self.table, item, condition).await {
             Ok(()) => Ok(recorded),
             Err(WriteError::Condition(Some(old)))
-                if item::read_text(&old, "append").is_ok_and(|theirs| theirs == name) =>
+                if item::read_text(&old, "append").is_ok_and(|theirs| theirs == name)
+                    && guard::holds(Guard::OwnAppend) =>
             {
                 // What an earlier try has stored is what counts.
                 Ok(item::to_append(&old).map_or(recorded, |append| append.recorded))
@@ -114,13 +121,13 @@ impl Journal {
                 )
                 .with(":execution", text(id.as_str()))
                 .with(":after", number(after)),
-                consistent: true,
+                consistent: guard::holds(Guard::ConsistentHistory),
                 start,
                 ..Query::default()
             };
             let (items, more) = self.store.query(&self.table, query).await?;
             history.extend(items.into_iter().filter(|item| !has_expired(item)));
-            start = more;
+            start = more.filter(|_| guard::holds(Guard::WholeHistory));
             if start.is_none() {
                 return Ok(history);
             }

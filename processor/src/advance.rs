@@ -10,6 +10,7 @@ mod tell;
 
 use everhook_journal::callback::Callbacks;
 use everhook_journal::config::{Config, Problem};
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::payload::{PayloadError, Payloads};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::ReadError;
@@ -129,6 +130,7 @@ pub async fn advance(
     // A wake-up acts only if its event is still the last: otherwise the later one's record will.
     if let Cause::Appended(append) = wake.cause
         && append < execution.last_append
+        && guard::holds(Guard::LastAppendActs)
     {
         return Ok(Advanced::Superseded);
     }
@@ -173,6 +175,11 @@ impl From<PayloadError> for Trouble {
 /// The state as of the last acknowledged append. Only what this process has not seen is read.
 async fn read(driver: &Driver, id: &ExecutionId) -> Result<Option<Execution>, Trouble> {
     let known = driver.memory.take(id, driver.clock.now());
+    if !guard::holds(Guard::JournalDecides)
+        && let Some(known) = known
+    {
+        return Ok(Some(known));
+    }
     let after = known.as_ref().map_or(Head::START, Execution::head);
     let history = match driver.journal.read(id, after).await {
         Ok(history) => history,

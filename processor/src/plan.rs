@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use everhook_journal::config::{Config, PURE_KINDS, Problem};
 use everhook_journal::event::WorkflowRef;
-use everhook_journal::id::WorkflowHash;
+use everhook_journal::guard::{self, Guard};
+use everhook_journal::id::{WorkflowHash, WorkflowName};
 use everhook_journal::store::Unavailable;
 use everhook_journal::workflow::StepDefinition;
 use everhook_journal::{Journal, StepName, Workflow};
@@ -124,6 +125,11 @@ impl Plans {
 
     /// The plan that an execution is pinned to.
     pub async fn find(&self, wanted: &WorkflowRef) -> Result<Arc<Plan>, FindError> {
+        if !guard::holds(Guard::PinnedDefinition)
+            && let Some(plan) = self.named(&wanted.name)
+        {
+            return Ok(plan);
+        }
         if let Some(plan) = self.known(&wanted.hash) {
             return Ok(plan);
         }
@@ -131,6 +137,11 @@ impl Plans {
         let plan = Arc::new(Plan::new(workflow, &self.steps)?);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         Ok(known.entry(wanted.hash.clone()).or_insert(plan).clone())
+    }
+
+    fn named(&self, name: &WorkflowName) -> Option<Arc<Plan>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().find(|plan| plan.workflow.name == *name).cloned()
     }
 
     fn known(&self, hash: &WorkflowHash) -> Option<Arc<Plan>> {

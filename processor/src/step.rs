@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use everhook_journal::callback::CallbackUrls;
 use everhook_journal::event::{Cause, Webhook};
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::workflow::RETRY_AFTER_MAX;
 use everhook_journal::{ExecutionId, StepName, Timestamp};
 use serde::Serialize;
@@ -98,6 +99,9 @@ pub struct Item {
 impl Input {
     /// The same for every attempt of this step in this execution, and for no other.
     pub fn idempotency_key(&self) -> String {
+        if !guard::holds(Guard::StableKey) {
+            return format!("{}:{}:{}", self.execution, self.step, self.attempt);
+        }
         format!("{}:{}", self.execution, self.step)
     }
 

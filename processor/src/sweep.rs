@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::executions::{DUE_SHARDS, Due};
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::store::Unavailable;
 use everhook_journal::{Clock, ExecutionId, Executions, Timestamp, telemetry};
 
@@ -38,6 +39,9 @@ impl Sweep {
     /// Claims what is due now, for the processor to be woken for.
     pub async fn claim(&self) -> Result<Vec<ExecutionId>, Unavailable> {
         let mut claimed = Vec::new();
+        if !guard::holds(Guard::SweepComes) {
+            return Ok(claimed);
+        }
         let mut oldest = Duration::ZERO;
         for shard in 0..DUE_SHARDS {
             for id in self.executions.due(shard, self.clock.now(), DUE_ROWS_MAX).await? {
@@ -64,7 +68,10 @@ impl Sweep {
         // The index lags behind: only the row itself says what is due.
         let Some(row) = self.executions.get(id).await? else { return Ok(None) };
         let is_parked = row.parked.is_some();
-        let Some(due) = row.due.filter(|due| due.at <= now) else { return Ok(None) };
+        let Some(due) = row.due.filter(|due| due.at <= now || !guard::holds(Guard::RowSaysDue))
+        else {
+            return Ok(None);
+        };
         // One that is parked already keeps its reason, and is tried again.
         if due.redrives >= REDRIVES_MAX && !is_parked {
             tracing::error!(execution.id = %id, "execution {id} is stalled");
@@ -73,7 +80,11 @@ impl Sweep {
             self.executions.park(id, &due, &reason, now + STALLED).await?;
             return Ok(None);
         }
-        let claimed = self.executions.claim(id, &due, now + lease(due.redrives)).await?;
+        let lease = match guard::holds(Guard::LeaseOutlastsInvocation) {
+            true => lease(due.redrives),
+            false => Duration::from_secs(5),
+        };
+        let claimed = self.executions.claim(id, &due, now + lease).await?;
         // A stalled execution has a metric of its own, and is late on purpose.
         Ok(claimed.then(|| if is_parked { now.since(due.at) } else { overdue(&due, now) }))
     }

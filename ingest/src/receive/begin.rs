@@ -5,6 +5,7 @@ use std::sync::Arc;
 use everhook_journal::event::{Event, IdOrigin, Recorded, Webhook};
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::executions::Opened;
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::id::{self, BodyKey, Sequence};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
@@ -34,10 +35,14 @@ impl Ingest {
             self.executions.open(&view, due_at),
             self.first_with(id, &webhook, now),
         );
-        let (opened, came_with) = (opened?, came_with?);
+        let opened = match opened {
+            Err(_) if !guard::holds(Guard::RowBeforeAnswer) => Opened::Made,
+            opened => opened?,
+        };
+        let came_with = came_with?;
         match appended {
             Ok(_) => {
-                if opened != Opened::Made {
+                if opened != Opened::Made && guard::holds(Guard::ReopenAnew) {
                     self.executions.reopen(&view, due_at).await?;
                 }
                 count(&self.counts.accepted);
@@ -54,6 +59,7 @@ impl Ingest {
                 if let Opened::Stands { created_at } = opened
                     && let Some(Ok(first)) = existing.first().map(Execution::begin)
                     && created_at != Some(first.created_at)
+                    && guard::holds(Guard::ReopenStranger)
                 {
                     self.executions.reopen(&View::of(id, &first), due_at).await?;
                 }
@@ -62,6 +68,9 @@ impl Ingest {
                     self.tell_repeat(id, &webhook, &came_with).await?;
                 }
                 Ok((id.clone(), true))
+            }
+            Err(AppendError::Unavailable(_)) if !guard::holds(Guard::EventBeforeAnswer) => {
+                Ok((id.clone(), false))
             }
             Err(error) => Err(error.into()),
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::event::{Branches, CallbackAnswer, Cause, CompletionRule, Event, Filtered, StepFailure};
+use crate::guard::{self, Guard};
 use crate::id::StepName;
 use crate::payload::Payload;
 use crate::time::Timestamp;
@@ -146,7 +147,8 @@ impl Execution {
     /// The event that a command leads to.
     pub fn decide(&self, command: Command) -> Result<Event, Refusal> {
         let event = self.event(command)?;
-        if self.permits(&event) { Ok(event) } else { Err(self.refusal(&event)) }
+        let fits = self.permits(&event) || !guard::holds(Guard::DecideRefuses);
+        if fits { Ok(event) } else { Err(self.refusal(&event)) }
     }
 
     fn event(&self, command: Command) -> Result<Event, Refusal> {

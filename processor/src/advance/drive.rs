@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use everhook_journal::event::Events;
 use everhook_journal::execution::{Move, Task, WATCHDOG};
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::table::AppendError;
 use everhook_journal::{
     Command, Event, Execution, ExecutionId, Next, Recorded, StepName, Timestamp, View, ambient, id,
@@ -26,6 +27,12 @@ const CONFLICTS_MAX: usize = 8;
 
 /// What must be left of an invocation's time beyond a step's own.
 pub(super) const MARGIN: Duration = Duration::from_secs(2);
+
+/// How far the clocks of two processes may be apart: each is at most two seconds off.
+const CLOCKS_APART: Duration = Duration::from_secs(4);
+
+/// How much longer a claim lasts than the attempt: the clocks may differ, and appending it takes a moment.
+const CLAIM_MARGIN: Duration = Duration::from_secs(10);
 
 /// How many moves one wake-up makes at most: more than a history can have events.
 const MOVES_MAX: usize = 50_000;
@@ -117,7 +124,7 @@ impl<'d> Drive<'d> {
                     Flushed::GoOn => Ok(advanced),
                 };
             }
-            let next = self.execution.next(&plan.workflow, self.driver.clock.now());
+            let next = self.execution.next(&plan.workflow, self.now());
             let ends = !matches!(next, Next::Do { .. } | Next::Wait { .. } | Next::Fire { .. });
             if self.rests() && !ends && self.attempts.is_empty() {
                 return match self.flush().await? {
@@ -130,12 +137,21 @@ impl<'d> Drive<'d> {
                     // Whatever is still being done for it comes too late.
                     self.attempts.clear();
                     self.stopping = None;
-                    if let Flushed::Stop(advanced) = self.flush().await? {
-                        return Ok(advanced);
+                    if self.has_decided() {
+                        if let Flushed::Stop(advanced) = self.flush().await? {
+                            return Ok(advanced);
+                        }
+                        // Somebody else may have appended first: what was decided again may be less than the end.
+                        continue;
                     }
                     return self.end().await;
                 }
-                Next::Complete { filtered } => self.decide(Command::Complete(filtered), 0)?,
+                Next::Complete { filtered } => {
+                    self.decide(Command::Complete(filtered), 0)?;
+                    if !guard::holds(Guard::AppendBeforeEnd) {
+                        self.end().await?;
+                    }
+                }
                 Next::GiveUp { cause } => {
                     self.attempts.clear();
                     self.attempted.clear();
@@ -147,11 +163,13 @@ impl<'d> Drive<'d> {
                         return Ok(advanced);
                     }
                     // Somebody else may have fired it while we appended.
-                    if !self.decide_if_it_fits(Command::FireTimer(self.driver.clock.now()), 0)? {
+                    if !self.decide_if_it_fits(Command::FireTimer(self.now()), 0)? {
                         continue;
                     }
                     // What follows may act outside, and only one of several drivers may go there.
-                    if let Flushed::Stop(advanced) = self.flush().await? {
+                    if guard::holds(Guard::FireAppended)
+                        && let Flushed::Stop(advanced) = self.flush().await?
+                    {
                         return Ok(advanced);
                     }
                 }
@@ -160,8 +178,17 @@ impl<'d> Drive<'d> {
                         self.gather(Some(until)).await?;
                         continue;
                     }
-                    if let Flushed::Stop(advanced) = self.flush().await? {
-                        return Ok(advanced);
+                    if !guard::holds(Guard::AppendBeforePostpone) {
+                        settle::wait(self.driver, self.id(), &self.appended, until).await?;
+                    }
+                    if self.has_decided() {
+                        if let Flushed::Stop(advanced) = self.flush().await? {
+                            return Ok(advanced);
+                        }
+                        // Somebody else may have appended first, such as the answer that is waited for.
+                        if guard::holds(Guard::WaitAfterAppend) {
+                            continue;
+                        }
                     }
                     if until > self.driver.clock.now() {
                         return settle::wait(self.driver, self.id(), &self.execution, until).await;
@@ -197,6 +224,11 @@ impl<'d> Drive<'d> {
     pub(super) fn remember(self) {
         let id = self.id();
         self.driver.memory.put(id, self.appended);
+    }
+
+    /// Whether something is decided and not yet appended.
+    fn has_decided(&self) -> bool {
+        !self.decided.is_empty()
     }
 
     fn id(&self) -> &'d ExecutionId {
@@ -250,7 +282,9 @@ impl<'d> Drive<'d> {
 
     /// Begins attempts at steps that act outside, after everything before them is appended.
     async fn start(&mut self, tasks: Vec<Task<'d>>) -> Result<Option<Advanced>, Trouble> {
-        if let Flushed::Stop(advanced) = self.flush().await? {
+        if guard::holds(Guard::AppendBeforeNext)
+            && let Flushed::Stop(advanced) = self.flush().await?
+        {
             return Ok(Some(advanced));
         }
         if self.stopping.is_some() {
@@ -272,12 +306,18 @@ impl<'d> Drive<'d> {
                 self.stopping = Some(Advanced::Moved);
                 continue;
             }
-            let until = now + task.step.timeout() + MARGIN;
+            let is_claimed = task.step.at_most_once.is_some();
+            let margin = if is_claimed { CLAIM_MARGIN } else { MARGIN };
+            let until = now + task.step.timeout() + margin;
             needed = needed.max(until);
-            if task.step.at_most_once.is_some() {
+            if is_claimed && guard::holds(Guard::ClaimBeforeActing) {
+                let until = match guard::holds(Guard::ClaimOutlastsAttempt) {
+                    true => until,
+                    false => now + Duration::from_secs(1),
+                };
                 claims.push(Command::ClaimStep(task.path.clone(), number, until));
             }
-            begun.push((task, number));
+            begun.push((task, number, is_claimed.then_some(until)));
         }
         if needed > self.lease {
             self.lease = settle::extend(self.driver, self.id(), needed).await?;
@@ -293,7 +333,15 @@ impl<'d> Drive<'d> {
                 Flushed::Stop(advanced) => return Ok(Some(advanced)),
             }
         }
-        for (task, number) in begun {
+        for (task, number, claimed_until) in begun {
+            // Appending may have taken long: whoever finds the claim expired must not meet an attempt under way.
+            let ends = self.driver.clock.now() + task.step.timeout() + CLOCKS_APART;
+            if claimed_until.is_some_and(|until| ends > until)
+                && guard::holds(Guard::ClaimOutlastsAttempt)
+            {
+                self.stopping = Some(Advanced::Moved);
+                continue;
+            }
             let turn = self.turn(&task, number).await?;
             let driver = self.driver;
             self.attempted.insert(task.path.clone());
@@ -343,6 +391,12 @@ impl<'d> Drive<'d> {
         self.moved = true;
         // Somebody else may have recorded its outcome, or ended what it belongs to.
         self.decide_if_it_fits(command, bytes).map(drop)
+    }
+
+    /// The time, as what is due is told by it.
+    fn now(&self) -> Timestamp {
+        let now = self.driver.clock.now();
+        if guard::holds(Guard::TimersOnTime) { now } else { now + Duration::from_secs(10) }
     }
 
     fn has_time_for(&self, task: &Task<'_>) -> bool {
@@ -406,6 +460,9 @@ impl<'d> Drive<'d> {
                     self.appended = theirs.clone();
                     self.execution = theirs;
                     for command in commands {
+                        if !guard::holds(Guard::OutcomeSurvivesConflict) {
+                            break;
+                        }
                         // What does not fit any more was recorded by somebody else.
                         self.decide_if_it_fits(command, 0)?;
                     }
@@ -479,7 +536,9 @@ impl<'d> Drive<'d> {
     /// Shows the end and lets go of the obligation.
     async fn end(&mut self) -> Result<Advanced, Trouble> {
         let view = View::of(self.id(), &self.execution);
-        self.driver.executions.finish(&view).await?;
+        if guard::holds(Guard::EndShown) {
+            self.driver.executions.finish(&view).await?;
+        }
         self.driver.recall.passed(self.id(), self.execution.last_append);
         Ok(Advanced::Ended)
     }

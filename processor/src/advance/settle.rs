@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use everhook_journal::execution::WATCHDOG;
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::table::ReadError;
 use everhook_journal::{Execution, ExecutionId, Timestamp, View, telemetry};
 
@@ -33,7 +34,11 @@ pub(super) async fn wait(
             Err(ReadError::Unavailable(error)) => return Err(error.into()),
             Err(error) => return Err(Trouble::Own(words(&error))),
         };
-        if !news.is_empty() {
+        let row = match guard::holds(Guard::RowBeforeHistory) {
+            true => row,
+            false => driver.executions.get(id).await?,
+        };
+        if !news.is_empty() && guard::holds(Guard::NewsBeforePostpone) {
             return Ok(Advanced::Superseded);
         }
         let due = row.and_then(|row| row.due);
@@ -60,7 +65,7 @@ pub(super) async fn extend(
     let Some(due) = driver.executions.get(id).await?.and_then(|row| row.due) else {
         return Ok(until);
     };
-    if due.at >= needed {
+    if due.at >= needed || !guard::holds(Guard::LeaseExtended) {
         return Ok(due.at);
     }
     // If it fails, the sweep has just claimed the row and may wake a second driver; both are safe.
@@ -90,7 +95,8 @@ pub(super) async fn park(
 pub(super) async fn absent(driver: &Driver, id: &ExecutionId) -> Result<Advanced, Outage> {
     if let Some(row) = driver.executions.get(id).await?
         && let Some(due) = row.due
-        && row.view.created_at + ABSENT_GRACE < driver.clock.now()
+        && (row.view.created_at + ABSENT_GRACE < driver.clock.now()
+            || !guard::holds(Guard::GraceForRows))
     {
         tracing::warn!(execution.id = %id, "execution {id} was never recorded; its row is removed");
         driver.executions.discard(id, &due, row.view.created_at).await?;

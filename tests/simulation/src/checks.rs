@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use everhook_journal::execution::Next;
 use everhook_journal::executions::Row;
+use everhook_journal::item::Append;
 use everhook_journal::store::Item;
 use everhook_journal::workflow::AtMostOnce;
 use everhook_journal::{Event, Execution, ExecutionId, Recorded, Status, Timestamp, View, item};
@@ -56,6 +57,8 @@ struct History {
     state: Option<Execution>,
     views: Vec<View>,
     row: Option<Row>,
+    /// Until when the last claim of its row was.
+    claimed_until: Option<Timestamp>,
     is_acknowledged: bool,
     /// Whether a fact was appended that nobody was told of yet.
     has_untold_fact: bool,
@@ -82,10 +85,17 @@ impl Checks {
         if before.is_some() {
             return violated("S1", format!("an append of {execution} was overwritten"));
         }
-        let recorded = match item::to_recorded(item) {
-            Ok(recorded) => recorded,
+        let Append { previous, recorded, .. } = match item::to_append(item) {
+            Ok(append) => append,
             Err(error) => return violated("S1", format!("an append cannot be read: {error}")),
         };
+        let last = self.of(execution).recorded.last().and_then(|last| last.digest);
+        if previous != last {
+            return violated(
+                "S1",
+                format!("an append of {execution} is not chained to the one before"),
+            );
+        }
         if let Some(missing) = self.missing_object(item) {
             return violated(
                 "S9",
@@ -177,9 +187,19 @@ impl Checks {
             Err(error) => return violated("S7", format!("a row cannot be read: {error}")),
         };
         let before = history.row.replace(row.clone());
+        // Whoever added a fact has seen to it that somebody comes.
+        if row.due.is_some_and(|due| due.at <= now + SKEW) {
+            history.has_untold_fact = false;
+        }
         let shown = row.view.sequence;
+        if let (Some(due), Some(earlier)) = (row.due, before.as_ref().and_then(|it| it.due))
+            && due.redrives > earlier.redrives
+        {
+            history.claimed_until = Some(due.at);
+        }
         if let Some(before) = before
             && before.view.sequence > shown
+            && before.view.created_at >= row.view.created_at
         {
             let before = before.view.sequence;
             return violated(
@@ -259,14 +279,18 @@ impl Checks {
     fn covered(&mut self, execution: &str, now: Timestamp) -> Checked {
         let history = self.of(execution);
         let Some(state) = &history.state else { return Ok(()) };
-        if !history.is_acknowledged || history.has_untold_fact || state.status.is_terminal() {
+        if !history.is_acknowledged || state.status.is_terminal() {
             return Ok(());
         }
         let Some(row) = &history.row else {
             return violated("S9", format!("{execution} goes on and has no row"));
         };
         let Some(due) = row.due else {
-            return violated("S9", format!("{execution} goes on and nothing is owed to it"));
+            // Whoever redrove it was told nothing yet, and asks again.
+            return match history.has_untold_fact {
+                true => Ok(()),
+                false => violated("S9", format!("{execution} goes on and nothing is owed to it")),
+            };
         };
         let wants = state.waits_until().map_or(now, |until| until.max(now));
         let doublings = u32::try_from(due.redrives.min(16)).unwrap_or(16);
@@ -274,8 +298,10 @@ impl Checks {
             true => STALLED,
             false => (LEASE * 2u32.pow(doublings)).min(LEASE_MAX),
         };
+        // What was claimed is left to whoever claimed it, also once it has moved.
         let latest = wants + lease + SKEW + Duration::from_secs(15);
-        if due.at > latest {
+        let latest = history.claimed_until.map_or(latest, |claimed| claimed.max(latest));
+        if due.at > latest && !history.has_untold_fact {
             return violated(
                 "L4",
                 format!("{execution} wants to go on at {wants} and is due at {}", due.at),
@@ -384,7 +410,7 @@ impl History {
             Ok(state) => state,
             Err(error) => return violated("S2", format!("{execution}: {error}")),
         };
-        self.has_untold_fact = matches!(
+        self.has_untold_fact |= matches!(
             event.event,
             Event::CallbackReceived { .. }
                 | Event::CallbackBeat { .. }

@@ -12,12 +12,14 @@
 //! - `executor`, `dice`, `faults`, `kit`: time, chance, what goes wrong, what worlds share
 
 mod checks;
+pub mod command;
 mod dice;
 mod executor;
 mod expression;
 mod faults;
 mod functions;
 mod kit;
+pub mod mutants;
 mod objects;
 pub mod run;
 mod stream;

@@ -122,10 +122,30 @@ impl Write {
         };
         versions.set(after.clone(), now);
         drop(items);
-        world.tell(|| format!("{} {} {}: applied", self.kind(), self.table, shown(&self.key)));
+        world.tell(|| {
+            format!(
+                "{} {} {}: {}",
+                self.kind(),
+                self.table,
+                shown(&self.key),
+                said(after.as_deref())
+            )
+        });
         world.written(self.table, &self.key, before.as_deref(), after.as_deref());
         Ok(())
     }
+}
+
+/// What an item says, in short.
+fn said(item: Option<&Item>) -> String {
+    let Some(item) = item else { return "gone".into() };
+    let names = ["names", "status", "sequence", "due_at", "generation", "redrives", "parked"];
+    let said = names.iter().filter_map(|name| {
+        let value = item.get(*name)?;
+        let value = value.as_s().or_else(|_| value.as_n()).ok()?;
+        Some(if *name == "names" { value.clone() } else { format!("{name}={value}") })
+    });
+    said.collect::<Vec<_>>().join(" ")
 }
 
 fn shown((execution, sequence): &Key) -> String {
