@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::failpoint;
+
 /// Up to here a payload stays readable in the event; DynamoDB bills writes by the KiB.
 pub const READABLE_BYTES_MAX: usize = 1024;
 
@@ -124,6 +126,7 @@ impl Payloads {
         let sha256 = sha256_hex(&bytes);
         let length = bytes.len() as u64;
         self.objects.put(&path(&sha256), bytes.into()).await?;
+        failpoint::reached("payload.stored");
         Ok(Payload::Stored { sha256, bytes: length })
     }
 

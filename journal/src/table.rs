@@ -1,6 +1,7 @@
 //! The journal: every history, one conditional put an append.
 
 use crate::event::{Events, Recorded};
+use crate::failpoint;
 use crate::id::{ExecutionId, Sequence, WorkflowHash};
 use crate::item::{self, MalformedItem, number, text};
 use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
@@ -42,7 +43,10 @@ impl Journal {
         name: &str,
     ) -> Result<Vec<Recorded>, AppendError> {
         let item = item::from_append(id, after, &events, expires_at, at, name);
-        match self.store.put(&self.table, item, self.free_or_expired()).await {
+        failpoint::reached("append.before");
+        let put = self.store.put(&self.table, item, self.free_or_expired()).await;
+        failpoint::reached("append.after");
+        match put {
             Ok(()) => Ok(events.record(after, at)),
             Err(WriteError::Condition(Some(old)))
                 if item::read_text(&old, "append").is_ok_and(|theirs| theirs == name) =>

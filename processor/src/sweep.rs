@@ -5,7 +5,7 @@ use std::time::Duration;
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::executions::{DUE_SHARDS, Due};
 use everhook_journal::store::Unavailable;
-use everhook_journal::{Clock, ExecutionId, Executions, Timestamp, telemetry};
+use everhook_journal::{Clock, ExecutionId, Executions, Timestamp, failpoint, telemetry};
 
 /// How often the sweep looks.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -74,6 +74,7 @@ impl Sweep {
             return Ok(None);
         }
         let claimed = self.executions.claim(id, &due, now + lease(due.redrives)).await?;
+        failpoint::reached("sweep.claimed");
         // A stalled execution has a metric of its own, and is late on purpose.
         Ok(claimed.then(|| if is_parked { now.since(due.at) } else { overdue(&due, now) }))
     }

@@ -1,0 +1,180 @@
+//! The real server, killed again and again, and what it acknowledged, looked for afterwards.
+//!
+//! `cargo run --example crash -- [--kills 150] [--seed 1] [--failpoints-only]`
+//!
+//! - [`server`]: the server under test, a process of its own
+//! - [`sender`], [`target`], [`caller`]: who sends, what the steps call, and who calls back
+//! - [`ledger`]: what they know
+//! - [`lane`]: all of them around one server
+//! - [`kills`], [`failpoints`]: when it dies, and where
+//! - [`audit`]: whether it kept its word
+//! - [`chance`]: what is drawn
+
+mod audit;
+mod caller;
+mod chance;
+mod failpoints;
+mod kills;
+mod lane;
+mod ledger;
+mod sender;
+mod server;
+mod target;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use everhook::{Cli, Steps};
+use everhook_journal::environment;
+
+use kills::{Killed, Kills};
+use lane::Lane;
+use ledger::Ledger;
+
+/// Kills the real server again and again, and looks whether it kept its word.
+///
+/// Four senders post signed webhooks until each has its 202. Steps call a target that outlives every kill;
+/// it is slow, late or ill now and then, and counts who called. Somebody calls back early, late and twice.
+/// At the end every webhook that got a 202 must have ended exactly once.
+#[derive(Debug, Parser)]
+#[command(after_help = HELP)]
+struct Options {
+    /// How often the server is killed: two thirds at any time, one third at named places
+    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..))]
+    kills: u64,
+
+    /// What chance begins with. The same seed draws the same webhooks and kills; the machine's timing is its own
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// Only kill at named places
+    #[arg(long)]
+    failpoints_only: bool,
+
+    #[command(subcommand)]
+    inside: Option<Inside>,
+}
+
+const HELP: &str = "Examples:
+  cargo run --example crash                          150 kills
+  cargo run --example crash -- --kills 2000          a night's worth
+  cargo run --example crash -- --failpoints-only     at the named places alone
+
+It ends with 1 on any violation, says which, and keeps the folder with the server's data and log.";
+
+/// What this program does when it starts itself.
+#[derive(Debug, Subcommand)]
+enum Inside {
+    #[command(hide = true)]
+    ServeForCrash {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        data_dir: PathBuf,
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if let Some(Inside::ServeForCrash { listen, data_dir, config }) = &options.inside {
+        return serve(*listen, data_dir, config);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("crash: no threads could be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let folder = match tempfile::Builder::new().prefix("everhook-crash-").tempdir() {
+        Ok(folder) => folder,
+        Err(error) => {
+            eprintln!("crash: no folder to work in: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(run(&options, folder.path()));
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let kept = folder.keep();
+            eprintln!("crash: FAILED: {error}; everything is kept in {}", kept.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The server, exactly as `everhook serve` starts it.
+fn serve(listen: SocketAddr, data_dir: &std::path::Path, config: &std::path::Path) -> ExitCode {
+    let listen = listen.to_string();
+    let said = ["everhook", "serve", "--listen", &listen].map(std::ffi::OsString::from);
+    let said = said.into_iter().chain([
+        "--data-dir".into(),
+        data_dir.into(),
+        "--config".into(),
+        config.into(),
+    ]);
+    everhook::main(Cli::parse_from(said), Steps::new())
+}
+
+async fn run(options: &Options, folder: &std::path::Path) -> io::Result<()> {
+    environment::prepare_tls();
+    let &Options { kills, seed, failpoints_only, .. } = options;
+    println!("{kills} kills with seed {seed}, in {}", folder.display());
+    let lane = Lane::new("kills", folder, seed).await?;
+    let (ledger, caller) = (lane.ledger.clone(), lane.caller.clone());
+    let killed = kills::run(lane, Kills { count: kills, failpoints_only }, seed).await?;
+    tell(&killed, &ledger, caller.counts());
+    let violations = ledger.violations();
+    match violations.first() {
+        None => Ok(()),
+        Some(first) => {
+            Err(io::Error::other(format!("{} violations; the first: {first}", violations.len())))
+        }
+    }
+}
+
+fn tell(killed: &Killed, ledger: &Ledger, (called, asked): (usize, usize)) {
+    let Killed { kills, failpoints, took, outcome } = killed;
+    let found = &outcome.found;
+    let answers = ledger.answers();
+    println!("\nfailpoints, deaths of times armed: {failpoints}");
+    println!(
+        "posts: {:?} answered by status, {} unanswered, {} redelivered",
+        answers.by_status, answers.unanswered, answers.redelivered
+    );
+    println!(
+        "histories: {} events; {} executions were interrupted in what happens at most once; \
+         targets called {} times, {} of these again; called back {called} of {asked}",
+        found.events, found.interrupted, found.calls, found.repeated_calls
+    );
+    println!(
+        "{kills} kills in {:.1} s, all ended {:.1} s after the last one",
+        took.as_secs_f64(),
+        outcome.drained_in.as_secs_f64()
+    );
+    let mut first = ledger.first_202();
+    first.sort_unstable();
+    let at = |percent: usize| {
+        let rank = (first.len() * percent).div_ceil(100).max(1);
+        first.get(rank - 1).map_or(0, |took| took.as_millis())
+    };
+    let lost = outcome.acknowledged - found.completed - found.failed;
+    println!(
+        "crash: {kills} kills, {} webhooks got a 202, {} completed, {} failed as they may, {lost} lost, \
+         {} violations; first 202 after a start: p50 {} ms, p99 {} ms, max {} ms",
+        outcome.acknowledged,
+        found.completed,
+        found.failed,
+        ledger.violations().len(),
+        at(50),
+        at(99),
+        at(100),
+    );
+}
