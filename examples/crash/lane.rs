@@ -62,10 +62,9 @@ pub(crate) struct Outcome {
 }
 
 impl Lane {
-    /// A lane in a folder of its own.
-    pub(crate) async fn new(name: &'static str, root: &Path, seed: u64) -> io::Result<Self> {
-        let folder = root.join(name);
-        std::fs::create_dir_all(&folder)?;
+    /// A lane in this folder.
+    pub(crate) async fn new(folder: &Path, seed: u64) -> io::Result<Self> {
+        let folder = folder.to_owned();
         let client = reqwest::Client::builder().no_proxy().timeout(POST_MAX).build();
         let client = client.map_err(io::Error::other)?;
         let ledger = Ledger::default();

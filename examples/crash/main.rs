@@ -7,12 +7,14 @@
 //! - [`ledger`]: what they know
 //! - [`lane`]: all of them around one server
 //! - [`kills`], [`failpoints`]: when it dies, and where
+//! - [`episodes`]: what else befalls a server
 //! - [`audit`]: whether it kept its word
 //! - [`chance`]: what is drawn
 
 mod audit;
 mod caller;
 mod chance;
+mod episodes;
 mod failpoints;
 mod kills;
 mod lane;
@@ -23,15 +25,16 @@ mod target;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use everhook::{Cli, Steps};
 use everhook_journal::environment;
+use tokio::task::JoinSet;
 
 use kills::{Killed, Kills};
-use lane::Lane;
+use lane::{Lane, Outcome};
 use ledger::Ledger;
 
 /// Kills the real server again and again, and looks whether it kept its word.
@@ -54,14 +57,38 @@ struct Options {
     #[arg(long)]
     failpoints_only: bool,
 
+    /// Do this only
+    #[arg(long)]
+    only: Option<Part>,
+
     #[command(subcommand)]
     inside: Option<Inside>,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The kills
+    Kills,
+    /// The first start of a server, interrupted
+    FirstStarts,
+    /// A server that is frozen for 40 s
+    Freeze,
+    /// A disk that is full
+    Disk,
+    /// A clock that jumps by an hour
+    Clock,
+}
+
+/// From so many kills on everything is done, each on a server of its own beside the one that is killed.
+const ALL_FROM: u64 = 100;
 
 const HELP: &str = "Examples:
   cargo run --example crash                          150 kills
   cargo run --example crash -- --kills 2000          a night's worth
   cargo run --example crash -- --failpoints-only     at the named places alone
+  cargo run --example crash -- --only disk           a full disk alone
+
+From 100 kills on, other servers meanwhile are frozen, have a full disk, or a clock that jumps.
 
 It ends with 1 on any violation, says which, and keeps the folder with the server's data and log.";
 
@@ -111,7 +138,7 @@ fn main() -> ExitCode {
 }
 
 /// The server, exactly as `everhook serve` starts it.
-fn serve(listen: SocketAddr, data_dir: &std::path::Path, config: &std::path::Path) -> ExitCode {
+fn serve(listen: SocketAddr, data_dir: &Path, config: &Path) -> ExitCode {
     let listen = listen.to_string();
     let said = ["everhook", "serve", "--listen", &listen].map(std::ffi::OsString::from);
     let said = said.into_iter().chain([
@@ -123,21 +150,89 @@ fn serve(listen: SocketAddr, data_dir: &std::path::Path, config: &std::path::Pat
     everhook::main(Cli::parse_from(said), Steps::new())
 }
 
-async fn run(options: &Options, folder: &std::path::Path) -> io::Result<()> {
+async fn run(options: &Options, root: &Path) -> io::Result<()> {
     environment::prepare_tls();
-    let &Options { kills, seed, failpoints_only, .. } = options;
-    println!("{kills} kills with seed {seed}, in {}", folder.display());
-    let lane = Lane::new("kills", folder, seed).await?;
-    let (ledger, caller) = (lane.ledger.clone(), lane.caller.clone());
-    let killed = kills::run(lane, Kills { count: kills, failpoints_only }, seed).await?;
-    tell(&killed, &ledger, caller.counts());
-    let violations = ledger.violations();
-    match violations.first() {
-        None => Ok(()),
-        Some(first) => {
-            Err(io::Error::other(format!("{} violations; the first: {first}", violations.len())))
+    let &Options { kills, seed, failpoints_only, only, .. } = options;
+    println!("{kills} kills with seed {seed}, in {}", root.display());
+    let rest = kills >= ALL_FROM && !failpoints_only;
+    let wanted = |part, usually| only.map_or(usually, |only| only == part);
+    let mut ledgers = Vec::new();
+    let mut lane = async |name: &'static str| {
+        let folder = root.join(name);
+        std::fs::create_dir(&folder)?;
+        let lane = Lane::new(&folder, seed).await?;
+        ledgers.push((name, lane.ledger.clone()));
+        io::Result::Ok(lane)
+    };
+    let mut beside = JoinSet::new();
+    if wanted(Part::Freeze, rest) {
+        let lane = lane("freeze").await?;
+        beside.spawn(async move {
+            episodes::freeze(lane).await.map(|it| told("a freeze of 40 s", &it, ""))
+        });
+    }
+    if wanted(Part::Disk, rest) {
+        let lane = lane("disk").await?;
+        beside.spawn(async move {
+            let (outcome, refused) = episodes::full_disk(lane).await?;
+            Ok(told("a full disk", &outcome, &format!(", {refused} posts refused with 503")))
+        });
+    }
+    if wanted(Part::Clock, rest) {
+        match episodes::clock_library() {
+            Some(library) => {
+                let lane = lane("clock").await?;
+                beside.spawn(async move {
+                    episodes::clock(lane, library)
+                        .await
+                        .map(|it| told("a clock that jumps by an hour", &it, ""))
+                });
+            }
+            None => println!(
+                "no clock jumps: libfaketime is not installed (Debian: apt-get install faketime)"
+            ),
         }
     }
+    if wanted(Part::FirstStarts, true) {
+        let root = root.to_owned();
+        beside.spawn(async move {
+            let count = episodes::first_starts(&root, seed).await?;
+            Ok(format!("{count} first starts, interrupted: the next one lacked nothing"))
+        });
+    }
+    let mut last = None;
+    if wanted(Part::Kills, true) {
+        let lane = lane("kills").await?;
+        let (ledger, caller) = (lane.ledger.clone(), lane.caller.clone());
+        let killed = kills::run(lane, Kills { count: kills, failpoints_only }, seed).await?;
+        last = Some((killed, ledger, caller));
+    }
+    while let Some(done) = beside.join_next().await {
+        println!("{}", done.map_err(io::Error::other)??);
+    }
+    if let Some((killed, ledger, caller)) = last {
+        tell(&killed, &ledger, caller.counts());
+    }
+    for (name, ledger) in ledgers {
+        let violations = ledger.violations();
+        if let Some(first) = violations.first() {
+            let text = format!("{} violations in {name}; the first: {first}", violations.len());
+            return Err(io::Error::other(text));
+        }
+    }
+    Ok(())
+}
+
+/// One line of what befell a server, and what became of its webhooks.
+fn told(what: &str, outcome: &Outcome, more: &str) -> String {
+    let Outcome { acknowledged, found, drained_in } = outcome;
+    format!(
+        "{what}: {acknowledged} webhooks got a 202, {} completed, {} failed as they may{more}; \
+         all ended {:.1} s after the last one",
+        found.completed,
+        found.failed,
+        drained_in.as_secs_f64()
+    )
 }
 
 fn tell(killed: &Killed, ledger: &Ledger, (called, asked): (usize, usize)) {

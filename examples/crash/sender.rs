@@ -27,7 +27,7 @@ const AGAIN_AFTER_503: Duration = Duration::from_millis(200);
 const REDELIVERED_PERCENT: u64 = 5;
 
 /// How much of a hundred does not fit into an event.
-const LARGE_PERCENT: u64 = 4;
+const LARGE_PERCENT: u64 = 8;
 
 /// A body that stays beyond 32 KiB once it is compressed.
 const LARGE_BYTES: usize = 48 * 1024;
@@ -42,6 +42,8 @@ pub(crate) struct Sender {
     seed: u64,
     numbers: Arc<AtomicU64>,
     stopped: Arc<AtomicBool>,
+    /// Whether the server's clock jumps, so that a signature may be out of date when it arrives.
+    pub(crate) jumps: Arc<AtomicBool>,
     /// How much the server's clock is ahead, in seconds.
     pub(crate) ahead: Arc<AtomicI64>,
 }
@@ -75,6 +77,7 @@ impl Sender {
             seed,
             numbers: Arc::default(),
             stopped: Arc::default(),
+            jumps: Arc::default(),
             ahead: Arc::default(),
         })
     }
@@ -113,7 +116,7 @@ impl Sender {
                     self.ledger.answered(202, posted);
                     return self.accepted(number, flow, &delivery, &body, &text);
                 }
-                Ok((status @ (429 | 503), _)) => {
+                Ok((status, _)) if self.is_worth_another(status) => {
                     self.ledger.answered(status, posted);
                     sleep(AGAIN_AFTER_503).await;
                 }
@@ -127,6 +130,10 @@ impl Sender {
                 }
             }
         }
+    }
+
+    fn is_worth_another(&self, status: u16) -> bool {
+        matches!(status, 429 | 503) || status == 401 && self.jumps.load(Ordering::Relaxed)
     }
 
     async fn post(

@@ -130,7 +130,8 @@ impl Server {
         for source in event_sources(options, &parts, &client, streams, &doorbell).await? {
             tasks.spawn(source.run(stopped.clone()));
         }
-        tasks.spawn(sweep(parts.clone(), doorbell.clone(), stopped.clone()));
+        let is_alone = engine.is_some();
+        tasks.spawn(sweep(parts.clone(), doorbell.clone(), is_alone, stopped.clone()));
         if let Some(engine) = &engine {
             tasks.spawn(upkeep(engine.clone(), stopped.clone()));
         }
@@ -256,7 +257,20 @@ fn projector(parts: &Parts) -> Function {
 /// How often what is due is looked for: twice as often as in AWS, because looking costs nothing here.
 const LOOK_EVERY: Duration = Duration::from_millis(SWEEP_EVERY.as_millis() as u64 / 2);
 
-async fn sweep(parts: Parts, doorbell: Doorbell, mut stopped: watch::Receiver<bool>) {
+async fn sweep(
+    parts: Parts,
+    doorbell: Doorbell,
+    is_alone: bool,
+    mut stopped: watch::Receiver<bool>,
+) {
+    // The data folder is this process's alone: whoever claimed something before has died.
+    if is_alone {
+        match parts.sweep.release().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "{count} executions go on that were interrupted"),
+            Err(error) => tracing::warn!("could not look for what was interrupted: {error}"),
+        }
+    }
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     let mut running = JoinSet::new();
     loop {
