@@ -1,6 +1,7 @@
 //! The real server, killed again and again, and what it acknowledged, looked for afterwards.
 //!
 //! `cargo run --example crash -- [--kills 150] [--seed 1] [--failpoints-only]`
+//! `cargo run --example crash -- --load [--seconds 30]`
 //!
 //! - [`server`]: the server under test, a process of its own
 //! - [`sender`], [`target`], [`caller`]: who sends, what the steps call, and who calls back
@@ -10,6 +11,7 @@
 //! - [`episodes`]: what else befalls a server
 //! - [`audit`]: whether it kept its word
 //! - [`chance`]: what is drawn
+//! - [`load`], [`wire`]: more than it can do, and one kill at the peak
 
 mod audit;
 mod caller;
@@ -19,14 +21,17 @@ mod failpoints;
 mod kills;
 mod lane;
 mod ledger;
+mod load;
 mod sender;
 mod server;
 mod target;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use everhook::{Cli, Steps};
@@ -61,6 +66,14 @@ struct Options {
     #[arg(long)]
     only: Option<Part>,
 
+    /// Load the server with more than it can do instead, and kill it once, at the peak
+    #[arg(long, conflicts_with_all = ["kills", "seed", "failpoints_only", "only"])]
+    load: bool,
+
+    /// With --load: how long with half of what it can do, and how long with twice as much
+    #[arg(long, default_value_t = 30, requires = "load", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+
     #[command(subcommand)]
     inside: Option<Inside>,
 }
@@ -87,6 +100,7 @@ const HELP: &str = "Examples:
   cargo run --example crash -- --kills 2000          a night's worth
   cargo run --example crash -- --failpoints-only     at the named places alone
   cargo run --example crash -- --only disk           a full disk alone
+  cargo run --example crash -- --load                twice what the server can do
 
 From 100 kills on, other servers meanwhile are frozen, have a full disk, or a clock that jumps.
 
@@ -125,7 +139,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let done = runtime.block_on(run(&options, folder.path()));
+    let done = runtime.block_on(async {
+        environment::prepare_tls();
+        match options.load {
+            true => load::run(folder.path(), Duration::from_secs(options.seconds)).await,
+            false => run(&options, folder.path()).await,
+        }
+    });
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -151,7 +171,6 @@ fn serve(listen: SocketAddr, data_dir: &Path, config: &Path) -> ExitCode {
 }
 
 async fn run(options: &Options, root: &Path) -> io::Result<()> {
-    environment::prepare_tls();
     let &Options { kills, seed, failpoints_only, only, .. } = options;
     println!("{kills} kills with seed {seed}, in {}", root.display());
     let rest = kills >= ALL_FROM && !failpoints_only;
@@ -254,22 +273,25 @@ fn tell(killed: &Killed, ledger: &Ledger, (called, asked): (usize, usize)) {
         took.as_secs_f64(),
         outcome.drained_in.as_secs_f64()
     );
-    let mut first = ledger.first_202();
-    first.sort_unstable();
-    let at = |percent: usize| {
-        let rank = (first.len() * percent).div_ceil(100).max(1);
-        first.get(rank - 1).map_or(0, |took| took.as_millis())
-    };
     let lost = outcome.acknowledged - found.completed - found.failed;
     println!(
         "crash: {kills} kills, {} webhooks got a 202, {} completed, {} failed as they may, {lost} lost, \
-         {} violations; first 202 after a start: p50 {} ms, p99 {} ms, max {} ms",
+         {} violations; first 202 after a start: {}",
         outcome.acknowledged,
         found.completed,
         found.failed,
         ledger.violations().len(),
-        at(50),
-        at(99),
-        at(100),
+        spread(&ledger.first_202()),
     );
+}
+
+/// Half of these are shorter than the first, one in a hundred longer than the second.
+fn spread(took: &[Duration]) -> String {
+    let mut took = took.to_vec();
+    took.sort_unstable();
+    let at = |percent: usize| {
+        let rank = (took.len() * percent).div_ceil(100).max(1);
+        took.get(rank - 1).map_or(0, Duration::as_millis)
+    };
+    format!("p50 {} ms, p99 {} ms, max {} ms", at(50), at(99), at(100))
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -18,7 +19,7 @@ use everhook_ingest::operators;
 use everhook_journal::id::fresh;
 use serde_json::json;
 
-use super::{Doorbell, Parts};
+use super::{Doorbell, Parts, Pressure};
 
 /// How long a caller may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -29,11 +30,12 @@ const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
 struct Door {
     parts: Parts,
     doorbell: Doorbell,
+    pressure: Pressure,
 }
 
 /// The door in front of these handlers. It rings when a webhook has been recorded.
-pub fn router(parts: Parts, doorbell: Doorbell) -> Router {
-    Router::new().fallback(answer).with_state(Arc::new(Door { parts, doorbell }))
+pub fn router(parts: Parts, doorbell: Doorbell, pressure: Pressure) -> Router {
+    Router::new().fallback(answer).with_state(Arc::new(Door { parts, doorbell, pressure }))
 }
 
 async fn answer(
@@ -48,6 +50,7 @@ async fn answer(
         path == "/workflows" || path == "/executions" || path.starts_with("/executions/")
     };
     let is_list = !is_sources && listed(path);
+    let is_webhook = path == "/webhook" || path.starts_with("/webhook/");
     // In AWS these are behind IAM; here behind the machine's own edge. The name is checked too:
     // a page in a browser can point a name of its own at this machine.
     if (is_list || is_sources)
@@ -69,6 +72,12 @@ async fn answer(
     if is_status || is_list {
         return respond(door.parts.status.handle(event).await);
     }
+    // Only now that it is here: whoever sends slowly keeps nobody else out.
+    let recorded = door.parts.ingest.counts.accepted.load(Ordering::Relaxed);
+    let _turn = match is_webhook.then(|| door.pressure.enter(recorded)).transpose() {
+        Ok(turn) => turn,
+        Err(refused) => return refused.into_response(),
+    };
     let response = match is_sources {
         true => Box::pin(operators::handle(&door.parts.ingest, event)).await,
         false => everhook_ingest::handle(&door.parts.ingest, event).await,

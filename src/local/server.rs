@@ -10,8 +10,8 @@ use everhook_journal::config::{Config, ConfigError};
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::{Store, Unavailable};
-use everhook_journal::stream::Batch;
-use everhook_journal::{Clock, Payloads, Secrets};
+use everhook_journal::stream::{Batch, Record};
+use everhook_journal::{Clock, Payloads, Secrets, Sequence};
 use everhook_processor::steps::aws::Endpoints;
 use everhook_processor::sweep::SWEEP_EVERY;
 use everhook_processor::{Invocation, Steps};
@@ -28,7 +28,7 @@ use crate::aws::{self, NoRegion};
 use super::engine::EngineError;
 use super::event_source::{BatchOutcome, EventSource, Function, Settings};
 use super::parts::PartsError;
-use super::{Doorbell, Engine, Parts, door};
+use super::{Doorbell, Engine, Parts, Pressure, door};
 
 /// How often the embedded engine is rid of what has expired.
 const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -126,8 +126,10 @@ impl Server {
 
         let (stop, stopped) = watch::channel(false);
         let doorbell = Doorbell::new();
+        let pressure = Pressure::new(config.settings.backlog_max);
         let mut tasks = JoinSet::new();
-        for source in event_sources(options, &parts, &client, streams, &doorbell).await? {
+        for source in event_sources(options, &parts, &client, streams, &doorbell, &pressure).await?
+        {
             tasks.spawn(source.run(stopped.clone()));
         }
         let is_alone = engine.is_some();
@@ -135,7 +137,7 @@ impl Server {
         if let Some(engine) = &engine {
             tasks.spawn(upkeep(engine.clone(), stopped.clone()));
         }
-        tasks.spawn(serve(listener, parts.clone(), doorbell, stopped));
+        tasks.spawn(serve(listener, parts.clone(), doorbell, pressure, stopped));
         Ok(Self { address, parts, tasks, stop, engine })
     }
 
@@ -191,6 +193,7 @@ async fn event_sources(
     client: &Client,
     streams: Streams,
     doorbell: &Doorbell,
+    pressure: &Pressure,
 ) -> Result<[EventSource; 2], ServerError> {
     let table = Tables::default().journal;
     let described = client.describe_table().table_name(&table).send().await;
@@ -214,7 +217,7 @@ async fn event_sources(
     };
     let gathering = Settings { batching_window: PROJECTOR_WINDOW, ..Settings::default() };
     Ok([
-        source("processor", Settings::default(), processor(parts, doorbell)),
+        source("processor", Settings::default(), processor(parts, doorbell, pressure)),
         source("projector", gathering, projector(parts)),
     ])
 }
@@ -226,12 +229,15 @@ fn make_folder(folder: &Path) -> Result<(), ServerError> {
     })
 }
 
-fn processor(parts: &Parts, doorbell: &Doorbell) -> Function {
-    let (supervisor, doorbell) = (parts.supervisor.clone(), doorbell.clone());
+fn processor(parts: &Parts, doorbell: &Doorbell, pressure: &Pressure) -> Function {
+    let shared = (parts.supervisor.clone(), doorbell.clone(), pressure.clone());
     Arc::new(move |event| {
-        let (supervisor, doorbell) = (supervisor.clone(), doorbell.clone());
+        let (supervisor, doorbell, pressure) = shared.clone();
         async move {
-            let invocation = Invocation::Stream(Batch::from_event(event));
+            let batch = Batch::from_event(event);
+            let is_first = |record: &&Record| record.sequence.before() == Sequence::START;
+            pressure.taken(batch.records.iter().filter(is_first).count());
+            let invocation = Invocation::Stream(batch);
             let deadline = Clock::System.now() + WATCHDOG;
             let response = everhook_processor::handle(&supervisor, invocation, deadline).await;
             // What was appended here is news too.
@@ -315,9 +321,11 @@ async fn serve(
     listener: TcpListener,
     parts: Parts,
     doorbell: Doorbell,
+    pressure: Pressure,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let app = door::router(parts, doorbell).into_make_service_with_connect_info::<SocketAddr>();
+    let app =
+        door::router(parts, doorbell, pressure).into_make_service_with_connect_info::<SocketAddr>();
     let stop = async move { stopped.wait_for(|stop| *stop).map(drop).await };
     if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
         tracing::error!("the HTTP door closed: {error}");
