@@ -22,21 +22,21 @@ use crate::target::{Calls, Place};
 
 /// The steps that call the target, by workflow, and how often one attempt may.
 const STEPS: [(Flow, &str, Mode); 8] = [
-    ("plain", "deliver", Mode::AtLeastOnce),
-    ("plain", "thank", Mode::AtLeastOnce),
-    ("once", "charge", Mode::AtMostOnce),
-    ("once", "receipt", Mode::AtLeastOnce),
-    ("attempt", "call", Mode::AtMostOncePerAttempt),
-    ("approve", "ask", Mode::AtLeastOnce),
-    ("approve", "archive", Mode::AtLeastOnce),
-    ("nap", "wake", Mode::AtLeastOnce),
+    ("plain", "deliver", Mode::Again),
+    ("plain", "thank", Mode::Again),
+    ("once", "charge", Mode::Once),
+    ("once", "receipt", Mode::Again),
+    ("attempt", "call", Mode::OncePerAttempt),
+    ("approve", "ask", Mode::Again),
+    ("approve", "archive", Mode::Again),
+    ("nap", "wake", Mode::Again),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    AtLeastOnce,
-    AtMostOnce,
-    AtMostOncePerAttempt,
+    Again,
+    Once,
+    OncePerAttempt,
 }
 
 /// What was found in the histories.
@@ -242,9 +242,9 @@ fn ended(
             own && matches!(recorded.event, Event::StepCompleted { .. })
         });
         let (most, most_an_attempt) = match mode {
-            Mode::AtLeastOnce => (u64::MAX, u64::MAX),
-            Mode::AtMostOnce => (1, 1),
-            Mode::AtMostOncePerAttempt => (u64::MAX, 1),
+            Mode::Again => (u64::MAX, u64::MAX),
+            Mode::Once => (1, 1),
+            Mode::OncePerAttempt => (u64::MAX, 1),
         };
         if is_completed && total == 0 {
             return Err(format!("{step} completed, and nobody was called"));
