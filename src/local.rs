@@ -7,14 +7,17 @@
 //! | event source mappings | [`event_source`] |
 //! | API Gateway | [`door`] |
 //! | the sweep function's clock | [`server`] |
+//! | the functions' concurrency | [`pressure`] |
 
 pub mod door;
 pub mod engine;
 pub mod event_source;
 pub mod parts;
+pub mod pressure;
 pub mod server;
 
 pub use engine::Engine;
 pub use event_source::Doorbell;
 pub use parts::Parts;
+pub use pressure::Pressure;
 pub use server::Server;

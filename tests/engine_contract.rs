@@ -170,6 +170,34 @@ async fn of_two_sweeps_one_gets_the_claim() {
 }
 
 #[tokio::test]
+async fn a_claim_whose_owner_is_gone_is_given_back_and_goes_on_counting() {
+    let (world, token, _) = received().await;
+    world.pass(Duration::from_secs(61));
+    assert_eq!(world.parts.sweep.claim().await.unwrap(), std::slice::from_ref(&token));
+
+    let released = world.parts.sweep.release().await.unwrap();
+
+    assert_eq!((released, due(&world, &token).await.redrives), (1, 1));
+    assert_eq!(world.parts.sweep.claim().await.unwrap(), std::slice::from_ref(&token));
+    assert_eq!(due(&world, &token).await.redrives, 2);
+}
+
+#[tokio::test]
+async fn what_is_not_claimed_or_was_often_is_not_given_back() {
+    let (world, token, _) = received().await;
+    assert_eq!(world.parts.sweep.release().await.unwrap(), 0);
+
+    for redrives in 1..=6 {
+        let read = due(&world, &token).await;
+        let executions = &world.parts.ingest.executions;
+        let later = world.now() + Duration::from_secs(60);
+        assert!(executions.claim(&token, &read, later).await.unwrap());
+        let released = world.parts.sweep.release().await.unwrap();
+        assert_eq!(released, usize::from(redrives <= 5), "after {redrives}");
+    }
+}
+
+#[tokio::test]
 async fn postponing_is_refused_once_the_obligation_has_changed() {
     let (world, token, _) = received().await;
     let executions = &world.parts.ingest.executions;

@@ -5,7 +5,7 @@ use everhook_journal::execution::Refusal;
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::{AppendError, ReadError};
-use everhook_journal::{Command, Execution, ExecutionId, Sequence, View, id, telemetry};
+use everhook_journal::{Command, Execution, ExecutionId, Sequence, View, failpoint, id, telemetry};
 
 use crate::answer::Answer;
 use crate::receive::Ingest;
@@ -65,6 +65,7 @@ impl Ingest {
             let events = Events::from(event);
             match self.journal.append(id, after, events, expires_at, at, &id::fresh()).await {
                 Ok(recorded) => {
+                    failpoint::reached("fact.appended");
                     for recorded in &recorded {
                         let (name, sequence) = (recorded.event.name(), recorded.sequence);
                         tracing::info!(

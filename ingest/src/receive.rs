@@ -15,7 +15,8 @@ use everhook_journal::payload::{PayloadError, sha256_hex};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
 use everhook_journal::{
-    Clock, ExecutionId, Executions, Journal, Payloads, Timestamp, Workflow, ambient, telemetry,
+    Clock, ExecutionId, Executions, Journal, Payloads, Timestamp, Workflow, ambient, failpoint,
+    telemetry,
 };
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
@@ -215,7 +216,10 @@ impl Ingest {
         let (request_id, name) = (request.request_id.clone(), request.source.clone());
         let record = self.record_all(&request, &source, events, now);
         let reason = match ambient::timeout(RECORDED_WITHIN, record).await {
-            Ok(Ok(recorded)) => return Answer::accepted(&recorded),
+            Ok(Ok(recorded)) => {
+                failpoint::reached("answer.before");
+                return Answer::accepted(&recorded);
+            }
             Ok(Err(outage)) => outage.to_string(),
             Err(_) => format!("no end within {RECORDED_WITHIN:?}"),
         };

@@ -33,6 +33,9 @@ const BODY_BYTES_DEFAULT: u64 = 1024 * 1024;
 /// How many executions advance at once, if nothing is said.
 const CONCURRENCY_DEFAULT: u64 = 64;
 
+/// How many webhooks may wait on one machine if nothing is said.
+const BACKLOG_DEFAULT: u64 = 10_000;
+
 /// The whole file.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -58,6 +61,8 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// `concurrency`: how many executions advance at once in one process.
     pub concurrency: usize,
+    /// `backlog_max`: how many webhooks may wait to be carried on before one machine refuses more.
+    pub backlog_max: usize,
     /// `private_hosts`: hosts that `http` steps may call although they are not public.
     pub private_hosts: Vec<String>,
     /// `execution_key`: where the key for execution ids is, as a secret's reference.
@@ -192,6 +197,9 @@ impl Config {
                 concurrency: section
                     .number("concurrency")?
                     .map_or(usual.concurrency, |count| count as usize),
+                backlog_max: section
+                    .number("backlog_max")?
+                    .map_or(usual.backlog_max, |count| count as usize),
                 private_hosts: section.texts("private_hosts")?,
                 execution_key: section.text("execution_key")?,
                 callback_key: section.text("callback_key")?,
@@ -209,6 +217,9 @@ impl Config {
             }
             if settings.concurrency == 0 {
                 return Err(section.problem_of("concurrency", "`concurrency` must be at least 1"));
+            }
+            if settings.backlog_max == 0 {
+                return Err(section.problem_of("backlog_max", "`backlog_max` must be at least 1"));
             }
             Ok(settings)
         };
@@ -264,6 +275,7 @@ impl Default for Settings {
             run_ahead: true,
             body_bytes_max: BODY_BYTES_DEFAULT as usize,
             concurrency: CONCURRENCY_DEFAULT as usize,
+            backlog_max: BACKLOG_DEFAULT as usize,
             private_hosts: Vec::new(),
             execution_key: None,
             callback_key: None,

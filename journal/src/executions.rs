@@ -247,6 +247,23 @@ impl Executions {
         met(self.store.update(&self.table, key(id), change, later).await)
     }
 
+    /// Gives back a claim whose owner is gone, if it is still the one that was read: the row is due now,
+    /// and that it was tried counts.
+    pub async fn release(
+        &self,
+        id: &ExecutionId,
+        read: &Due,
+        now: Timestamp,
+    ) -> Result<bool, Unavailable> {
+        let change = Expression::new(
+            "SET #due_at = :due_at, #generation = :next",
+            &["due_at", "generation"],
+        )
+        .with(":due_at", text(now.to_string()))
+        .with(":next", number(read.generation + 1));
+        met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
+    }
+
     /// Takes a due row for one try until `until`; one of several callers gets it.
     pub async fn claim(
         &self,

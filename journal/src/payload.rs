@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::failpoint;
 use crate::guard::{self, Guard};
 
 /// Up to here a payload stays readable in the event; DynamoDB bills writes by the KiB.
@@ -142,6 +143,7 @@ impl Payloads {
         if guard::holds(Guard::PayloadBeforeEvent) {
             put?;
         }
+        failpoint::reached("payload.stored");
         Ok(Payload::Stored { sha256, bytes: length })
     }
 

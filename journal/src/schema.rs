@@ -6,9 +6,10 @@ use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
-    TimeToLiveSpecification,
+    TimeToLiveSpecification, TimeToLiveStatus,
 };
 
+use crate::failpoint;
 use crate::store::Unavailable;
 
 /// The names of the two tables.
@@ -70,8 +71,16 @@ impl Tables {
             .global_secondary_indexes(index("attention", "attention", "created_at"));
         for (table, request) in [(&self.journal, journal), (&self.executions, executions)] {
             match request.send().await.map_err(|error| error.into_service_error()) {
-                Ok(_) => expire_by_ttl(client, table).await?,
-                Err(CreateTableError::ResourceInUseException(_)) => {}
+                Ok(_) => {
+                    failpoint::reached("table.made");
+                    expire_by_ttl(client, table).await?;
+                }
+                // Whoever made it may have died before it was told what expires.
+                Err(CreateTableError::ResourceInUseException(_)) => {
+                    if !expires(client, table).await {
+                        expire_by_ttl(client, table).await?;
+                    }
+                }
                 Err(error) => {
                     return Err(Unavailable(DisplayErrorContext(&error).to_string()));
                 }
@@ -79,6 +88,23 @@ impl Tables {
         }
         Ok(())
     }
+}
+
+/// Whether a table's items expire, or nobody may say.
+async fn expires(client: &Client, table: &str) -> bool {
+    let said = client.describe_time_to_live().table_name(table).send().await;
+    let description = match said {
+        Ok(said) => said.time_to_live_description,
+        Err(error) => {
+            let error = DisplayErrorContext(&error);
+            tracing::warn!("cannot tell whether items of the table {table} expire: {error}");
+            return true;
+        }
+    };
+    !matches!(
+        description.and_then(|description| description.time_to_live_status),
+        None | Some(TimeToLiveStatus::Disabled)
+    )
 }
 
 async fn expire_by_ttl(client: &Client, table: &str) -> Result<(), Unavailable> {

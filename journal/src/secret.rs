@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use aws_types::SdkConfig;
 
+use crate::failpoint;
 use vault::{Place, Vault};
 
 /// The shortest secret that is accepted, in bytes.
@@ -248,9 +249,23 @@ fn generated(path: &Path) -> Result<Vec<u8>, SecretError> {
 fn make(path: &Path) -> std::io::Result<()> {
     let mut random = [0u8; GENERATED_BYTES];
     getrandom::fill(&mut random).map_err(std::io::Error::other)?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    // It gets its name only once it is whole: whoever dies before leaves none, and nobody reads half of one.
+    let draft = folder.join(format!(".{}", crate::id::fresh()));
+    let made = write(&draft, &random).and_then(|()| {
+        failpoint::reached("secret.written");
+        match std::fs::hard_link(&draft, path) {
+            // Somebody else was first, and theirs counts.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        }
+    });
+    std::fs::remove_file(&draft).ok();
+    made
+}
+
+fn write(path: &Path, random: &[u8]) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -294,6 +309,22 @@ mod tests {
         let second = secrets(folder.path()).read("generated:default").unwrap();
         assert_eq!(first.expose(), second.expose());
         assert_eq!(first.expose().len(), 64);
+    }
+
+    #[test]
+    fn a_secret_that_several_make_at_once_is_one_and_whole() {
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let read =
+                || secrets(folder.path()).read("generated:default").unwrap().expose().to_vec();
+            let all: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(read)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(all[0].len(), 64);
+            assert!(all.iter().all(|secret| *secret == all[0]));
+            assert_eq!(std::fs::read_dir(folder.path().join("secrets")).unwrap().count(), 1);
+        }
     }
 
     #[test]

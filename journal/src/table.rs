@@ -2,6 +2,7 @@
 
 use crate::chain::Head;
 use crate::event::{Events, Recorded};
+use crate::failpoint;
 use crate::guard::{self, Guard};
 use crate::id::{ExecutionId, Sequence, WorkflowHash};
 use crate::item::{self, Append, MalformedItem, number, text};
@@ -52,7 +53,10 @@ impl Journal {
         let condition = self.free_or_expired().guarded(Guard::AppendCondition);
         let digest = item::digest(&item).ok();
         let recorded = events.record(after.sequence, at, digest);
-        match self.store.put(&self.table, item, condition).await {
+        failpoint::reached("append.before");
+        let put = self.store.put(&self.table, item, condition).await;
+        failpoint::reached("append.after");
+        match put {
             Ok(()) => Ok(recorded),
             Err(WriteError::Condition(Some(old)))
                 if item::read_text(&old, "append").is_ok_and(|theirs| theirs == name)

@@ -5,8 +5,8 @@ use std::time::Duration;
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::executions::{DUE_SHARDS, Due};
 use everhook_journal::guard::{self, Guard};
-use everhook_journal::store::Unavailable;
-use everhook_journal::{Clock, ExecutionId, Executions, Timestamp, telemetry};
+use everhook_journal::store::{BATCH_GET_MAX, Unavailable};
+use everhook_journal::{Clock, ExecutionId, Executions, Timestamp, failpoint, telemetry};
 
 /// How often the sweep looks.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -16,6 +16,12 @@ const DUE_ROWS_MAX: i32 = 100;
 
 /// How often an execution is fired without progress before somebody should look.
 const REDRIVES_MAX: u64 = 20;
+
+/// How often a claim is given back: an execution that takes its process with it each time is left alone in the end.
+const RELEASES_MAX: u64 = 5;
+
+/// How many rows of one shard are looked at for claims to give back.
+const RELEASED_ROWS_MAX: i32 = 1_000;
 
 /// The longest time between two tries at an execution that makes no progress.
 const REDRIVE_DELAY_MAX: Duration = Duration::from_secs(3600);
@@ -62,6 +68,28 @@ impl Sweep {
         Ok(claimed)
     }
 
+    /// Makes due what a process claimed that is gone, and says how many these are.
+    /// For whoever knows that nobody else drives executions: they need not wait until the claims end.
+    pub async fn release(&self) -> Result<usize, Unavailable> {
+        let mut released = 0;
+        let now = self.clock.now();
+        for shard in 0..DUE_SHARDS {
+            let claimed = now + lease(RELEASES_MAX);
+            let ids = self.executions.due(shard, claimed, RELEASED_ROWS_MAX).await?;
+            for ids in ids.chunks(BATCH_GET_MAX) {
+                for row in self.executions.rows(ids).await? {
+                    let Some(due) = row.due.filter(|due| due.at > now) else { continue };
+                    let is_claimed = (1..=RELEASES_MAX).contains(&due.redrives);
+                    if is_claimed && row.parked.is_none() {
+                        let id = &row.view.execution;
+                        released += usize::from(self.executions.release(id, &due, now).await?);
+                    }
+                }
+            }
+        }
+        Ok(released)
+    }
+
     /// How long the execution has been due, if it is claimed.
     async fn claim_one(&self, id: &ExecutionId) -> Result<Option<Duration>, Unavailable> {
         let now = self.clock.now();
@@ -85,6 +113,7 @@ impl Sweep {
             false => Duration::from_secs(5),
         };
         let claimed = self.executions.claim(id, &due, now + lease).await?;
+        failpoint::reached("sweep.claimed");
         // A stalled execution has a metric of its own, and is late on purpose.
         Ok(claimed.then(|| if is_parked { now.since(due.at) } else { overdue(&due, now) }))
     }

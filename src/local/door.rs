@@ -4,6 +4,7 @@ mod connections;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body as EventBody;
@@ -22,7 +23,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{Doorbell, Parts};
+use super::{Doorbell, Parts, Pressure};
 pub use connections::Limits;
 
 /// The most that API Gateway takes, whatever the configuration allows.
@@ -32,6 +33,7 @@ struct Door {
     parts: Parts,
     doorbell: Doorbell,
     limits: Limits,
+    pressure: Pressure,
 }
 
 /// Why a body was not read.
@@ -45,10 +47,12 @@ pub async fn serve(
     listener: TcpListener,
     parts: Parts,
     doorbell: Doorbell,
+    pressure: Pressure,
     limits: Limits,
     stopped: watch::Receiver<bool>,
 ) {
-    connections::serve(listener, Arc::new(Door { parts, doorbell, limits }), stopped).await;
+    connections::serve(listener, Arc::new(Door { parts, doorbell, limits, pressure }), stopped)
+        .await;
 }
 
 async fn answer(door: &Door, caller: SocketAddr, request: Request) -> Response {
@@ -62,6 +66,7 @@ async fn answer(door: &Door, caller: SocketAddr, request: Request) -> Response {
         path == "/workflows" || path == "/executions" || path.starts_with("/executions/")
     };
     let is_list = !is_sources && listed(path);
+    let is_webhook = path == "/webhook" || path.starts_with("/webhook/");
     // In AWS these are behind IAM; here behind the machine's own edge. The name is checked too:
     // a page in a browser can point a name of its own at this machine.
     if (is_list || is_sources) && !(caller.ip().is_loopback() && names_this_machine(&request)) {
@@ -81,6 +86,12 @@ async fn answer(door: &Door, caller: SocketAddr, request: Request) -> Response {
     if is_status || is_list {
         return respond(door.parts.status.handle(event).await);
     }
+    // Only now that it is here: whoever sends slowly keeps nobody else out.
+    let recorded = door.parts.ingest.counts.accepted.load(Ordering::Relaxed);
+    let _turn = match is_webhook.then(|| door.pressure.enter(recorded)).transpose() {
+        Ok(turn) => turn,
+        Err(refused) => return refused.into_response(),
+    };
     let response = match is_sources {
         true => Box::pin(operators::handle(&door.parts.ingest, event)).await,
         false => everhook_ingest::handle(&door.parts.ingest, event).await,

@@ -10,8 +10,8 @@ use everhook_journal::config::{Config, ConfigError};
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::{Store, Unavailable};
-use everhook_journal::stream::Batch;
-use everhook_journal::{Clock, Payloads, Secrets};
+use everhook_journal::stream::{Batch, Record};
+use everhook_journal::{Clock, Payloads, Secrets, Sequence};
 use everhook_processor::steps::aws::Endpoints;
 use everhook_processor::sweep::SWEEP_EVERY;
 use everhook_processor::{Invocation, Steps};
@@ -29,7 +29,7 @@ use super::door::Limits;
 use super::engine::EngineError;
 use super::event_source::{BatchOutcome, EventSource, Filter, Function, Settings};
 use super::parts::PartsError;
-use super::{Doorbell, Engine, Parts, door};
+use super::{Doorbell, Engine, Parts, Pressure, door};
 
 /// How often the embedded engine is rid of what has expired.
 const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -132,15 +132,25 @@ impl Server {
 
         let (stop, stopped) = watch::channel(false);
         let doorbell = Doorbell::new();
+        let pressure = Pressure::new(config.settings.backlog_max);
         let mut tasks = JoinSet::new();
-        for source in event_sources(options, &parts, &client, streams, &doorbell).await? {
+        for source in event_sources(options, &parts, &client, streams, &doorbell, &pressure).await?
+        {
             tasks.spawn(source.run(stopped.clone()));
         }
-        tasks.spawn(sweep(parts.clone(), doorbell.clone(), stopped.clone()));
+        let is_alone = engine.is_some();
+        tasks.spawn(sweep(parts.clone(), doorbell.clone(), is_alone, stopped.clone()));
         if let Some(engine) = &engine {
             tasks.spawn(upkeep(engine.clone(), stopped.clone()));
         }
-        tasks.spawn(door::serve(listener, parts.clone(), doorbell, options.limits, stopped));
+        tasks.spawn(door::serve(
+            listener,
+            parts.clone(),
+            doorbell,
+            pressure,
+            options.limits,
+            stopped,
+        ));
         Ok(Self { address, parts, tasks, stop, engine })
     }
 
@@ -196,6 +206,7 @@ async fn event_sources(
     client: &Client,
     streams: Streams,
     doorbell: &Doorbell,
+    pressure: &Pressure,
 ) -> Result<[EventSource; 2], ServerError> {
     let table = Tables::default().journal;
     let described = client.describe_table().table_name(&table).send().await;
@@ -221,7 +232,7 @@ async fn event_sources(
     let settings = Settings { filters: vec![appends], ..Settings::default() };
     let gathering = Settings { batching_window: PROJECTOR_WINDOW, ..settings.clone() };
     Ok([
-        source("processor", settings, processor(parts, doorbell)),
+        source("processor", settings, processor(parts, doorbell, pressure)),
         source("projector", gathering, projector(parts)),
     ])
 }
@@ -233,12 +244,15 @@ fn make_folder(folder: &Path) -> Result<(), ServerError> {
     })
 }
 
-fn processor(parts: &Parts, doorbell: &Doorbell) -> Function {
-    let (supervisor, doorbell) = (parts.supervisor.clone(), doorbell.clone());
+fn processor(parts: &Parts, doorbell: &Doorbell, pressure: &Pressure) -> Function {
+    let shared = (parts.supervisor.clone(), doorbell.clone(), pressure.clone());
     Arc::new(move |event| {
-        let (supervisor, doorbell) = (supervisor.clone(), doorbell.clone());
+        let (supervisor, doorbell, pressure) = shared.clone();
         async move {
-            let invocation = Invocation::Stream(Batch::from_event(event));
+            let batch = Batch::from_event(event);
+            let is_first = |record: &&Record| record.sequence.before() == Sequence::START;
+            pressure.taken(batch.records.iter().filter(is_first).count());
+            let invocation = Invocation::Stream(batch);
             let deadline = Clock::System.now() + WATCHDOG;
             let response = everhook_processor::handle(&supervisor, invocation, deadline).await;
             // What was appended here is news too.
@@ -264,7 +278,20 @@ fn projector(parts: &Parts) -> Function {
 /// How often what is due is looked for: twice as often as in AWS, because looking costs nothing here.
 const LOOK_EVERY: Duration = Duration::from_millis(SWEEP_EVERY.as_millis() as u64 / 2);
 
-async fn sweep(parts: Parts, doorbell: Doorbell, mut stopped: watch::Receiver<bool>) {
+async fn sweep(
+    parts: Parts,
+    doorbell: Doorbell,
+    is_alone: bool,
+    mut stopped: watch::Receiver<bool>,
+) {
+    // The data folder is this process's alone: whoever claimed something before has died.
+    if is_alone {
+        match parts.sweep.release().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "{count} executions go on that were interrupted"),
+            Err(error) => tracing::warn!("could not look for what was interrupted: {error}"),
+        }
+    }
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     let mut running = JoinSet::new();
     loop {

@@ -9,7 +9,7 @@ use everhook_journal::guard::{self, Guard};
 use everhook_journal::id::{self, BodyKey, Sequence};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
-use everhook_journal::{Execution, ExecutionId, Head, Timestamp, View, telemetry};
+use everhook_journal::{Execution, ExecutionId, Head, Timestamp, View, failpoint, telemetry};
 
 use super::{Ingest, Outage, count};
 
@@ -32,7 +32,7 @@ impl Ingest {
         let name = id::fresh();
         let (appended, opened, came_with) = tokio::join!(
             self.journal.append(id, Head::START, event.into(), webhook.expires_at, now, &name),
-            self.executions.open(&view, due_at),
+            self.open(&view, due_at),
             self.first_with(id, &webhook, now),
         );
         let opened = match opened {
@@ -74,6 +74,13 @@ impl Ingest {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Makes the row; says whether there was none.
+    async fn open(&self, view: &View, due_at: Timestamp) -> Result<Opened, Unavailable> {
+        let opened = self.executions.open(view, due_at).await;
+        failpoint::reached("row.after");
+        opened
     }
 
     /// The execution that this body came with first. Only where somebody could have made up the id:

@@ -99,6 +99,12 @@ pub const SETTINGS: &[Key] = &[
         "how many executions advance at once in one process",
     )
     .usual("64"),
+    key(
+        "backlog_max",
+        Form::Whole(1, u64::MAX),
+        "how many webhooks may wait to be carried on before one machine refuses more",
+    )
+    .usual("10000"),
     key("run_ahead", Form::Flag, "whether a step may follow the one before in the same invocation")
         .usual("true"),
     key(

@@ -71,6 +71,7 @@ fn a_wrong_file_says_where_and_what() {
             "[settings]\nbody_bytes_max = -1",
             "line 2: [settings]: `body_bytes_max` must be a whole number",
         ),
+        ("[settings]\nbacklog_max = 0", "line 2: [settings]: `backlog_max` must be at least 1"),
         ("[settings]\n\nconcurrency = 0", "line 3: [settings]: `concurrency` must be at least 1"),
         (
             "[settings]\nprivate_hosts = [1]",
@@ -222,7 +223,7 @@ fn an_empty_file_is_a_configuration_without_sources() {
 #[test]
 fn all_settings_are_read() {
     let text = "[settings]\nretention = \"30d\"\nrun_ahead = false\nbody_bytes_max = 1_000\n\
-                concurrency = 8\nprivate_hosts = [\"ci.internal\"]\nexecution_key = \"env:KEY\"\n\
+                concurrency = 8\nbacklog_max = 9\nprivate_hosts = [\"ci.internal\"]\nexecution_key = \"env:KEY\"\n\
                 callback_key = \"env:CALLBACKS\"\npublic_url = \"https://hooks.example.com\"\n";
 
     let expected = Settings {
@@ -230,6 +231,7 @@ fn all_settings_are_read() {
         run_ahead: false,
         body_bytes_max: 1_000,
         concurrency: 8,
+        backlog_max: 9,
         private_hosts: vec!["ci.internal".into()],
         execution_key: Some("env:KEY".into()),
         callback_key: Some("env:CALLBACKS".into()),

@@ -8,6 +8,9 @@ use super::{Expression, Item, Query, Unavailable, WriteError};
 /// A call under way.
 pub type Call<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
 
+/// A page of items, and the key to go on after if there are more.
+pub type Page = (Vec<Item>, Option<Item>);
+
 /// Tables that answer as DynamoDB does.
 pub trait Tables: fmt::Debug + Send + Sync {
     /// As [`Store::put`](super::Store::put).
@@ -46,9 +49,5 @@ pub trait Tables: fmt::Debug + Send + Sync {
     ) -> Call<'c, Result<Vec<Item>, Unavailable>>;
 
     /// As [`Store::query`](super::Store::query).
-    fn query<'c>(
-        &'c self,
-        table: &'c str,
-        query: Query,
-    ) -> Call<'c, Result<(Vec<Item>, Option<Item>), Unavailable>>;
+    fn query<'c>(&'c self, table: &'c str, query: Query) -> Call<'c, Result<Page, Unavailable>>;
 }

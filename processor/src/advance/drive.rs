@@ -10,7 +10,8 @@ use everhook_journal::execution::{Move, Task, WATCHDOG};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::table::AppendError;
 use everhook_journal::{
-    Command, Event, Execution, ExecutionId, Next, Recorded, StepName, Timestamp, View, ambient, id,
+    Command, Event, Execution, ExecutionId, Next, Recorded, StepName, Timestamp, View, ambient,
+    failpoint, id,
 };
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -536,9 +537,11 @@ impl<'d> Drive<'d> {
     /// Shows the end and lets go of the obligation.
     async fn end(&mut self) -> Result<Advanced, Trouble> {
         let view = View::of(self.id(), &self.execution);
+        failpoint::reached("finish.before");
         if guard::holds(Guard::EndShown) {
             self.driver.executions.finish(&view).await?;
         }
+        failpoint::reached("finish.after");
         self.driver.recall.passed(self.id(), self.execution.last_append);
         Ok(Advanced::Ended)
     }

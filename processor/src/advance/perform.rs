@@ -8,7 +8,7 @@ use everhook_journal::execution::Attempt;
 use everhook_journal::payload::PayloadError;
 use everhook_journal::retry::Failed;
 use everhook_journal::workflow::StepDefinition;
-use everhook_journal::{Command, ExecutionId, Payload, StepName, Timestamp};
+use everhook_journal::{Command, ExecutionId, Payload, StepName, Timestamp, failpoint};
 use serde_json::value::RawValue;
 
 use crate::plan::Ready;
@@ -98,7 +98,10 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
         Work::Act(act) => {
             let act = act.clone();
             let attempt = async move { act.run(input).await };
-            isolated(step, attempt).await.map(Outcome::Result)
+            failpoint::reached("act.before");
+            let acted = isolated(step, attempt).await;
+            failpoint::reached("act.after");
+            acted.map(Outcome::Result)
         }
         Work::Filter(filter) => within(step, filter.stops(input)).await.map(|stops| match stops {
             Some(reason) => Outcome::Command(Command::FilterStep(ended(path), reason)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::table::ReadError;
-use everhook_journal::{Execution, ExecutionId, Timestamp, View, telemetry};
+use everhook_journal::{Execution, ExecutionId, Timestamp, View, failpoint, telemetry};
 
 use super::{Advanced, Driver, Outage, Trouble, words};
 
@@ -41,6 +41,7 @@ pub(super) async fn wait(
         if !news.is_empty() && guard::holds(Guard::NewsBeforePostpone) {
             return Ok(Advanced::Superseded);
         }
+        failpoint::reached("wait.before");
         let due = row.and_then(|row| row.due);
         let moved = match due {
             Some(due) if due.at == until => true,

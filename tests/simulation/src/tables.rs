@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use everhook_journal::store::simulated::{Call, Tables};
+use everhook_journal::store::simulated::{Call, Page, Tables};
 use everhook_journal::store::{Expression, Item, Query, Unavailable, WriteError};
 
 use everhook_journal::ambient::simulated::Sleep;
@@ -351,17 +351,13 @@ impl Tables for SimulatedTables {
         }))
     }
 
-    fn query<'c>(
-        &'c self,
-        table: &'c str,
-        query: Query,
-    ) -> Call<'c, Result<(Vec<Item>, Option<Item>), Unavailable>> {
+    fn query<'c>(&'c self, table: &'c str, query: Query) -> Call<'c, Result<Page, Unavailable>> {
         let table = named(table);
         Box::pin(read(move |world| look(world, table, &query)))
     }
 }
 
-fn look(world: &World, table: &str, query: &Query) -> (Vec<Item>, Option<Item>) {
+fn look(world: &World, table: &str, query: &Query) -> Page {
     let as_of = match (query.index, query.consistent) {
         (Some(_), _) => behind(world, Fault::StaleIndex, 4_000),
         (None, true) => executor().now(),

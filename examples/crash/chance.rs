@@ -1,0 +1,49 @@
+//! Chance that can be had again: the same seed draws the same numbers.
+
+use std::time::Duration;
+
+/// A source of numbers: SplitMix64.
+#[derive(Debug, Clone)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    /// Chance of this seed, and of this part of the run.
+    pub(crate) fn new(seed: u64, part: &str) -> Self {
+        let mixed = part.bytes().fold(seed, |mixed, byte| {
+            mixed.wrapping_mul(0x0100_0000_01b3).wrapping_add(u64::from(byte))
+        });
+        Self(mixed)
+    }
+
+    /// Any number.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// A number below this one.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    /// Whether something happens that does so in so many of a hundred cases.
+    pub(crate) fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// A time between these, in milliseconds.
+    pub(crate) fn between_ms(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(from + self.below(to - from + 1))
+    }
+
+    /// Puts things in another order.
+    pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
+        for last in (1..things.len()).rev() {
+            let other = self.below(last as u64 + 1) as usize;
+            things.swap(last, other);
+        }
+    }
+}
