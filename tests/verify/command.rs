@@ -11,6 +11,7 @@ use axum::http::HeaderMap;
 use dynoxide::Database;
 use everhook::Steps;
 use everhook::local::Server;
+use everhook::local::door::Limits;
 use everhook::local::server::Options;
 use everhook_processor::steps::aws::Endpoints;
 use serde_json::{Value, json};
@@ -42,6 +43,7 @@ async fn serve(folder: &Path) -> Server {
         config,
         dynamodb_endpoint: None,
         endpoints: Endpoints::default(),
+        limits: Limits::default(),
     };
     Server::start(&options, Steps::new()).await.unwrap()
 }

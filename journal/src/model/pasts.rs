@@ -179,7 +179,7 @@ impl Pasts {
                 Order::Receive(now) => to_time(now),
                 _ => to_time(before.created),
             };
-            let all = Events::new(events.clone()).expect("there is one").record(after, time);
+            let all = Events::new(events.clone()).expect("there is one").record(after, time, None);
             let last = all.last().expect("there is one").clone();
             execution = Some(match execution {
                 None => Execution::begin(&last).expect("a webhook begins an execution"),
@@ -191,7 +191,7 @@ impl Pasts {
                 let mut all = before.events.clone();
                 let created = execution.created_at;
                 let after = Sequence::new(before.sequence.into());
-                all.extend(Events::new(events).expect("some").record(after, created));
+                all.extend(Events::new(events).expect("some").record(after, created, None));
                 (fitting, self.place(all, execution))
             }
             _ => (NONE, past),

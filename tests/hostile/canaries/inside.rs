@@ -176,7 +176,7 @@ async fn failed_batch(world: &World, folder: &std::path::Path) -> String {
     let source = EventSource {
         stream_arn: listed.streams()[0].stream_arn().unwrap().to_owned(),
         streams,
-        settings: Settings { retry_attempts: 0, bisect: false, ..Settings::default() },
+        settings: Settings { retry_attempts: Some(0), bisect: false, ..Settings::default() },
         function: Arc::new(|event| {
             Box::pin(async move {
                 tracing::error!("failed with {} records", event.records.len());
