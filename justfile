@@ -38,6 +38,22 @@ lint:
 bench *options:
     cargo run --profile server --locked --example bench -- {{options}}
 
+# The functions' code over tables, stream and objects that fail: `just simulate --worlds 60000`, `--help` for more
+simulate *options:
+    cargo run --locked --release --example simulate -- {{options}}
+
+# Each guard of the protocol, switched off in turn: the simulation must miss it
+mutants *options:
+    cargo run --locked --release --example simulate -- --mutants --worlds 4000 {{options}}
+
+# The real server, killed again and again: `just crash --kills 2000`, `--help` for more
+crash *options:
+    cargo run --locked --release --example crash -- {{options}}
+
+# The real server with more than it can do, and killed once at the peak
+load *options:
+    cargo run --locked --release --example crash -- --load {{options}}
+
 # All of the above: what must hold before a change goes in
 ci:
     .ci/run
