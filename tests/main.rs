@@ -29,3 +29,4 @@ mod vectors;
 mod verify;
 mod workflows;
 mod world;
+mod worlds;

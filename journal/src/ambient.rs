@@ -53,8 +53,9 @@ impl Stopwatch {
 /// Waits for a future, so long at most.
 pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
     #[cfg(feature = "simulation")]
+    let future = Box::pin(future);
+    #[cfg(feature = "simulation")]
     if let Some(sleep) = simulated::with(|it| it.sleep(limit)) {
-        let future = std::pin::pin!(future);
         return match futures_util::future::select(future, sleep).await {
             futures_util::future::Either::Left((output, _)) => Ok(output),
             futures_util::future::Either::Right(_) => Err(Elapsed),
@@ -67,6 +68,8 @@ pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output,
 pub async fn isolated<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Panicked> {
+    #[cfg(feature = "simulation")]
+    let future = Box::pin(future);
     #[cfg(feature = "simulation")]
     if simulated::with(|_| ()).is_some() {
         return std::panic::AssertUnwindSafe(future).catch_unwind().await.map_err(|_| Panicked);

@@ -233,8 +233,8 @@ impl Executions {
             .await)
     }
 
-    /// Makes an unfinished execution due now, unless it is already.
-    /// Whoever read its row before this leaves it alone: the obligation is another one.
+    /// Makes an unfinished execution due now. Whoever read its row before this leaves it alone,
+    /// also if it was due already: the obligation is another one.
     pub async fn hasten(&self, id: &ExecutionId, now: Timestamp) -> Result<bool, Unavailable> {
         let change = Expression::new(
             "SET #due_at = :now, #generation = #generation + :one, #redrives = :none",
@@ -243,8 +243,8 @@ impl Executions {
         .with(":now", text(now.to_string()))
         .with(":one", number(u8::from(guard::holds(Guard::HastenGeneration))))
         .with(":none", number(0));
-        let later = Expression::new("#due_at > :now", &[]);
-        met(self.store.update(&self.table, key(id), change, later).await)
+        let owed = Expression::new("attribute_exists(#due_at)", &[]);
+        met(self.store.update(&self.table, key(id), change, owed).await)
     }
 
     /// Gives back a claim whose owner is gone, if it is still the one that was read: the row is due now,

@@ -56,6 +56,8 @@ pub enum Guard {
     RowSaysDue,
     /// What acts at most once is claimed before it acts.
     ClaimBeforeActing,
+    /// Only whoever has claimed an attempt makes it.
+    ClaimIsOwn,
     /// A claim lasts longer than the attempt.
     ClaimOutlastsAttempt,
     /// The lease of a due row lasts longer than an invocation.
@@ -101,7 +103,8 @@ pub enum Guard {
 #[cfg(feature = "simulation")]
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
+        Self::ClaimIsOwn,
         Self::WaitAfterAppend,
         Self::ReopenStranger,
         Self::AppendCondition,

@@ -203,12 +203,11 @@ impl World {
                 changes.push(Change::perhaps("the sweep crashes", to));
                 let is_same = is_same || self.is(Mutant::ClaimWithoutGeneration);
                 let claimed = to.move_due(is_same, after(state.now, 1));
-                if claimed {
-                    if self.is(Mutant::ClaimTakesDueAway)
-                        && let Some(row) = &mut to.row
-                    {
-                        row.due = None;
-                    }
+                if claimed
+                    && self.is(Mutant::ClaimTakesDueAway)
+                    && let Some(row) = &mut to.row
+                {
+                    row.due = None;
                 }
                 changes.push(Change::perhaps("the sweep claims the row, and wakes nobody", to));
                 let free = to.drivers.iter().position(Option::is_none);

@@ -70,6 +70,8 @@ pub(super) struct Drive<'d> {
     /// The attempts that are being made.
     attempts: FuturesUnordered<Attempting<'d>>,
     attempted: HashSet<StepName>,
+    /// The steps that this drive has claimed, with the attempts.
+    claimed: HashSet<(StepName, u32)>,
     /// Whether an attempt has ended.
     moved: bool,
     /// How this ends once no attempt is being made any more.
@@ -109,6 +111,7 @@ impl<'d> Drive<'d> {
             lease,
             attempts: FuturesUnordered::new(),
             attempted: HashSet::new(),
+            claimed: HashSet::new(),
             moved: false,
             stopping: None,
         }
@@ -335,6 +338,10 @@ impl<'d> Drive<'d> {
             }
         }
         for (task, number, claimed_until) in begun {
+            // Somebody else may have claimed it first.
+            if claimed_until.is_some() && !self.has_claimed(&task.path, number) {
+                continue;
+            }
             // Appending may have taken long: whoever finds the claim expired must not meet an attempt under way.
             let ends = self.driver.clock.now() + task.step.timeout() + CLOCKS_APART;
             if claimed_until.is_some_and(|until| ends > until)
@@ -351,6 +358,12 @@ impl<'d> Drive<'d> {
             self.attempts.push(Box::pin(attempt));
         }
         Ok(None)
+    }
+
+    fn has_claimed(&self, path: &StepName, number: u32) -> bool {
+        self.claimed.contains(&(path.clone(), number))
+            || !guard::holds(Guard::ClaimIsOwn)
+            || !guard::holds(Guard::ClaimBeforeActing)
     }
 
     /// Waits until an attempt has ended, or until a time, and decides what has ended by then.
@@ -499,6 +512,9 @@ impl<'d> Drive<'d> {
         let recorded = journal.append(self.id(), after, events, expires_at, at, &name).await?;
         for recorded in &recorded {
             tell::recorded(&self.appended, self.id(), recorded);
+            if let Event::StepClaimed { step, attempt, .. } = &recorded.event {
+                self.claimed.insert((step.clone(), *attempt));
+            }
             self.appended.apply(recorded).expect("these events were decided on this state");
         }
         self.execution = self.appended.clone();

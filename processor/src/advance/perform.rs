@@ -127,7 +127,7 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
         Work::Poll(poll) => {
             let poll = poll.clone();
             let state = input.clone();
-            match isolated(step, async move { poll.look(state).await }).await {
+            match isolated(step, Box::pin(async move { poll.look(state).await })).await {
                 Ok(Look::Found(output)) => Ok(Outcome::Result(output)),
                 Ok(Look::Again(output)) => {
                     let counted = number.saturating_sub(turn.forgiven);

@@ -283,6 +283,14 @@ async fn the_binary_tells_nobody() {
     let kept = caller.get("the list of a quarantine", "/sources/done/quarantine").await;
     assert!(!kept["requests"].as_array().unwrap().is_empty());
 
+    // It is written once a second.
+    let positions = folder.path().join("data/processor-position.json");
+    for _ in 0..400 {
+        if positions.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
     let mut told = caller.told;
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     told.push(Told { place: "the server's log, traced", text: read("stderr") });

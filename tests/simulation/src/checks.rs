@@ -196,6 +196,13 @@ impl Checks {
             && due.redrives > earlier.redrives
         {
             history.claimed_until = Some(due.at);
+            if earlier.at > now + SKEW {
+                let due = earlier.at;
+                return violated(
+                    "S8",
+                    format!("{execution} was claimed at {now} and is due at {due}"),
+                );
+            }
         }
         if let Some(before) = before
             && before.view.sequence > shown

@@ -151,7 +151,7 @@ fn mutants(options: &Options) -> ExitCode {
             (None, Verdict::Tolerated(why)) => {
                 println!("tolerated  {name:<24} in {} worlds: {why}", summary.worlds);
             }
-            (None, Verdict::Caught) => {
+            (None, Verdict::Caught | Verdict::Seldom) => {
                 println!("SURVIVED   {name:<24} {} worlds", summary.worlds);
                 survived.push(name);
             }

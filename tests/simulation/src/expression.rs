@@ -121,7 +121,7 @@ impl<'e> Reader<'e> {
             let high = self.operand();
             return is(&left, &low, Ordering::is_ge) && is(&left, &high, Ordering::is_le);
         }
-        let tests: [(&str, fn(Ordering) -> bool); 5] = [
+        let tests: [(&str, Test); 5] = [
             ("<=", Ordering::is_le),
             (">=", Ordering::is_ge),
             ("<", Ordering::is_lt),
@@ -164,12 +164,11 @@ impl<'e> Reader<'e> {
     }
 }
 
+/// Whether an order is the one that is asked for.
+type Test = fn(Ordering) -> bool;
+
 /// A comparison with what is not there does not hold, whatever it is.
-fn is(
-    left: &Option<AttributeValue>,
-    right: &Option<AttributeValue>,
-    test: fn(Ordering) -> bool,
-) -> bool {
+fn is(left: &Option<AttributeValue>, right: &Option<AttributeValue>, test: Test) -> bool {
     match (left, right) {
         (Some(left), Some(right)) => compare(left, right).is_some_and(test),
         _ => false,

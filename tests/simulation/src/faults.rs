@@ -47,6 +47,7 @@ faults! {
     TargetPanics 0.01 "step panics",
     PayloadFails 0.03 "payload store does not answer",
     LargePayload 0.02 "payload in the object store",
+    SenderPauses 0.1 "sender that pauses for about 16 min",
     WebhookAgain 0.2 "webhook sent again after its 202",
     WebhookTwice 0.15 "webhook sent twice at once",
     OtherBody 0.05 "same delivery id with another body",

@@ -58,7 +58,8 @@ impl Kit {
             Config::parse(text, folder.path().to_owned()).expect("the simulation's configuration")
         };
         let before = parse(CONFIG);
-        let after = parse(&CONFIG.replace("#2 ", ""));
+        let kept = CONFIG.lines().filter(|line| !line.ends_with("# v1"));
+        let after = parse(&kept.collect::<Vec<_>>().join("\n").replace("# v2: ", ""));
         let secrets = Secrets::new(folder.path().to_owned(), Some(folder.path().to_owned()));
         let steps = targets::steps();
         let plans = |config: &Config| {

@@ -3,8 +3,8 @@
 //! A world is one run: a few webhooks, the functions that carry them to an end, and everything that goes wrong
 //! meanwhile, all drawn from one seed. The same seed gives the same world, bit for bit.
 //!
-//! - [`mod@run`]: many worlds, on all cores, and what they came to
-//! - `world`: one world, with its outsiders: senders, callers, operators
+//! - [`command`], [`mod@run`]: many worlds, on all cores, and what they came to; [`mutants`]: worlds without a guard
+//! - `world`: one world; `outsiders`: its senders, callers and operators, and what kills processes
 //! - `functions`: ingest, processor, projector and sweep as processes that die; `stream`: what wakes them
 //! - `tables`, `expression`, `objects`: DynamoDB and the object store
 //! - `targets`: what steps act on
@@ -21,6 +21,7 @@ mod functions;
 mod kit;
 pub mod mutants;
 mod objects;
+mod outsiders;
 pub mod run;
 mod stream;
 mod tables;

@@ -7,11 +7,33 @@ use everhook_journal::guard::Guard;
 pub enum Verdict {
     /// A rule is broken in some of them.
     Caught,
+    /// The same, but so seldom that it takes tens of thousands of worlds.
+    Seldom,
     /// Something else makes up for it.
     Tolerated(&'static str),
 }
 
 /// What is expected of worlds without this guard.
-pub fn verdict(_guard: Guard) -> Verdict {
-    Verdict::Caught
+pub fn verdict(guard: Guard) -> Verdict {
+    match guard {
+        Guard::OwnAppend => Verdict::Tolerated(
+            "whoever meets his own append reads the history and finds it there; an attempt that is made at most once counts as interrupted",
+        ),
+        Guard::LastAppendActs => {
+            Verdict::Tolerated("of several drivers one appends; the guard saves the others' work")
+        }
+        Guard::LeaseOutlastsInvocation | Guard::LeaseExtended => {
+            Verdict::Tolerated("two drivers at once are safe; the guard makes them rare")
+        }
+        Guard::FireAppended => Verdict::Tolerated(
+            "what acts at most once is claimed in any case, what acts again carries the same key",
+        ),
+        Guard::OutcomeSurvivesConflict => Verdict::Tolerated(
+            "what was done is done again with the same key; an attempt that is made at most once counts as interrupted",
+        ),
+        Guard::GraceForRows => Verdict::Tolerated(
+            "a row is due after 60 s, and a webhook is recorded within 8 s or not at all",
+        ),
+        _ => Verdict::Caught,
+    }
 }

@@ -111,10 +111,11 @@ async fn map(consumer: Consumer, shard: Rc<Shard>) {
         }
         sleep(Duration::from_millis(roll(|dice| dice.between(5, 300)))).await;
         let many = roll(|dice| dice.between(1, 25)) as usize;
-        let records = shard.records.borrow();
-        let end = records.len().min(position + many);
-        let batch = disturbed(&records[..position], &records[position..end]);
-        drop(records);
+        let (batch, end) = {
+            let records = shard.records.borrow();
+            let end = records.len().min(position + many);
+            (disturbed(&records[..position], &records[position..end]), end)
+        };
         position = end;
         if world().strikes(Fault::RecordsSideBySide) {
             executor().spawn(WORLD, deliver(consumer, batch));

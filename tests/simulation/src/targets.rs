@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::executor::{executor, roll, sleep};
 use crate::faults::Fault;
 use crate::kit::kit;
-use crate::world::{callback, world};
+use crate::outsiders::callback;
+use crate::world::world;
 
 /// The kinds of step that the workflows name.
 pub(crate) fn steps() -> Steps {

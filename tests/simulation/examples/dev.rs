@@ -1,4 +1,0 @@
-//! d
-fn main() -> std::process::ExitCode {
-    everhook_simulation::command::main()
-}

@@ -1,0 +1,238 @@
+//! Whoever is outside: senders, callers, operators, the clock of the sweep, and what kills processes.
+
+use std::time::Duration;
+
+use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use aws_lambda_events::encodings::Body;
+use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use everhook_journal::{ExecutionId, Timestamp};
+use serde_json::Value;
+
+use crate::executor::{WORLD, executor, roll, sleep, timeout};
+use crate::faults::Fault;
+use crate::functions;
+use crate::kit::kit;
+use crate::world::world;
+
+/// How long things go wrong, in seconds: at least, and at most.
+const FAULTY: (u64, u64) = (60, 1_500);
+
+/// How long executions may take once nothing goes wrong any more.
+const PATIENCE: Duration = Duration::from_secs(48 * 3600);
+
+/// Sends a webhook until it is accepted, and now and then again.
+pub(crate) async fn sender(source: &'static str, number: usize) {
+    sleep(Duration::from_millis(roll(|dice| dice.between(0, 120_000)))).await;
+    let id = format!("{source}-{number}");
+    let large = world().strikes(Fault::LargePayload);
+    if world().strikes(Fault::WebhookTwice) {
+        executor().spawn(WORLD, {
+            let id = id.clone();
+            async move {
+                deliver(source, &id, large, false).await;
+            }
+        });
+    }
+    while !deliver(source, &id, large, false).await {
+        // Some come back just when the row of a first try is about to be removed.
+        let pause = match world().strikes(Fault::SenderPauses) {
+            true => roll(|dice| dice.between(940_000, 975_000)),
+            false => roll(|dice| dice.between(500, 30_000)),
+        };
+        sleep(Duration::from_millis(pause)).await;
+    }
+    world().sender_is_done();
+    if world().strikes(Fault::WebhookAgain) {
+        sleep(Duration::from_secs(roll(|dice| dice.between(0, 300)))).await;
+        let other = world().strikes(Fault::OtherBody);
+        deliver(source, &id, large, other).await;
+    }
+}
+
+/// Sends it once; says whether it was accepted.
+async fn deliver(source: &str, id: &str, large: bool, other: bool) -> bool {
+    let body = match (large, other) {
+        (true, _) => format!("{{\"noise\":\"{}\"}}", String::from_utf8_lossy(&kit().noise)),
+        (false, true) => "{\"n\":2}".to_owned(),
+        (false, false) => "{\"n\":1}".to_owned(),
+    };
+    let headers = kit().signed(source, id, body.as_bytes(), world().now());
+    let request = post(&format!("/webhook/{source}"), "", &headers, body);
+    let Some(response) = functions::request(request).await else { return false };
+    if response.status_code != 202 {
+        world().tell(|| format!("answered {}", response.status_code));
+        return false;
+    }
+    let token = answer(&response)["executionToken"].as_str().unwrap_or_default().to_owned();
+    world().tell(|| format!("202 {token}"));
+    let now = world().now();
+    world().check(|checks| checks.acknowledged(id, &token, now));
+    true
+}
+
+fn post(
+    path: &str,
+    query: &str,
+    headers: &[(String, String)],
+    body: String,
+) -> ApiGatewayV2httpRequest {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let name = HeaderName::try_from(name.as_str()).expect("a header's name");
+        map.append(name, HeaderValue::from_str(value).expect("a header's value"));
+    }
+    let mut request = ApiGatewayV2httpRequest::default();
+    request.raw_path = Some(path.to_owned());
+    request.raw_query_string = (!query.is_empty()).then(|| query.to_owned());
+    request.headers = map;
+    request.request_context.http.method = Method::POST;
+    request.request_context.request_id = Some("request".into());
+    request.body = Some(body);
+    request
+}
+
+fn answer(response: &ApiGatewayV2httpResponse) -> Value {
+    match &response.body {
+        Some(Body::Text(text)) => serde_json::from_str(text).unwrap_or_default(),
+        _ => Value::Null,
+    }
+}
+
+/// Calls back, as whoever was asked does.
+pub(crate) async fn callback(token: String, execution: ExecutionId) {
+    let fates = [Fault::CallbackNever, Fault::CallbackEarly, Fault::CallbackLate];
+    let fate = fates.into_iter().find(|fault| world().strikes(*fault));
+    let delay = match fate {
+        Some(Fault::CallbackNever) => return,
+        Some(Fault::CallbackEarly) => roll(|dice| dice.between(0, 100)),
+        Some(_) => roll(|dice| dice.between(1_795_000, 1_805_000)),
+        None => roll(|dice| dice.between(100, 240_000)),
+    };
+    sleep(Duration::from_millis(delay)).await;
+    let mut again = world().strikes(Fault::CallbackTwice);
+    for _ in 0..12 {
+        let path = format!("/callbacks/{token}/success");
+        let response = functions::request(post(&path, "", &[], "{\"yes\":true}".into())).await;
+        let status = response.map_or(0, |response| response.status_code);
+        world().tell(|| format!("called back: {status}"));
+        if status == 200 && !world().strikes(Fault::CallbackLostReply) {
+            let now = world().now();
+            world().check(|checks| checks.fact_told(execution.as_str(), now));
+            if !std::mem::take(&mut again) {
+                return;
+            }
+        }
+        if status == 409 || status == 404 {
+            return;
+        }
+        sleep(Duration::from_millis(roll(|dice| dice.between(100, 20_000)))).await;
+    }
+}
+
+/// Cancels some executions, and redrives some that have failed.
+pub(crate) async fn operator() {
+    loop {
+        sleep(Duration::from_secs(roll(|dice| dice.between(5, 60)))).await;
+        if world().is_calm() {
+            return;
+        }
+        let executions = world().checks.borrow().executions();
+        for execution in executions {
+            if !world().checks.borrow().has_ended(&execution) && world().strikes(Fault::Cancelled) {
+                operate(&execution, "cancel").await;
+            }
+        }
+        let failed = world().checks.borrow().failed();
+        for execution in failed {
+            if world().strikes(Fault::Redriven) {
+                operate(&execution, "redrive").await;
+            }
+        }
+    }
+}
+
+async fn operate(execution: &str, what: &str) {
+    for _ in 0..200 {
+        let path = format!("/executions/{execution}/{what}");
+        let response = functions::operate(post(&path, "", &[], String::new())).await;
+        let status = response.map_or(0, |response| response.status_code);
+        world().tell(|| format!("{what} {execution}: {status}"));
+        // One that was redriven before is owed again too.
+        if status == 200 || (status == 409 && what == "redrive") {
+            let now = world().now();
+            world().check(|checks| checks.fact_told(execution, now));
+        }
+        if status != 0 && status != 503 {
+            return;
+        }
+        sleep(Duration::from_millis(roll(|dice| dice.between(1_000, 20_000)))).await;
+    }
+}
+
+/// Looks for what is due, as soon as something may be.
+pub(crate) async fn sweep() {
+    loop {
+        let first = world().items.borrow().first_due().and_then(Timestamp::parse);
+        let ahead = first.map_or(Duration::from_secs(3600), |due| due.since(world().now()));
+        // Clocks may be ahead by two seconds.
+        let wait = ahead.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1));
+        let news = async { world().due.notified().await };
+        if wait > Duration::from_secs(1) {
+            timeout(wait, news).await;
+            sleep(Duration::from_millis(500)).await;
+            let soon = world().now() + Duration::from_secs(2);
+            let first = world().items.borrow().first_due().and_then(Timestamp::parse);
+            if first.is_none_or(|due| due > soon) {
+                continue;
+            }
+        } else {
+            sleep(wait).await;
+        }
+        if world().strikes(Fault::SweepOutage) {
+            sleep(Duration::from_secs(roll(|dice| dice.between(1, 180)))).await;
+        }
+        let due = functions::sweep().await;
+        if due.is_empty() || world().strikes(Fault::InvocationLost) {
+            continue;
+        }
+        if world().strikes(Fault::InvocationRepeated) {
+            let due = due.clone();
+            executor().spawn(WORLD, async move {
+                sleep(Duration::from_millis(roll(|dice| dice.between(0, 5_000)))).await;
+                functions::fire(due).await;
+            });
+        }
+        executor().spawn(WORLD, functions::fire(due));
+    }
+}
+
+/// Kills processes at whatever await they stand.
+pub(crate) async fn kills() {
+    loop {
+        sleep(Duration::from_millis(roll(|dice| dice.between(100, 10_000)))).await;
+        if world().is_calm() {
+            return;
+        }
+        if world().strikes(Fault::CrashAnywhere)
+            && let Some(process) = world().functions.busy()
+        {
+            world().tell(|| format!("process {} is killed", process.0));
+            world().kill(process);
+        }
+    }
+}
+
+/// Ends the world: first what goes wrong, then, when all is done, the rest.
+pub(crate) async fn end() {
+    sleep(Duration::from_secs(roll(|dice| dice.between(FAULTY.0, FAULTY.1)))).await;
+    world().tell(|| "nothing goes wrong any more".into());
+    world().cease();
+    let began = executor().now();
+    while executor().now() < began + PATIENCE {
+        sleep(Duration::from_secs(30)).await;
+        if world().is_done() {
+            break;
+        }
+    }
+    executor().stop();
+}
