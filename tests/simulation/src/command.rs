@@ -40,6 +40,9 @@ struct Options {
     /// Switch each guard off in turn, and see whether a rule is broken; --worlds is how many each gets at most
     #[arg(long, conflicts_with_all = ["trace", "without", "twice"])]
     mutants: bool,
+    /// With --mutants: leave out those that are tolerated, or found but seldom
+    #[arg(long, requires = "mutants")]
+    required: bool,
     /// Run each world twice, and compare everything that happened
     #[arg(long)]
     twice: bool,
@@ -129,7 +132,9 @@ fn trace(options: &Options) -> ExitCode {
 
 fn mutants(options: &Options) -> ExitCode {
     let (mut caught, mut survived) = (0, Vec::new());
-    for guard in Guard::ALL {
+    let required = |guard: &Guard| !options.required || mutants::verdict(*guard) == Verdict::Caught;
+    let guards: Vec<_> = Guard::ALL.into_iter().filter(required).collect();
+    for guard in guards.iter().copied() {
         let worlds = Worlds {
             first: options.from_seed,
             many: options.worlds.get(),
@@ -157,10 +162,10 @@ fn mutants(options: &Options) -> ExitCode {
             }
         }
     }
-    let tolerated = Guard::ALL.len() - caught - survived.len();
+    let tolerated = guards.len() - caught - survived.len();
     println!(
         "{} mutants: {caught} caught, {tolerated} tolerated, {} survived",
-        Guard::ALL.len(),
+        guards.len(),
         survived.len()
     );
     match survived.is_empty() {

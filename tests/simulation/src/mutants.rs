@@ -34,6 +34,11 @@ pub fn verdict(guard: Guard) -> Verdict {
         Guard::GraceForRows => Verdict::Tolerated(
             "a row is due after 60 s, and a webhook is recorded within 8 s or not at all",
         ),
+        Guard::ReopenStranger
+        | Guard::ReopenAnew
+        | Guard::DiscardUnchanged
+        | Guard::ClaimIsOwn
+        | Guard::RowBeforeHistory => Verdict::Seldom,
         _ => Verdict::Caught,
     }
 }
