@@ -243,6 +243,22 @@ async fn a_row_of_another_try_is_made_anew_before_the_redelivery_is_answered() {
 }
 
 #[tokio::test]
+async fn an_execution_that_is_due_already_is_still_made_due_anew() {
+    let (world, token, _) = received().await;
+    let executions = &world.parts.ingest.executions;
+    world.pass(Duration::from_secs(61));
+    let read = due(&world, &token).await;
+    assert!(read.at < world.now());
+
+    assert!(executions.hasten(&token, world.now()).await.unwrap());
+
+    // Whoever read the row before that may not put it off.
+    let later = world.now() + Duration::from_secs(3_600);
+    assert!(!executions.postpone(&token, &read, later).await.unwrap());
+    assert!(due(&world, &token).await.at <= world.now());
+}
+
+#[tokio::test]
 async fn a_missing_row_is_made_again_by_the_projector() {
     let (world, token, first) = received().await;
     let executions = &world.parts.ingest.executions;

@@ -1,5 +1,7 @@
 //! The simulation itself: what it runs, it runs the same again, and what is missing, it misses.
 
+mod agree;
+
 use everhook_journal::guard::Guard;
 use everhook_simulation::run::{Summary, Worlds, run};
 

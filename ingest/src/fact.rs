@@ -22,6 +22,9 @@ pub enum FactError {
     /// It does not fit where the execution stands.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// Its history cannot be read, now or later.
+    #[error("its history is damaged ({0}); `everhook verify` says where")]
+    Damaged(String),
     /// What it is recorded in did not answer.
     #[error("it could not be recorded ({0}); send it again")]
     Unavailable(String),
@@ -38,6 +41,13 @@ impl From<FactError> for Answer {
         match error {
             FactError::Absent => Self::error(404, error.to_string()),
             FactError::Refused(_) => Self::error(409, error.to_string()),
+            FactError::Damaged(reason) => {
+                tracing::error!(reason, "a fact meets a damaged history: {reason}");
+                Self::error(
+                    500,
+                    "the execution's history is damaged; an operator's `everhook verify` says where",
+                )
+            }
             FactError::Unavailable(reason) => {
                 tracing::error!(reason, "a fact could not be recorded: {reason}");
                 Self::error(503, "it could not be recorded; send it again")
@@ -114,12 +124,12 @@ impl Ingest {
         let history = match self.journal.read(id, Sequence::START).await {
             Ok(history) => history,
             Err(ReadError::Unavailable(error)) => return Err(error.into()),
-            Err(error) => return Err(FactError::Unavailable(error.to_string())),
+            Err(error) => return Err(FactError::Damaged(error.to_string())),
         };
         match Execution::fold(&history) {
             Ok(Some(execution)) => Ok(execution),
             Ok(None) => Err(FactError::Absent),
-            Err(error) => Err(FactError::Unavailable(error.to_string())),
+            Err(error) => Err(FactError::Damaged(error.to_string())),
         }
     }
 }

@@ -72,7 +72,7 @@ pub async fn isolated<T: Send + 'static>(
     let future = Box::pin(future);
     #[cfg(feature = "simulation")]
     if simulated::with(|_| ()).is_some() {
-        return std::panic::AssertUnwindSafe(future).catch_unwind().await.map_err(|_| Panicked);
+        return simulated::isolated(future).await;
     }
     let mut task = Aborting(tokio::spawn(std::panic::AssertUnwindSafe(future).catch_unwind()));
     match (&mut task.0).await {
@@ -128,9 +128,15 @@ pub fn fraction() -> f64 {
 pub mod simulated {
     use std::cell::RefCell;
     use std::fmt;
+    use std::panic::AssertUnwindSafe;
     use std::pin::Pin;
     use std::rc::Rc;
     use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use futures_util::future::{AbortHandle, abortable};
+
+    use super::Panicked;
 
     /// A wait that ends when the simulated time has passed.
     pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -141,10 +147,40 @@ pub mod simulated {
         fn now(&self) -> Duration;
         /// Waits so long.
         fn sleep(&self, duration: Duration) -> Sleep;
+        /// Runs a task of the process that is running.
+        fn spawn(&self, task: Sleep);
         /// Fills these bytes with what only looks like chance.
         fn fill(&self, bytes: &mut [u8]);
         /// Whether this guard of the protocol is switched off.
         fn is_off(&self, guard: crate::guard::Guard) -> bool;
+    }
+
+    /// Runs a future in a task of its own, which ends when nobody waits for it any more.
+    pub(super) async fn isolated<T: Send + 'static>(
+        future: Pin<Box<impl Future<Output = T> + Send + 'static>>,
+    ) -> Result<T, Panicked> {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let (task, handle) = abortable(AssertUnwindSafe(future).catch_unwind());
+        let _aborting = Aborting(handle);
+        with(|it| {
+            it.spawn(Box::pin(async move {
+                if let Ok(ended) = task.await {
+                    send.send(ended).ok();
+                }
+            }));
+        });
+        match receive.await {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(_)) | Err(_) => Err(Panicked),
+        }
+    }
+
+    struct Aborting(AbortHandle);
+
+    impl Drop for Aborting {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
     }
 
     thread_local! {

@@ -104,3 +104,27 @@ async fn an_execution_is_redriven_even_if_the_record_of_it_is_lost() {
 
     assert_eq!(world.status(&id).await["status"], "completed");
 }
+
+#[tokio::test]
+async fn a_redrive_that_nobody_came_for_is_made_due_when_it_is_asked_for_again() {
+    let charge = Counted::default();
+    let steps =
+        Steps::new().with("first", Counted::default().count()).with("charge", charge.failing(1));
+    let world = world(CHARGE, steps).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+    // Whoever redrove it died before the row was owed again, and the record is lost.
+    let ingest = &world.parts.ingest;
+    let execution = ingest.execution(&id).await.unwrap();
+    let redriven = Event::ExecutionRedriven { from: None };
+    let (head, ends) = (execution.head(), execution.webhook.expires_at);
+    let append = ingest.journal.append(&id, head, redriven.into(), ends, world.now(), "redrive");
+    append.await.unwrap();
+    world.records().await;
+
+    assert_eq!(post(&world, &format!("/executions/{id}/redrive"), "").await.0, 409);
+    assert_eq!(world.sweep().await, 1);
+    world.settle().await;
+
+    assert_eq!(world.status(&id).await["status"], "completed");
+}

@@ -211,17 +211,26 @@ pub(super) fn failed(
 }
 
 /// Runs a step in a task of its own, so that neither its panic nor its slowness reaches us.
+/// Its time runs there too: whoever waits for it may be busy.
 async fn isolated<T: Send + 'static>(
     definition: &StepDefinition,
     attempt: impl Future<Output = Result<T, StepError>> + Send + 'static,
 ) -> Result<T, StepError> {
+    let limit = definition.timeout();
+    // A step that keeps its thread busy has no time of its own, so it is given one here too.
     within(definition, async {
         // The message of a panic may hold anything: it goes to the log of the process, not to the history.
-        ambient::isolated(attempt).await.unwrap_or_else(|_| {
-            Err(StepError::retryable("panic", "the step panicked; see the log"))
-        })
+        match ambient::isolated(ambient::timeout(limit, attempt)).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(_)) => Err(out_of_time(limit)),
+            Err(_) => Err(StepError::retryable("panic", "the step panicked; see the log")),
+        }
     })
     .await
+}
+
+fn out_of_time(limit: Duration) -> StepError {
+    StepError::retryable("timeout", format!("no result within {limit:?}"))
 }
 
 async fn within<T>(
@@ -229,9 +238,7 @@ async fn within<T>(
     attempt: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
     let limit = definition.timeout();
-    ambient::timeout(limit, attempt).await.unwrap_or_else(|_| {
-        Err(StepError::retryable("timeout", format!("no result within {limit:?}")))
-    })
+    ambient::timeout(limit, attempt).await.unwrap_or_else(|_| Err(out_of_time(limit)))
 }
 
 /// The result as an event holds it, or why it cannot.

@@ -324,6 +324,10 @@ impl Surroundings for Ambient {
         sleep(duration)
     }
 
+    fn spawn(&self, task: Sleep) {
+        self.0.spawn(self.0.current(), task);
+    }
+
     fn fill(&self, bytes: &mut [u8]) {
         self.0.dice.borrow_mut().fill(bytes);
     }

@@ -30,4 +30,4 @@ mod world;
 
 pub use checks::Violation;
 pub use faults::Fault;
-pub use world::{Outcome, run as run_world};
+pub use world::{Outcome, quietly, run as run_world};

@@ -34,7 +34,8 @@ pub fn verdict(guard: Guard) -> Verdict {
         Guard::GraceForRows => Verdict::Tolerated(
             "a row is due after 60 s, and a webhook is recorded within 8 s or not at all",
         ),
-        Guard::ReopenStranger
+        Guard::HastenGeneration
+        | Guard::ReopenStranger
         | Guard::ReopenAnew
         | Guard::DiscardUnchanged
         | Guard::ClaimIsOwn

@@ -62,6 +62,7 @@ pub(crate) struct World {
     digest: Cell<u64>,
     calls: Cell<u64>,
     is_told: bool,
+    is_checked: bool,
 }
 
 thread_local! {
@@ -76,42 +77,13 @@ pub(crate) fn world() -> Rc<World> {
 /// Runs one world; tells what happens if asked to.
 pub fn run(seed: u64, off: Option<Guard>, is_told: bool) -> Outcome {
     let mut dice = Dice::new(seed);
-    let faults = Faults::draw(&mut dice);
-    let run_ahead = !dice.happens(0.2);
-    let world = Rc::new(World {
-        items: RefCell::default(),
-        store: Store::simulated(Arc::new(SimulatedTables)),
-        objects: Objects::new(),
-        functions: Functions::new(),
-        checks: RefCell::default(),
-        version: Cell::new(0),
-        run_ahead,
-        faults,
-        stream: Stream::new(),
-        due: Notify::new(),
-        senders: Cell::new(0),
-        violation: RefCell::default(),
-        processes: RefCell::new(vec!["world".into()]),
-        digest: Cell::new(0xcbf2_9ce4_8422_2325),
-        calls: Cell::new(0),
-        is_told,
-    });
-    CURRENT.set(Some(world.clone()));
-    let mut took = Duration::ZERO;
-    let kept = std::cell::RefCell::new(None);
-    Executor::run(dice, BEGINNING, off, |executor| {
-        *kept.borrow_mut() = Some(executor.clone());
-        begin(&world);
-    });
-    if let Some(executor) = kept.take() {
-        took = executor.now();
-    }
+    let world = World::new(&mut dice, is_told);
+    let took = world.live(dice, off, || begin(&world));
     let violation = world.violation.borrow_mut().take();
     let violation = violation.or_else(|| match world.faults.have_ceased() {
         true if world.is_done() => world.checks.borrow().end().err(),
         _ => Some(Violation { rule: "L1", what: world.unfinished() }),
     });
-    CURRENT.set(None);
     let checks = world.checks.borrow();
     Outcome {
         violation,
@@ -122,6 +94,29 @@ pub fn run(seed: u64, off: Option<Guard>, is_told: bool) -> Outcome {
         took,
         digest: world.digest.get(),
     }
+}
+
+/// Runs something over the simulated tables alone, in a world in which nothing fails and nothing is checked.
+pub fn quietly<R, F>(run: impl FnOnce(Store) -> F) -> Option<R>
+where
+    R: 'static,
+    F: Future<Output = R> + 'static,
+{
+    let mut dice = Dice::new(0);
+    let world = World { is_checked: false, ..World::unshared(&mut dice, false) };
+    let world = Rc::new(world);
+    world.faults.cease();
+    let result = Rc::new(RefCell::new(None));
+    let run = run(world.store.clone());
+    world.live(dice, None, || {
+        let process = world.process("guest");
+        let result = result.clone();
+        executor().spawn(process, async move {
+            let ended = run.await;
+            *result.borrow_mut() = Some(ended);
+        });
+    });
+    result.take()
 }
 
 fn begin(world: &Rc<World>) {
@@ -149,6 +144,46 @@ fn begin(world: &Rc<World>) {
 }
 
 impl World {
+    fn new(dice: &mut Dice, is_told: bool) -> Rc<Self> {
+        Rc::new(Self::unshared(dice, is_told))
+    }
+
+    fn unshared(dice: &mut Dice, is_told: bool) -> Self {
+        let faults = Faults::draw(dice);
+        let run_ahead = !dice.happens(0.2);
+        Self {
+            items: RefCell::default(),
+            store: Store::simulated(Arc::new(SimulatedTables)),
+            objects: Objects::new(),
+            functions: Functions::new(),
+            checks: RefCell::default(),
+            version: Cell::new(0),
+            run_ahead,
+            faults,
+            stream: Stream::new(),
+            due: Notify::new(),
+            senders: Cell::new(0),
+            violation: RefCell::default(),
+            processes: RefCell::new(vec!["world".into()]),
+            digest: Cell::new(0xcbf2_9ce4_8422_2325),
+            calls: Cell::new(0),
+            is_told,
+            is_checked: true,
+        }
+    }
+
+    /// Makes this the thread's world until it ends; says how long that took, in its own time.
+    fn live(self: &Rc<Self>, dice: Dice, off: Option<Guard>, begin: impl FnOnce()) -> Duration {
+        CURRENT.set(Some(self.clone()));
+        let mut kept = None;
+        Executor::run(dice, BEGINNING, off, |executor| {
+            kept = Some(executor.clone());
+            begin();
+        });
+        CURRENT.set(None);
+        kept.map_or(Duration::ZERO, |executor| executor.now())
+    }
+
     /// Whether this goes wrong now.
     pub(crate) fn strikes(&self, fault: Fault) -> bool {
         let strikes = roll(|dice| self.faults.strikes(fault, dice));
@@ -178,6 +213,9 @@ impl World {
     ) {
         self.calls.set(self.calls.get() + 1);
         self.mix(key, after);
+        if !self.is_checked {
+            return;
+        }
         let Some(execution) = ExecutionId::parse(&key.0) else { return };
         let now = self.now();
         if table == "journal" {
