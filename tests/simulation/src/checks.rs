@@ -1,18 +1,18 @@
 //! What must hold: on every append, on every write of a row, at every answer, and at the end.
 
+mod history;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use everhook_journal::execution::Next;
 use everhook_journal::executions::Row;
 use everhook_journal::item::Append;
 use everhook_journal::store::Item;
-use everhook_journal::workflow::AtMostOnce;
-use everhook_journal::{Event, Execution, ExecutionId, Recorded, Status, Timestamp, View, item};
+use everhook_journal::{Event, ExecutionId, Recorded, Status, Timestamp, View, item};
 use everhook_processor::Input;
 
 use crate::executor::Process;
-use crate::kit::kit;
+use history::History;
 
 /// How far a clock may be off.
 pub(crate) const SKEW: Duration = Duration::from_secs(2);
@@ -49,22 +49,6 @@ pub(crate) struct Checks {
     pub(crate) dead: BTreeSet<Process>,
     pub(crate) objects: BTreeSet<String>,
     pub(crate) appends: u64,
-}
-
-#[derive(Default)]
-struct History {
-    recorded: Vec<Recorded>,
-    state: Option<Execution>,
-    views: Vec<View>,
-    row: Option<Row>,
-    /// Until when the last claim of its row was.
-    claimed_until: Option<Timestamp>,
-    is_acknowledged: bool,
-    /// Whether a fact was appended that nobody was told of yet.
-    has_untold_fact: bool,
-    redriven: u32,
-    acted: BTreeMap<(String, u32), u32>,
-    keys: BTreeMap<String, String>,
 }
 
 impl Checks {
@@ -393,192 +377,5 @@ impl Checks {
             }
         }
         ends
-    }
-}
-
-impl History {
-    fn event(&mut self, execution: &str, event: &Recorded, now: Timestamp) -> Checked {
-        let expected = self.recorded.len() as u64 + 1;
-        if event.sequence.get() != expected {
-            return violated(
-                "S1",
-                format!("{execution} goes from {} to {}", expected - 1, event.sequence),
-            );
-        }
-        let next = match self.state.take() {
-            None => Execution::begin(event),
-            Some(state) => {
-                self.early(execution, event, now)?;
-                self.twice(execution, &state, event)?;
-                state.evolve(event)
-            }
-        };
-        let state = match next {
-            Ok(state) => state,
-            Err(error) => return violated("S2", format!("{execution}: {error}")),
-        };
-        self.has_untold_fact |= matches!(
-            event.event,
-            Event::CallbackReceived { .. }
-                | Event::CallbackBeat { .. }
-                | Event::ExecutionRedriven { .. }
-        );
-        if matches!(event.event, Event::ExecutionRedriven { .. }) {
-            self.redriven += 1;
-        }
-        let id = ExecutionId::parse(execution).expect("a history has an id");
-        self.views.push(View::of(&id, &state));
-        self.state = Some(state);
-        self.recorded.push(event.clone());
-        Ok(())
-    }
-
-    /// S2, S3, told apart from the product's own rules.
-    fn twice(&self, execution: &str, state: &Execution, event: &Recorded) -> Checked {
-        if matches!(event.event, Event::WebhookReceived(_)) {
-            return violated("S2", format!("{execution} begins twice"));
-        }
-        let redriven = matches!(event.event, Event::ExecutionRedriven { .. });
-        if state.status.is_terminal() && !redriven {
-            return violated(
-                "S2",
-                format!("{execution} goes on with {} after its end", event.event.name()),
-            );
-        }
-        let Event::StepCompleted { step, .. } = &event.event else { return Ok(()) };
-        let since = self
-            .recorded
-            .iter()
-            .rev()
-            .take_while(|earlier| !matches!(earlier.event, Event::ExecutionRedriven { .. }));
-        let again = since.filter(|earlier| {
-            matches!(&earlier.event, Event::StepCompleted { step: own, .. } if own == step)
-        });
-        match again.count() {
-            0 => Ok(()),
-            _ => violated("S3", format!("{step} of {execution} completed twice")),
-        }
-    }
-
-    /// S8: no timer fires before its time, as far as clocks agree.
-    fn early(&self, execution: &str, event: &Recorded, now: Timestamp) -> Checked {
-        let due = match &event.event {
-            Event::TimerFired { due } => Some(*due),
-            Event::StepCompleted { step, .. } => {
-                self.recorded.iter().rev().find_map(|earlier| match &earlier.event {
-                    Event::WaitStarted { step: own, until } if own == step => Some(*until),
-                    _ => None,
-                })
-            }
-            Event::StepFailed { step, error, .. } if error.kind == "callback_timeout" => {
-                self.recorded.iter().rev().find_map(|earlier| match &earlier.event {
-                    Event::CallbackCreated { step: own, expires_at, .. } if own == step => {
-                        Some(*expires_at)
-                    }
-                    _ => None,
-                })
-            }
-            _ => None,
-        };
-        match due {
-            Some(due) if due > now + SKEW => violated(
-                "S8",
-                format!("{} of {execution} at {now}, due at {due}", event.event.name()),
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    /// S11: the same history gives the same state, and the same next thing to do.
-    fn replayed(&self, execution: &str) -> Checked {
-        let folded = Execution::fold(&self.recorded);
-        if folded != Ok(self.state.clone()) {
-            return violated("S11", format!("{execution} folds to another state"));
-        }
-        let (Some(state), Ok(Some(folded))) = (&self.state, folded) else { return Ok(()) };
-        let kit = kit();
-        if let Some(workflow) = kit.workflow(&state.webhook.workflow.hash) {
-            let now = state.updated_at;
-            let (one, two): (Next<'_>, Next<'_>) =
-                (state.next(workflow, now), folded.next(workflow, now));
-            if one != two {
-                return violated("S11", format!("{execution} wants {one:?} and {two:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// S4: nothing is done before what stands before it.
-    fn order(&self, input: &Input) -> Checked {
-        let Some(state) = &self.state else {
-            return violated(
-                "S4",
-                format!("{} acts for an execution that never began", input.step),
-            );
-        };
-        let path = input.step.as_str();
-        let top = path.split('/').next().unwrap_or(path);
-        let steps = &state.webhook.workflow.steps;
-        let done = |name: &str| {
-            self.recorded.iter().any(|recorded| match &recorded.event {
-                Event::StepCompleted { step, .. } | Event::StepSkipped { step } => {
-                    step.as_str() == name
-                }
-                // What completes a callback is its answer.
-                Event::CallbackReceived { step, .. } => step.as_str() == name,
-                _ => false,
-            })
-        };
-        let before = steps.iter().take_while(|step| step.as_str() != top);
-        let is_rescue = state.webhook.workflow.on_failure.iter().any(|step| step.as_str() == top);
-        if is_rescue {
-            let failed = self.recorded.iter().any(|recorded| {
-                matches!(
-                    &recorded.event,
-                    Event::StepFailed { retry_at: None, .. } | Event::ExecutionFailing { .. }
-                )
-            });
-            return match failed {
-                true => Ok(()),
-                false => violated(
-                    "S4",
-                    format!("{path} of {} acts and nothing has failed", input.execution),
-                ),
-            };
-        }
-        match before.into_iter().find(|step| !done(step.as_str())) {
-            Some(step) => {
-                violated("S4", format!("{path} of {} acts before {step} is done", input.execution))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// S5: what is done at most once is not done twice.
-    fn once(&mut self, input: &Input) -> Checked {
-        let path = input.step.to_string();
-        let many = self.acted.entry((path.clone(), input.attempt)).or_default();
-        *many += 1;
-        let many = *many;
-        let Some(state) = &self.state else { return Ok(()) };
-        let kit = kit();
-        let Some(workflow) = kit.workflow(&state.webhook.workflow.hash) else { return Ok(()) };
-        let Some(mode) = workflow.step(&path).and_then(|step| step.at_most_once) else {
-            return Ok(());
-        };
-        if many > 1 {
-            return violated(
-                "S5",
-                format!("{path} {} of {} acts {many} times", input.attempt, input.execution),
-            );
-        }
-        let attempts = self.acted.keys().filter(|(own, _)| *own == path).count();
-        if mode == AtMostOnce::Step && attempts > 1 + self.redriven as usize {
-            return violated(
-                "S5",
-                format!("{path} of {} acts in {attempts} attempts", input.execution),
-            );
-        }
-        Ok(())
     }
 }
