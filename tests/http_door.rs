@@ -1,7 +1,6 @@
 //! The server's own door, and steps that go out through HTTP.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,14 +8,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use everhook::Steps;
-use everhook::local::Server;
 use everhook::local::door::Limits;
-use everhook::local::server::Options;
-use everhook_processor::steps::aws::Endpoints;
 use serde_json::{Value, json};
 
-use crate::world::client;
+use crate::standing::Standing;
 
 /// A target that refuses twice, accepts, or never answers.
 async fn target(State(calls): State<Arc<AtomicU32>>, request: Request) -> (StatusCode, String) {
@@ -38,56 +33,6 @@ async fn start_target() -> SocketAddr {
     let app = Router::new().fallback(target).with_state(Arc::new(AtomicU32::new(0)));
     tokio::spawn(async move { axum::serve(listener, app).await });
     address
-}
-
-struct Running {
-    server: Server,
-    client: reqwest::Client,
-    _folder: tempfile::TempDir,
-}
-
-impl Running {
-    async fn start(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path: PathBuf = folder.path().join("everhook.toml");
-        std::fs::write(&path, config).unwrap();
-        let options = Options {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            data_dir: folder.path().join("data"),
-            in_memory: true,
-            config: path,
-            dynamodb_endpoint: None,
-            endpoints: Endpoints::default(),
-            limits: Limits::default(),
-        };
-        let server = Server::start(&options, Steps::new()).await.unwrap();
-        Self { server, client: client(), _folder: folder }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.server.address)
-    }
-
-    async fn post(&self, source: &str, body: &str) -> String {
-        let url = self.url(&format!("/webhook/{source}"));
-        let response = self.client.post(url).body(body.to_owned()).send().await.unwrap();
-        assert_eq!(response.status(), 202);
-        let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
-        answer["executionToken"].as_str().unwrap().to_owned()
-    }
-
-    async fn ended(&self, token: &str) -> Value {
-        for _ in 0..400 {
-            let response = self.client.get(self.url(&format!("/status/{token}"))).send().await;
-            let text = response.unwrap().text().await.unwrap();
-            let status: Value = serde_json::from_str(&text).unwrap();
-            if matches!(status["status"].as_str(), Some("completed" | "failed")) {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("{token} does not end");
-    }
 }
 
 fn config(target: SocketAddr) -> String {
@@ -119,10 +64,10 @@ fn config(target: SocketAddr) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_hangs_holds_up_nobody_else() {
-    let running = Running::start(&config(start_target().await)).await;
-    let hanging = running.post("hangs", "{}").await;
+    let running = Standing::start(&config(start_target().await), Limits::default()).await;
+    let hanging = running.accepted("hangs", "{}").await;
     let began = std::time::Instant::now();
-    let fine = running.post("fine", "{}").await;
+    let fine = running.accepted("fine", "{}").await;
 
     let done = running.ended(&fine).await;
 
@@ -138,8 +83,8 @@ async fn a_target_that_hangs_holds_up_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_refuses_twice_is_called_three_times() {
-    let running = Running::start(&config(start_target().await)).await;
-    let token = running.post("flaky", "{}").await;
+    let running = Standing::start(&config(start_target().await), Limits::default()).await;
+    let token = running.accepted("flaky", "{}").await;
 
     let done = running.ended(&token).await;
 
@@ -150,7 +95,7 @@ async fn a_target_that_refuses_twice_is_called_three_times() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_door_answers_in_json_whatever_is_asked() {
-    let running = Running::start(&config(start_target().await)).await;
+    let running = Standing::start(&config(start_target().await), Limits::default()).await;
     let asked = |method: reqwest::Method, path: &str| {
         let request = running.client.request(method, running.url(path));
         async { request.send().await.unwrap() }
@@ -175,7 +120,7 @@ async fn the_door_answers_in_json_whatever_is_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_with_a_name_of_its_own_cannot_ask_operators_questions() {
-    let running = Running::start(&config(start_target().await)).await;
+    let running = Standing::start(&config(start_target().await), Limits::default()).await;
     let request = running.client.get(running.url("/executions")).header("host", "evil.example");
     assert_eq!(request.send().await.unwrap().status(), 403);
     running.server.stop().await;
@@ -183,7 +128,7 @@ async fn a_page_with_a_name_of_its_own_cannot_ask_operators_questions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_quarantined_is_for_operators_and_no_page_releases_it() {
-    let running = Running::start(&config(start_target().await)).await;
+    let running = Standing::start(&config(start_target().await), Limits::default()).await;
     let reverify = || running.client.post(running.url("/sources/fine/reverify"));
     for (request, status) in [
         (reverify(), 200),

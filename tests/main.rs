@@ -25,6 +25,7 @@ mod repeats;
 mod schema;
 mod secrets;
 mod showcase;
+mod standing;
 mod vectors;
 mod verify;
 mod workflows;

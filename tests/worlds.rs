@@ -3,10 +3,10 @@
 mod agree;
 
 use everhook_journal::guard::Guard;
-use everhook_simulation::run::{Summary, Worlds, run};
+use everhook_simulation::run::{Summary, Worlds, run, threads};
 
 fn worlds(many: u64, without: Option<Guard>) -> Summary {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads();
     let worlds = Worlds { first: 0, many, without, broken_max: 1, limit: None, threads };
     run(worlds, &|_, _| {})
 }

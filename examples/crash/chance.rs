@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-/// A source of numbers: SplitMix64.
+use everhook_simulation::dice::Dice;
+
+/// A source of numbers.
 #[derive(Debug, Clone)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Chance(Dice);
 
 impl Chance {
     /// Chance of this seed, and of this part of the run.
@@ -12,16 +14,12 @@ impl Chance {
         let mixed = part.bytes().fold(seed, |mixed, byte| {
             mixed.wrapping_mul(0x0100_0000_01b3).wrapping_add(u64::from(byte))
         });
-        Self(mixed)
+        Self(Dice::new(mixed))
     }
 
     /// Any number.
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
+        self.0.number()
     }
 
     /// A number below this one.

@@ -2,7 +2,6 @@
 //! IAM in AWS, the server's own door on one machine.
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use everhook_journal::execution::Refusal;
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::quarantine::Kept;
 use everhook_journal::store::Unavailable;
@@ -128,43 +127,40 @@ async fn answer(ingest: &Ingest, event: &ApiGatewayV2httpRequest) -> Result<Answ
 async fn cancel(ingest: &Ingest, id: &str, reason: Option<String>) -> Answer {
     let reason = reason.unwrap_or_else(|| "by an operator".into());
     let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
-    operated(ingest, id, "cancelled", |_| Ok(Command::Cancel(reason.clone()))).await
+    let Some(id) = ExecutionId::parse(id) else { return no_token() };
+    added(&id, "cancelled", ingest.add(&id, |_| Ok(Command::Cancel(reason.clone()))).await)
 }
 
 /// Makes an execution go on that has failed, for an operator.
 async fn redrive(ingest: &Ingest, id: &str, from: Option<String>) -> Answer {
+    let Some(id) = ExecutionId::parse(id) else { return no_token() };
     let from = from.map(StepName::new);
-    let answer = operated(ingest, id, "redriven", |_| Ok(Command::Redrive(from.clone()))).await;
-    if guard::holds(Guard::RepeatedRedriveHastens)
-        && answer.status == 409
-        && let Err(error) = owe(ingest, id).await
+    let mut redriven = ingest.add(&id, |_| Ok(Command::Redrive(from.clone()))).await;
+    if let Err(FactError::Refused(_)) = redriven
+        && guard::holds(Guard::RepeatedRedriveHastens)
+        && let Err(error) = owe(ingest, &id).await
     {
-        return error.into();
+        redriven = Err(error);
     }
-    answer
+    added(&id, "redriven", redriven)
 }
 
 /// Makes sure that somebody comes for an execution that was redriven before:
 /// whoever did it may have died before he had seen to that, and a repeated call is refused.
-async fn owe(ingest: &Ingest, id: &str) -> Result<(), FactError> {
-    let Some(id) = ExecutionId::parse(id) else { return Ok(()) };
-    let execution = ingest.execution(&id).await?;
+async fn owe(ingest: &Ingest, id: &ExecutionId) -> Result<(), FactError> {
+    let execution = ingest.execution(id).await?;
     if execution.status.is_terminal() {
         return Ok(());
     }
-    ingest.hasten(&id, &execution).await
+    ingest.hasten(id, &execution).await
 }
 
-async fn operated(
-    ingest: &Ingest,
-    id: &str,
-    done: &str,
-    decide: impl Fn(&Execution) -> Result<Command, Refusal>,
-) -> Answer {
-    let Some(id) = ExecutionId::parse(id) else {
-        return Answer::error(404, "an execution's token has 26 letters and digits");
-    };
-    match ingest.add(&id, decide).await {
+fn no_token() -> Answer {
+    Answer::error(404, "an execution's token has 26 letters and digits")
+}
+
+fn added(id: &ExecutionId, done: &str, added: Result<Execution, FactError>) -> Answer {
+    match added {
         Ok(_) => json(&serde_json::json!({ "executionToken": id, "message": done })),
         Err(error) => error.into(),
     }

@@ -1,11 +1,9 @@
-//! What the code takes from its surroundings beside DynamoDB: the passing of time, chance, and a place to fail in.
+//! What the code takes from its surroundings beside DynamoDB: the passing of time, chance, and tasks of its own.
 //!
 //! A simulation puts its own in their place, for its thread; that takes the feature `simulation`,
 //! which no shipped program has.
 
 use std::time::Duration;
-
-use futures_util::FutureExt;
 
 /// A future did not end within its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,11 +72,8 @@ pub async fn isolated<T: Send + 'static>(
     if simulated::with(|_| ()).is_some() {
         return simulated::isolated(future).await;
     }
-    let mut task = Aborting(tokio::spawn(std::panic::AssertUnwindSafe(future).catch_unwind()));
-    match (&mut task.0).await {
-        Ok(Ok(output)) => Ok(output),
-        Ok(Err(_)) | Err(_) => Err(Panicked),
-    }
+    let mut task = Aborting(tokio::spawn(future));
+    (&mut task.0).await.map_err(|_| Panicked)
 }
 
 /// Computes something in a thread that may be kept busy; `None` if the process is ending.

@@ -3,9 +3,28 @@
 //! Each of them holds, always. A simulation switches one off to see that it would be missed;
 //! that takes the feature `simulation`, which no shipped program has.
 
-/// A guard of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Guard {
+macro_rules! guards {
+    ($($(#[$documentation:meta])* $name:ident,)*) => {
+        /// A guard of the protocol.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Guard {
+            $($(#[$documentation])* $name,)*
+        }
+
+        #[cfg(feature = "simulation")]
+        impl Guard {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The guard of this name.
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|guard| format!("{guard:?}") == name)
+            }
+        }
+    };
+}
+
+guards! {
     /// An append is made only where nothing stands yet.
     AppendCondition,
     /// An append that meets itself has succeeded.
@@ -98,64 +117,6 @@ pub enum Guard {
     GraceForRows,
     /// A row without an execution is removed only if it is still the one that was read.
     DiscardUnchanged,
-}
-
-#[cfg(feature = "simulation")]
-impl Guard {
-    /// All of them.
-    pub const ALL: [Self; 46] = [
-        Self::ClaimIsOwn,
-        Self::WaitAfterAppend,
-        Self::ReopenStranger,
-        Self::AppendCondition,
-        Self::OwnAppend,
-        Self::ConsistentHistory,
-        Self::WholeHistory,
-        Self::LinkedHistory,
-        Self::PostponeGeneration,
-        Self::ClaimGeneration,
-        Self::NewerView,
-        Self::EndNotPast,
-        Self::OpenOnce,
-        Self::ReopenAnew,
-        Self::RowBeforeAnswer,
-        Self::EventBeforeAnswer,
-        Self::HastenAfterAppend,
-        Self::HastenBeforeAnswer,
-        Self::RepeatedAnswerHastens,
-        Self::RepeatedRedriveHastens,
-        Self::HastenGeneration,
-        Self::RedriveOwes,
-        Self::RowBeforeHistory,
-        Self::NewsBeforePostpone,
-        Self::LastAppendActs,
-        Self::RowSaysDue,
-        Self::ClaimBeforeActing,
-        Self::ClaimOutlastsAttempt,
-        Self::LeaseOutlastsInvocation,
-        Self::LeaseExtended,
-        Self::StableKey,
-        Self::FireAppended,
-        Self::TimersOnTime,
-        Self::AppendBeforePostpone,
-        Self::AppendBeforeNext,
-        Self::DerivedId,
-        Self::JournalDecides,
-        Self::OutcomeSurvivesConflict,
-        Self::DecideRefuses,
-        Self::PayloadBeforeEvent,
-        Self::PinnedDefinition,
-        Self::EndShown,
-        Self::AppendBeforeEnd,
-        Self::SweepComes,
-        Self::GraceForRows,
-        Self::DiscardUnchanged,
-    ];
-
-    /// The guard of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|guard| format!("{guard:?}") == name)
-    }
 }
 
 /// Whether this guard holds.

@@ -10,7 +10,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::Standing;
+use crate::standing::Standing;
+
 use super::raw::{Answer, Answers, exchange};
 use requests::{Case, Wanted, cases};
 

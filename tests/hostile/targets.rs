@@ -8,8 +8,9 @@ use everhook::local::door::Limits;
 use everhook_journal::{Event, ExecutionId, Sequence};
 use serde_json::Value;
 
-use super::Standing;
 use servers::{Answering, Server, Target, Wanted, targets};
+
+use crate::standing::Standing;
 
 /// How long a step may take here, and how much longer an execution may take to show that it failed.
 const STEP_TIMEOUT: Duration = Duration::from_secs(3);

@@ -8,7 +8,7 @@ use clap::Parser;
 use everhook_journal::guard::Guard;
 
 use crate::mutants::{self, Verdict};
-use crate::run::{Summary, Worlds, run};
+use crate::run::{Summary, Worlds, run, threads};
 use crate::{Fault, world};
 
 /// How many broken worlds are told of.
@@ -58,13 +58,9 @@ Examples:
   simulate --worlds 500 --twice        the same seed gives the same world
   simulate --mutants --worlds 4000     every guard is missed";
 
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 fn guard(name: &str) -> Result<Guard, String> {
     Guard::parse(name).ok_or_else(|| {
-        let names = Guard::ALL.map(|guard| format!("{guard:?}"));
+        let names: Vec<_> = Guard::ALL.iter().map(|guard| format!("{guard:?}")).collect();
         format!("there is no such guard; there are {}", names.join(", "))
     })
 }
@@ -133,7 +129,7 @@ fn trace(options: &Options) -> ExitCode {
 fn mutants(options: &Options) -> ExitCode {
     let (mut caught, mut survived) = (0, Vec::new());
     let required = |guard: &Guard| !options.required || mutants::verdict(*guard) == Verdict::Caught;
-    let guards: Vec<_> = Guard::ALL.into_iter().filter(required).collect();
+    let guards: Vec<_> = Guard::ALL.iter().copied().filter(required).collect();
     for guard in guards.iter().copied() {
         let worlds = Worlds {
             first: options.from_seed,

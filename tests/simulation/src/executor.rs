@@ -120,15 +120,6 @@ pub(crate) fn sleep(duration: Duration) -> Sleep {
     Box::pin(Sleeping { duration: micros(duration), until: None, waker: Arc::default() })
 }
 
-/// Waits for a future, so long at most.
-pub(crate) async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    let future = std::pin::pin!(future);
-    match futures_util::future::select(future, sleep(limit)).await {
-        futures_util::future::Either::Left((output, _)) => Some(output),
-        futures_util::future::Either::Right(_) => None,
-    }
-}
-
 /// Waits for ever: whoever gets here is about to die.
 pub(crate) async fn never<T>() -> T {
     std::future::pending().await

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use everhook_ingest::Ingest;
+use everhook_journal::ambient;
 use everhook_journal::stream::{Batch, BatchResponse};
 use everhook_journal::{Clock, ExecutionId, Executions, Journal, Payloads, Timestamp};
 use everhook_processor::advance::advance;
@@ -18,7 +19,7 @@ use everhook_projector::Projector;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
-use crate::executor::{Process, executor, roll, timeout};
+use crate::executor::{Process, executor, roll};
 use crate::faults::Fault;
 use crate::kit::kit;
 use crate::world::{World, world};
@@ -103,13 +104,13 @@ impl<T: 'static> Function<T> {
         executor().spawn(instance.process, async move {
             send.send(run.await).ok();
         });
-        let ended = timeout(self.limit, receive).await;
+        let ended = ambient::timeout(self.limit, receive).await;
         instance.is_busy.set(false);
         match ended {
-            Some(Ok(result)) => return Some(result),
+            Ok(Ok(result)) => return Some(result),
             // It died.
-            Some(Err(_)) => {}
-            None => {
+            Ok(Err(_)) => {}
+            Err(_) => {
                 world().tell(|| format!("{} is out of time", self.name));
                 world().kill(instance.process);
             }

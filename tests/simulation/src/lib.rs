@@ -13,7 +13,7 @@
 
 mod checks;
 pub mod command;
-mod dice;
+pub mod dice;
 mod executor;
 mod expression;
 mod faults;

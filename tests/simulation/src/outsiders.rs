@@ -5,10 +5,10 @@ use std::time::Duration;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use everhook_journal::{ExecutionId, Timestamp};
+use everhook_journal::{ExecutionId, Timestamp, ambient};
 use serde_json::Value;
 
-use crate::executor::{WORLD, executor, roll, sleep, timeout};
+use crate::executor::{WORLD, executor, roll, sleep};
 use crate::faults::Fault;
 use crate::functions;
 use crate::kit::kit;
@@ -178,7 +178,7 @@ pub(crate) async fn sweep() {
         let wait = ahead.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1));
         let news = async { world().due.notified().await };
         if wait > Duration::from_secs(1) {
-            timeout(wait, news).await;
+            ambient::timeout(wait, news).await.ok();
             sleep(Duration::from_millis(500)).await;
             let soon = world().now() + Duration::from_secs(2);
             let first = world().items.borrow().first_due().and_then(Timestamp::parse);

@@ -70,6 +70,11 @@ impl Summary {
     }
 }
 
+/// As many threads as there are cores.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Runs worlds; `progress` is told now and then how many there were, and how many were broken.
 pub fn run(worlds: Worlds, progress: &(dyn Fn(u64, usize) + Sync)) -> Summary {
     let began = Instant::now();

@@ -368,17 +368,14 @@ fn look(world: &World, table: &str, query: &Query) -> Page {
         false => query.limit.map_or(usize::MAX, |limit| limit.unsigned_abs() as usize),
     };
     let mut items = world.items.borrow_mut();
-    let table = items.table(table);
     let partition = query.key.parts().2.iter().find(|(name, _)| *name == ":execution");
     let first = match (&query.start, partition) {
-        (Some(start), _) => {
-            Bound::Excluded(key_of(if query.index.is_none() { "journal" } else { "" }, start))
-        }
+        (Some(start), _) => Bound::Excluded(key_of(table, start)),
         (None, Some((_, AttributeValue::S(partition)))) => Bound::Included((partition.clone(), 0)),
         (None, _) => Bound::Unbounded,
     };
     let one = partition.and_then(|(_, value)| value.as_s().ok());
-    let range = table.range((first, Bound::Unbounded));
+    let range = items.table(table).range((first, Bound::Unbounded));
     let range = range.take_while(|((key, _), _)| one.is_none_or(|one| one == key));
     let mut found: Vec<&Arc<Item>> = range
         .filter_map(|(_, versions)| versions.as_of(as_of))
