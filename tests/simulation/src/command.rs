@@ -40,7 +40,7 @@ struct Options {
     /// Switch each guard off in turn, and see whether a rule is broken; --worlds is how many each gets at most
     #[arg(long, conflicts_with_all = ["trace", "without", "twice"])]
     mutants: bool,
-    /// With --mutants: leave out those that are tolerated, or found but seldom
+    /// With --mutants: leave out those that are tolerated
     #[arg(long, requires = "mutants")]
     required: bool,
     /// Run each world twice, and compare everything that happened
@@ -152,7 +152,7 @@ fn mutants(options: &Options) -> ExitCode {
             (None, Verdict::Tolerated(why)) => {
                 println!("tolerated  {name:<24} in {} worlds: {why}", summary.worlds);
             }
-            (None, Verdict::Caught | Verdict::Seldom) => {
+            (None, Verdict::Caught) => {
                 println!("SURVIVED   {name:<24} {} worlds", summary.worlds);
                 survived.push(name);
             }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use crate::dice::Dice;
+use crate::focus::Focus;
 
 macro_rules! faults {
     ($($name:ident $probability:literal $words:literal,)*) => {
@@ -28,6 +29,8 @@ faults! {
     ReplyLostAgain 0.004 "reply lost, and of the retry too",
     AppliedLate 0.003 "write applied after its caller gave up",
     Stall 0.004 "stall of 5 to 45 s",
+    SlowCall 0.1 "call of a kind that is slow in its world",
+    FailedCall 0.05 "call of a kind that fails in its world",
     StaleIndex 0.3 "index up to 4 s behind",
     StaleRead 0.2 "eventually consistent read behind",
     ShortPage 0.05 "page of a query cut short",
@@ -48,6 +51,7 @@ faults! {
     PayloadFails 0.03 "payload store does not answer",
     LargePayload 0.02 "payload in the object store",
     SenderPauses 0.1 "sender that pauses for about 16 min",
+    SenderReturns 0.2 "sender that comes back while its row is being removed",
     WebhookAgain 0.2 "webhook sent again after its 202",
     WebhookTwice 0.15 "webhook sent twice at once",
     OtherBody 0.05 "same delivery id with another body",
@@ -75,12 +79,16 @@ pub(crate) struct Faults {
 
 impl Faults {
     /// Draws how much of everything goes wrong in this world.
-    pub(crate) fn draw(dice: &mut Dice) -> Self {
+    pub(crate) fn draw(focus: Option<Focus>, dice: &mut Dice) -> Self {
         let probabilities = Fault::ALL.iter().map(|(_, probability, _)| {
             (probability * INTENSITIES[dice.below(INTENSITIES.len())]).min(0.9)
         });
+        let mut probabilities: Vec<_> = probabilities.collect();
+        for (fault, probability) in focus.into_iter().flat_map(Focus::faults) {
+            probabilities[*fault as usize] = *probability;
+        }
         Self {
-            probabilities: probabilities.collect(),
+            probabilities,
             counts: RefCell::new(vec![0; Fault::ALL.len()]),
             calm: Cell::new(false),
         }

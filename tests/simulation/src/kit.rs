@@ -20,8 +20,8 @@ use crate::targets;
 const CONFIG: &str = include_str!("workflows.toml");
 
 /// The sources, each with a workflow of its own name.
-pub(crate) const SOURCES: [&str; 8] =
-    ["plain", "once", "attempt", "wait", "ask", "fork", "rescue", "long"];
+pub(crate) const SOURCES: [&str; 9] =
+    ["plain", "once", "attempt", "wait", "ask", "fork", "claims", "rescue", "long"];
 
 /// What all worlds share.
 #[derive(Debug)]

@@ -9,7 +9,7 @@
 //! - `tables`, `expression`, `objects`: DynamoDB and the object store
 //! - `targets`: what steps act on
 //! - `checks`: what must hold
-//! - `executor`, `dice`, `faults`, `kit`: time, chance, what goes wrong, what worlds share
+//! - `executor`, `dice`, `kit`: time, chance, what worlds share; `faults`, `focus`: what goes wrong, and where most
 
 mod checks;
 pub mod command;
@@ -17,6 +17,7 @@ pub mod dice;
 mod executor;
 mod expression;
 mod faults;
+mod focus;
 mod functions;
 mod kit;
 pub mod mutants;

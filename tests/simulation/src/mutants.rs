@@ -7,8 +7,6 @@ use everhook_journal::guard::Guard;
 pub enum Verdict {
     /// A rule is broken in some of them.
     Caught,
-    /// The same, but so seldom that it takes tens of thousands of worlds.
-    Seldom,
     /// Something else makes up for it.
     Tolerated(&'static str),
 }
@@ -34,12 +32,6 @@ pub fn verdict(guard: Guard) -> Verdict {
         Guard::GraceForRows => Verdict::Tolerated(
             "a row is due after 60 s, and a webhook is recorded within 8 s or not at all",
         ),
-        Guard::HastenGeneration
-        | Guard::ReopenStranger
-        | Guard::ReopenAnew
-        | Guard::DiscardUnchanged
-        | Guard::ClaimIsOwn
-        | Guard::RowBeforeHistory => Verdict::Seldom,
         _ => Verdict::Caught,
     }
 }

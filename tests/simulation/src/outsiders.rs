@@ -14,8 +14,8 @@ use crate::functions;
 use crate::kit::kit;
 use crate::world::world;
 
-/// How long things go wrong, in seconds: at least, and at most.
-const FAULTY: (u64, u64) = (60, 1_500);
+/// How long things go wrong at most, in seconds.
+const FAULTY_MOST: u64 = 1_500;
 
 /// How long executions may take once nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(48 * 3600);
@@ -33,11 +33,21 @@ pub(crate) async fn sender(source: &'static str, number: usize) {
             }
         });
     }
+    let mut is_hasty = false;
     while !deliver(source, &id, large, false).await {
-        // Some come back just when the row of a first try is about to be removed.
-        let pause = match world().strikes(Fault::SenderPauses) {
-            true => roll(|dice| dice.between(940_000, 975_000)),
-            false => roll(|dice| dice.between(500, 30_000)),
+        let pause = match () {
+            () if is_hasty => roll(|dice| dice.between(10, 2_000)),
+            // Some come back just when the row of a first try is about to be removed.
+            () if world().items.borrow().has_orphan() && world().strikes(Fault::SenderReturns) => {
+                let removing = async { world().removing.notified().await };
+                ambient::timeout(Duration::from_secs(1_200), removing).await.ok();
+                is_hasty = true;
+                roll(|dice| dice.between(0, 500))
+            }
+            () if world().strikes(Fault::SenderPauses) => {
+                roll(|dice| dice.between(940_000, 975_000))
+            }
+            () => roll(|dice| dice.between(500, 30_000)),
         };
         sleep(Duration::from_millis(pause)).await;
     }
@@ -224,7 +234,8 @@ pub(crate) async fn kills() {
 
 /// Ends the world: first what goes wrong, then, when all is done, the rest.
 pub(crate) async fn end() {
-    sleep(Duration::from_secs(roll(|dice| dice.between(FAULTY.0, FAULTY.1)))).await;
+    let least = world().weak.faulty_least();
+    sleep(Duration::from_secs(roll(|dice| dice.between(least, FAULTY_MOST)))).await;
     world().tell(|| "nothing goes wrong any more".into());
     world().cease();
     let began = executor().now();

@@ -14,6 +14,7 @@ use everhook_journal::ambient::simulated::Sleep;
 use crate::executor::{WORLD, executor, never, roll, sleep};
 use crate::expression::{change, compare, holds};
 use crate::faults::Fault;
+use crate::focus::{Call as Kind, REMOVAL};
 use crate::world::{World, world};
 
 /// For how long the past of an item is known.
@@ -56,6 +57,17 @@ impl Items {
             "executions" => &mut self.executions,
             _ => panic!("there is no table {table}"),
         }
+    }
+
+    /// Whether a row stands there that no webhook was recorded for.
+    pub(crate) fn has_orphan(&self) -> bool {
+        let recorded = |id: &String| {
+            self.journal.get(&(id.clone(), 1)).is_some_and(|versions| versions.now.is_some())
+        };
+        let stands = |item: &Arc<Item>| item.contains_key("status");
+        self.executions
+            .iter()
+            .any(|((id, _), versions)| versions.now.as_ref().is_some_and(stands) && !recorded(id))
     }
 
     /// The earliest due time in the table.
@@ -176,17 +188,24 @@ const FATES: [(Fault, Fate); 7] = [
     (Fault::AppliedLate, Fate::AppliedLate),
 ];
 
-fn fate() -> Fate {
+fn fate(call: Kind) -> Fate {
     let world = world();
+    if world.weak.failing == call && world.strikes(Fault::FailedCall) {
+        return FATES[roll(|dice| dice.below(FATES.len()))].1;
+    }
     let fate = FATES.into_iter().find(|(fault, _)| world.strikes(*fault));
     fate.map_or(Fate::Well, |(_, fate)| fate)
 }
 
 /// The way there or back: a few milliseconds, now and then much longer.
-fn travel() -> Sleep {
-    let millis = match world().strikes(Fault::Stall) {
-        true => roll(|dice| dice.between(5_000, 45_000)),
-        false => roll(|dice| dice.between(1, 12)),
+fn travel(call: Kind) -> Sleep {
+    let world = world();
+    let millis = match () {
+        () if world.strikes(Fault::Stall) => roll(|dice| dice.between(5_000, 45_000)),
+        () if world.weak.slow == call && world.strikes(Fault::SlowCall) => {
+            roll(|dice| dice.between(0, world.weak.slow_most))
+        }
+        () => roll(|dice| dice.between(1, 12)),
     };
     sleep(Duration::from_millis(millis))
 }
@@ -209,12 +228,16 @@ fn kill_current() {
 }
 
 async fn write(write: Write) -> Result<(), WriteError> {
-    let fate = fate();
-    travel().await;
+    let call = (write.kind(), write.table);
+    if call == REMOVAL {
+        world().removing.notify_waiters();
+    }
+    let fate = fate(call);
+    travel(call).await;
     match fate {
         Fate::Well => {
             let result = write.apply();
-            travel().await;
+            travel(call).await;
             result
         }
         Fate::CrashBefore => die().await,
@@ -232,7 +255,7 @@ async fn write(write: Write) -> Result<(), WriteError> {
             write.apply().ok();
             sleep(Duration::from_millis(500)).await;
             let result = write.apply();
-            travel().await;
+            travel(call).await;
             result
         }
         Fate::ReplyLostAgain => {
@@ -251,13 +274,13 @@ async fn write(write: Write) -> Result<(), WriteError> {
     }
 }
 
-async fn read<T>(look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
-    let fate = fate();
-    travel().await;
+async fn read<T>(call: Kind, look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
+    let fate = fate(call);
+    travel(call).await;
     match fate {
         Fate::Well => {
             let result = look(&world());
-            travel().await;
+            travel(call).await;
             Ok(result)
         }
         Fate::CrashBefore | Fate::CrashAfter => die().await,
@@ -328,7 +351,7 @@ impl Tables for SimulatedTables {
 
     fn get<'c>(&'c self, table: &'c str, key: Item) -> Call<'c, Result<Option<Item>, Unavailable>> {
         let (table, key) = (named(table), key_of(table, &key));
-        Box::pin(read(move |world| {
+        Box::pin(read(("get", table), move |world| {
             let mut items = world.items.borrow_mut();
             let found = items.table(table).get(&key).and_then(|versions| versions.now.as_ref());
             found.map(|item| Item::clone(item))
@@ -342,7 +365,7 @@ impl Tables for SimulatedTables {
     ) -> Call<'c, Result<Vec<Item>, Unavailable>> {
         let keys: Vec<_> = keys.iter().map(|key| key_of(table, key)).collect();
         let table = named(table);
-        Box::pin(read(move |world| {
+        Box::pin(read(("batch get", table), move |world| {
             let as_of = behind(world, Fault::StaleRead, 1_000);
             let mut items = world.items.borrow_mut();
             let table = items.table(table);
@@ -353,7 +376,7 @@ impl Tables for SimulatedTables {
 
     fn query<'c>(&'c self, table: &'c str, query: Query) -> Call<'c, Result<Page, Unavailable>> {
         let table = named(table);
-        Box::pin(read(move |world| look(world, table, &query)))
+        Box::pin(read(("query", table), move |world| look(world, table, &query)))
     }
 }
 

@@ -14,8 +14,8 @@ use crate::checks::{Checked, Checks, Violation};
 use crate::dice::Dice;
 use crate::executor::{Executor, Process, WORLD, executor, roll, sleep};
 use crate::faults::{Fault, Faults};
+use crate::focus::{Focus, Weak};
 use crate::functions::Functions;
-use crate::kit::SOURCES;
 use crate::objects::Objects;
 use crate::outsiders::{end, kills, operator, sender, sweep};
 use crate::stream::Stream;
@@ -53,6 +53,9 @@ pub(crate) struct World {
     /// The version of the workflows that new processes have.
     pub(crate) version: Cell<usize>,
     pub(crate) run_ahead: bool,
+    pub(crate) weak: Weak,
+    /// A row is about to be removed.
+    pub(crate) removing: Notify,
     faults: Faults,
     stream: Stream,
     pub(crate) due: Notify,
@@ -75,10 +78,13 @@ pub(crate) fn world() -> Rc<World> {
 }
 
 /// Runs one world; tells what happens if asked to.
+/// Without a guard, the world is about what that guard is for, if it is for one thing.
 pub fn run(seed: u64, off: Option<Guard>, is_told: bool) -> Outcome {
     let mut dice = Dice::new(seed);
-    let world = World::new(&mut dice, is_told);
-    let took = world.live(dice, off, || begin(&world));
+    let drawn = Focus::draw(&mut dice);
+    let focus = off.and_then(Focus::of).or(drawn);
+    let world = World::new(focus, &mut dice, is_told);
+    let took = world.live(dice, off, || begin(&world, Focus::sources(focus)));
     let violation = world.violation.borrow_mut().take();
     let violation = violation.or_else(|| match world.faults.have_ceased() {
         true if world.is_done() => world.checks.borrow().end().err(),
@@ -103,7 +109,7 @@ where
     F: Future<Output = R> + 'static,
 {
     let mut dice = Dice::new(0);
-    let world = World { is_checked: false, ..World::unshared(&mut dice, false) };
+    let world = World { is_checked: false, ..World::unshared(None, &mut dice, false) };
     let world = Rc::new(world);
     world.faults.cease();
     let result = Rc::new(RefCell::new(None));
@@ -119,13 +125,13 @@ where
     result.take()
 }
 
-fn begin(world: &Rc<World>) {
+fn begin(world: &Rc<World>, sources: &[&'static str]) {
     let executor = executor();
     world.stream.open(roll(|dice| dice.between(1, 2)) as usize);
     let many = roll(|dice| dice.between(1, 5)) as usize;
     world.senders.set(many);
     for number in 0..many {
-        let source = SOURCES[roll(|dice| dice.below(SOURCES.len()))];
+        let source = sources[roll(|dice| dice.below(sources.len()))];
         executor.spawn(WORLD, sender(source, number));
     }
     executor.spawn(WORLD, sweep());
@@ -144,13 +150,14 @@ fn begin(world: &Rc<World>) {
 }
 
 impl World {
-    fn new(dice: &mut Dice, is_told: bool) -> Rc<Self> {
-        Rc::new(Self::unshared(dice, is_told))
+    fn new(focus: Option<Focus>, dice: &mut Dice, is_told: bool) -> Rc<Self> {
+        Rc::new(Self::unshared(focus, dice, is_told))
     }
 
-    fn unshared(dice: &mut Dice, is_told: bool) -> Self {
-        let faults = Faults::draw(dice);
+    fn unshared(focus: Option<Focus>, dice: &mut Dice, is_told: bool) -> Self {
+        let faults = Faults::draw(focus, dice);
         let run_ahead = !dice.happens(0.2);
+        let weak = Weak::draw(focus, dice);
         Self {
             items: RefCell::default(),
             store: Store::simulated(Arc::new(SimulatedTables)),
@@ -159,6 +166,8 @@ impl World {
             checks: RefCell::default(),
             version: Cell::new(0),
             run_ahead,
+            weak,
+            removing: Notify::new(),
             faults,
             stream: Stream::new(),
             due: Notify::new(),

@@ -1,0 +1,128 @@
+//! Where a world is weak: which calls are slow or fail all along, and what some worlds are about.
+//!
+//! What happens between two others then takes long enough for anything else to come between.
+
+use everhook_journal::guard::Guard;
+
+use crate::dice::Dice;
+use crate::faults::Fault;
+use crate::kit::SOURCES;
+
+/// A kind of call: what it does, and to which table.
+pub(crate) type Call = (&'static str, &'static str);
+
+/// What ingest and the processor append.
+const APPEND: Call = ("put", "journal");
+
+/// A row is read.
+const ROW: Call = ("get", "executions");
+
+/// A row is moved, or made due.
+const MOVE: Call = ("update", "executions");
+
+/// A row without an execution is removed.
+pub(crate) const REMOVAL: Call = ("delete", "executions");
+
+/// The kinds of call in which a world may be weak.
+const CALLS: [Call; 8] = [
+    APPEND,
+    ("query", "journal"),
+    ("put", "executions"),
+    MOVE,
+    REMOVAL,
+    ROW,
+    ("query", "executions"),
+    ("batch get", "executions"),
+];
+
+/// What a world is about, if it is about one thing: a few rare events that only matter together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Focus {
+    /// Rows without a webhook, and senders who come back while these are removed.
+    Returning,
+    /// Facts that come while an execution is being put to rest.
+    Facts,
+    /// Two drivers of one execution.
+    Drivers,
+}
+
+impl Focus {
+    const ALL: [Self; 3] = [Self::Returning, Self::Facts, Self::Drivers];
+
+    /// The worlds in which this guard is missed soonest, if they are about one thing.
+    pub(crate) fn of(guard: Guard) -> Option<Self> {
+        match guard {
+            Guard::ReopenAnew | Guard::ReopenStranger | Guard::DiscardUnchanged => {
+                Some(Self::Returning)
+            }
+            Guard::RowBeforeHistory | Guard::HastenGeneration => Some(Self::Facts),
+            Guard::ClaimIsOwn => Some(Self::Drivers),
+            _ => None,
+        }
+    }
+
+    /// Now and then a world has one.
+    pub(crate) fn draw(dice: &mut Dice) -> Option<Self> {
+        dice.happens(0.3).then(|| Self::ALL[dice.below(Self::ALL.len())])
+    }
+
+    /// Which webhooks there are.
+    pub(crate) fn sources(focus: Option<Self>) -> &'static [&'static str] {
+        match focus {
+            Some(Self::Facts) => &["ask"],
+            Some(Self::Drivers) => &["once", "attempt", "fork", "claims"],
+            Some(Self::Returning) | None => &SOURCES,
+        }
+    }
+
+    /// What happens so often that it meets.
+    pub(crate) fn faults(self) -> &'static [(Fault, f64)] {
+        match self {
+            Self::Returning => &[
+                (Fault::SlowCall, 0.9),
+                (Fault::FailedCall, 0.5),
+                (Fault::SenderReturns, 0.9),
+                (Fault::SweepOutage, 0.0),
+            ],
+            Self::Facts => {
+                &[(Fault::SlowCall, 0.5), (Fault::CallbackEarly, 0.6), (Fault::CallbackNever, 0.0)]
+            }
+            Self::Drivers => &[
+                (Fault::SlowCall, 0.5),
+                (Fault::RecordRepeated, 0.4),
+                (Fault::RecordsSideBySide, 0.6),
+            ],
+        }
+    }
+}
+
+/// Which calls are slow all along in a world, and which fail.
+pub(crate) struct Weak {
+    pub(crate) slow: Call,
+    /// For how long at most, in milliseconds.
+    pub(crate) slow_most: u64,
+    pub(crate) failing: Call,
+}
+
+impl Weak {
+    /// Draws where a world is weak.
+    pub(crate) fn draw(focus: Option<Focus>, dice: &mut Dice) -> Self {
+        let drawn = Self {
+            slow: CALLS[dice.below(CALLS.len())],
+            slow_most: [100, 1_000, 10_000, 25_000][dice.below(4)],
+            failing: CALLS[dice.below(CALLS.len())],
+        };
+        match focus {
+            Some(Focus::Returning) => Self { slow: REMOVAL, slow_most: 25_000, failing: APPEND },
+            Some(Focus::Facts) => Self { slow: [ROW, MOVE][dice.below(2)], ..drawn },
+            Some(Focus::Drivers) => Self { slow: APPEND, ..drawn },
+            None => drawn,
+        }
+    }
+
+    /// For how many seconds things must go wrong at least, for this to matter.
+    pub(crate) fn faulty_least(&self) -> u64 {
+        // The row of a webhook that was never recorded is removed after about 16 minutes.
+        if self.slow == REMOVAL { 1_100 } else { 60 }
+    }
+}
