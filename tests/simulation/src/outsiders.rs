@@ -6,8 +6,10 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use everhook_journal::{ExecutionId, Timestamp, ambient};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::answers::{Said, too_large};
 use crate::executor::{WORLD, executor, roll, sleep};
 use crate::faults::Fault;
 use crate::functions;
@@ -34,12 +36,7 @@ pub(crate) async fn sender(source: &'static str, number: usize) {
         });
     }
     while !deliver(source, &id, large, false).await {
-        // Some come back just when the row of a first try is about to be removed.
-        let pause = match world().strikes(Fault::SenderPauses) {
-            true => roll(|dice| dice.between(940_000, 975_000)),
-            false => roll(|dice| dice.between(500, 30_000)),
-        };
-        sleep(Duration::from_millis(pause)).await;
+        pause().await;
     }
     world().sender_is_done();
     if world().strikes(Fault::WebhookAgain) {
@@ -49,6 +46,16 @@ pub(crate) async fn sender(source: &'static str, number: usize) {
     }
 }
 
+/// What a sender leaves between one try and the next.
+pub(crate) async fn pause() {
+    // Some come back just when the row of a first try is about to be removed.
+    let pause = match world().strikes(Fault::SenderPauses) {
+        true => roll(|dice| dice.between(940_000, 975_000)),
+        false => roll(|dice| dice.between(500, 30_000)),
+    };
+    sleep(Duration::from_millis(pause)).await;
+}
+
 /// Sends it once; says whether it was accepted.
 async fn deliver(source: &str, id: &str, large: bool, other: bool) -> bool {
     let body = match (large, other) {
@@ -56,6 +63,7 @@ async fn deliver(source: &str, id: &str, large: bool, other: bool) -> bool {
         (false, true) => "{\"n\":2}".to_owned(),
         (false, false) => "{\"n\":1}".to_owned(),
     };
+    world().checks.borrow_mut().said.sent(id, body.as_bytes());
     let headers = kit().signed(source, id, body.as_bytes(), world().now());
     let request = post(&format!("/webhook/{source}"), "", &headers, body);
     let Some(response) = functions::request(request).await else { return false };
@@ -70,7 +78,7 @@ async fn deliver(source: &str, id: &str, large: bool, other: bool) -> bool {
     true
 }
 
-fn post(
+pub(crate) fn post(
     path: &str,
     query: &str,
     headers: &[(String, String)],
@@ -91,7 +99,13 @@ fn post(
     request
 }
 
-fn answer(response: &ApiGatewayV2httpResponse) -> Value {
+/// What a successful answer says, if it says what is expected.
+pub(crate) fn body<T: DeserializeOwned>(response: &ApiGatewayV2httpResponse) -> Option<T> {
+    let Some(Body::Text(text)) = &response.body else { return None };
+    serde_json::from_str(text).ok().filter(|_| response.status_code == 200)
+}
+
+pub(crate) fn answer(response: &ApiGatewayV2httpResponse) -> Value {
     match &response.body {
         Some(Body::Text(text)) => serde_json::from_str(text).unwrap_or_default(),
         _ => Value::Null,
@@ -109,10 +123,14 @@ pub(crate) async fn callback(token: String, execution: ExecutionId) {
         None => roll(|dice| dice.between(100, 240_000)),
     };
     sleep(Duration::from_millis(delay)).await;
+    let said = Said::draw(&execution);
+    if world().strikes(Fault::CallbackTooLarge) {
+        too_large(&token).await;
+    }
     let mut again = world().strikes(Fault::CallbackTwice);
     for _ in 0..12 {
-        let path = format!("/callbacks/{token}/success");
-        let response = functions::request(post(&path, "", &[], "{\"yes\":true}".into())).await;
+        let path = format!("/callbacks/{token}/{}", said.path);
+        let response = functions::request(post(&path, "", &[], said.body.clone())).await;
         let status = response.map_or(0, |response| response.status_code);
         world().tell(|| format!("called back: {status}"));
         if status == 200 && !world().strikes(Fault::CallbackLostReply) {
@@ -160,7 +178,7 @@ async fn operate(execution: &str, what: &str) {
         // One that was redriven before is owed again too.
         if status == 200 || (status == 409 && what == "redrive") {
             let now = world().now();
-            world().check(|checks| checks.fact_told(execution, now));
+            world().check(|checks| checks.redrive_told(execution, now));
         }
         if status != 0 && status != 503 {
             return;

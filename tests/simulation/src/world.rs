@@ -1,6 +1,7 @@
 //! One world: its tables, functions and outsiders, from the first webhook to the last end.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use everhook_journal::store::{Item, Store};
 use everhook_journal::{ExecutionId, Timestamp};
 use tokio::sync::Notify;
 
+use crate::batches;
 use crate::checks::{Checked, Checks, Violation};
 use crate::dice::Dice;
 use crate::executor::{Executor, Process, WORLD, executor, roll, sleep};
@@ -18,6 +20,7 @@ use crate::functions::Functions;
 use crate::kit::SOURCES;
 use crate::objects::Objects;
 use crate::outsiders::{end, kills, operator, sender, sweep};
+use crate::quarantine;
 use crate::stream::Stream;
 use crate::tables::{Items, Key, SimulatedTables};
 
@@ -53,6 +56,8 @@ pub(crate) struct World {
     /// The version of the workflows that new processes have.
     pub(crate) version: Cell<usize>,
     pub(crate) run_ahead: bool,
+    /// Which executions have wide lists, see [`Fault::ResultsWide`].
+    pub(crate) wide: RefCell<BTreeMap<String, bool>>,
     faults: Faults,
     stream: Stream,
     pub(crate) due: Notify,
@@ -126,7 +131,11 @@ fn begin(world: &Rc<World>) {
     world.senders.set(many);
     for number in 0..many {
         let source = SOURCES[roll(|dice| dice.below(SOURCES.len()))];
-        executor.spawn(WORLD, sender(source, number));
+        match source {
+            batches::SOURCE => executor.spawn(WORLD, batches::sender(number)),
+            quarantine::SOURCE => executor.spawn(WORLD, quarantine::sender(number)),
+            _ => executor.spawn(WORLD, sender(source, number)),
+        }
     }
     executor.spawn(WORLD, sweep());
     if world.strikes(Fault::SecondSweep) {
@@ -159,6 +168,7 @@ impl World {
             checks: RefCell::default(),
             version: Cell::new(0),
             run_ahead,
+            wide: RefCell::default(),
             faults,
             stream: Stream::new(),
             due: Notify::new(),
