@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use everhook_journal::quarantine::Kept;
 use everhook_journal::store::Unavailable;
-use everhook_journal::{ExecutionKey, SourceName, Timestamp, id, telemetry};
+use everhook_journal::{ExecutionKey, SourceName, Timestamp, ambient, id, telemetry};
 
 use crate::receive::Ingest;
 use crate::request::Request;
@@ -84,7 +84,7 @@ impl Ingest {
         }
         let keep = self.quarantine.keep(request, reason, now);
         let outcome =
-            match tokio::time::timeout(KEPT_WITHIN, keep).await.unwrap_or(Err(NotKept::TooLate)) {
+            match ambient::timeout(KEPT_WITHIN, keep).await.unwrap_or(Err(NotKept::TooLate)) {
                 Ok(()) => "kept",
                 Err(why) => {
                     if let NotKept::Unavailable(_) | NotKept::TooLate = why {

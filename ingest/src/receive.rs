@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use everhook_journal::config::{Config, Problem, SourceSection};
 use everhook_journal::event::{self, Webhook};
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::id::{EXECUTION_KEY_BYTES_MIN, ExecutionKey};
 use everhook_journal::payload::{PayloadError, sha256_hex};
 use everhook_journal::store::Unavailable;
@@ -272,8 +273,13 @@ impl Ingest {
         now: Timestamp,
     ) -> Result<Vec<(ExecutionId, bool)>, Outage> {
         self.publish().await?;
+        let is_one = events.len() == 1;
         let recorded = events.into_iter().map(|event| self.record(request, source, event, now));
-        futures_util::stream::iter(recorded).buffered(RECORDED_TOGETHER).try_collect().await
+        let recorded = futures_util::stream::iter(recorded).buffered(RECORDED_TOGETHER);
+        if is_one || guard::holds(Guard::WholeRequest) {
+            return recorded.try_collect().await;
+        }
+        Ok(recorded.filter_map(|recorded| std::future::ready(recorded.ok())).collect().await)
     }
 
     /// Makes an event durable. Returns its execution, and whether it had been recorded before.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use everhook_journal::ambient::Stopwatch;
 use everhook_journal::quarantine::Kept;
 use everhook_journal::store::Unavailable;
-use everhook_journal::{ExecutionId, SourceName, Timestamp, telemetry};
+use everhook_journal::{ExecutionId, SourceName, Timestamp, ambient, telemetry};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::receive::arrived::{self, Arrived};
 use crate::receive::{Ingest, RECORDED_TOGETHER};
@@ -77,14 +77,15 @@ impl Ingest {
         dry_run: bool,
     ) -> Result<Option<Reverified>, Unavailable> {
         let now = self.clock.now();
-        let end = Instant::now() + WITHIN;
+        let began = Stopwatch::start();
         let Some(source) = self.sources.asked(name, now).await else { return Ok(None) };
         let kept = self.quarantine.slots.list(name, now).await?;
         let look = |kept: Kept| {
             let source = &source;
             async move {
                 let look = Box::pin(self.look_again(source, name, &kept, dry_run, now));
-                let outcome = match tokio::time::timeout_at(end, look).await {
+                let left = WITHIN.saturating_sub(began.elapsed());
+                let outcome = match ambient::timeout(left, look).await {
                     Ok(Ok(outcome)) => outcome?,
                     Ok(Err(unavailable)) => Outcome::Failed(unavailable.to_string()),
                     Err(_) => Outcome::Failed(format!("no end within {WITHIN:?}")),

@@ -117,6 +117,12 @@ guards! {
     GraceForRows,
     /// A row without an execution is removed only if it is still the one that was read.
     DiscardUnchanged,
+    /// 202 is said to a request of several events only when each of them is durable.
+    WholeRequest,
+    /// What is decided is appended before it is too much for one item.
+    TogetherFits,
+    /// A result that is larger than may be kept fails its step.
+    LargeResultFails,
 }
 
 /// Whether this guard holds.

@@ -216,3 +216,51 @@ async fn a_thousand_items_take_few_appends() {
     assert_eq!(history.len(), 1 + 1 + 2000 + 2);
     assert!(appends.len() <= 60, "{} appends", appends.len());
 }
+
+/// Text that compresses as badly as text can, of about so many bytes.
+fn noise(bytes: usize) -> String {
+    let mut state = 1u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'#' + (state >> 33) as u8 % 57)
+    };
+    (0..bytes).map(|_| letter()).collect()
+}
+
+#[tokio::test]
+async fn results_that_end_together_and_are_too_much_for_one_item_are_appended_apart() {
+    let workflow = ORDER.replace("concurrency = 3", "concurrency = 40");
+    let reserve = |_: Input| async { Ok::<_, StepError>(noise(36 * 1024)) };
+    let world = world(&workflow, Steps::new().with("reserve", reserve)).await;
+    let id = world.accepted(&order(lines(40, &[]))).await;
+    world.settle().await;
+
+    assert_eq!(world.status(&id).await["status"], "completed");
+    let mut appends = std::collections::BTreeMap::<_, usize>::new();
+    for recorded in world.history(&id).await {
+        if let Event::StepCompleted { output, .. } = &recorded.event {
+            *appends.entry(recorded.first).or_default() += output.inline_bytes();
+        }
+    }
+    let largest = appends.values().max().copied().unwrap_or_default();
+    assert!((100_000..300_000).contains(&largest), "{appends:?}");
+}
+
+#[tokio::test]
+async fn a_failure_is_kept_in_few_words_however_many_a_step_has() {
+    let reserve = |_: Input| async {
+        Err::<(), _>(StepError::fatal("x".repeat(500_000), "y".repeat(500_000)))
+    };
+    let world = world(ORDER, Steps::new().with("reserve", reserve)).await;
+    let id = world.accepted(&order(lines(1, &[]))).await;
+    world.settle().await;
+
+    assert_eq!(world.status(&id).await["status"], "failed");
+    let history = world.history(&id).await;
+    let failure = history.iter().find_map(|recorded| match &recorded.event {
+        Event::StepFailed { error, .. } => Some(error),
+        _ => None,
+    });
+    let failure = failure.expect("the step failed");
+    assert!(failure.kind.len() < 200 && failure.message.len() < 600);
+}

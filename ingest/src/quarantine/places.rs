@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use everhook_journal::Timestamp;
 use everhook_journal::quarantine::SLOTS;
+use everhook_journal::{Timestamp, ambient};
 
 /// How many tries can be saved up. One is earned each second.
 const TRIES_MAX: u64 = 10;
@@ -60,7 +60,7 @@ impl Places {
 /// Several processes that look for a place should not all try the same one.
 fn random_below(count: usize) -> usize {
     let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    ambient::fill(&mut bytes);
     u32::from_le_bytes(bytes) as usize % count.max(1)
 }
 

@@ -6,7 +6,7 @@
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use bytes::Bytes;
 use data_encoding::BASE64;
-use everhook_journal::{ExecutionKey, Quarantine, SourceName, Timestamp};
+use everhook_journal::{ExecutionKey, Quarantine, SourceName, Timestamp, ambient};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
 
@@ -88,7 +88,7 @@ impl Seal {
         plain.extend(&request.body[..]);
 
         let mut nonce = [0; NONCE_LEN];
-        getrandom::fill(&mut nonce).expect("the operating system gives random bytes");
+        ambient::fill(&mut nonce);
         let place = Aad::from(Quarantine::key(&request.source, slot));
         self.0
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), place, &mut plain)

@@ -121,6 +121,11 @@ impl<'d> Drive<'d> {
                     Flushed::GoOn => Ok(advanced),
                 };
             }
+            if !self.has_room_for(0)
+                && let Flushed::Stop(advanced) = self.flush().await?
+            {
+                return Ok(advanced);
+            }
             let next = self.execution.next(&plan.workflow, self.now());
             let ends = !matches!(next, Next::Do { .. } | Next::Wait { .. } | Next::Fire { .. });
             if self.rests() && !ends && self.attempts.is_empty() {
@@ -228,6 +233,13 @@ impl<'d> Drive<'d> {
         !self.decided.is_empty()
     }
 
+    /// Whether one more event of about so many bytes fits into an append with what is decided.
+    fn has_room_for(&self, bytes: usize) -> bool {
+        let fits = self.decided_bytes + bytes <= TOGETHER_BYTES_MAX
+            && self.decided.len() < TOGETHER_EVENTS_MAX;
+        !self.has_decided() || fits || !guard::holds(Guard::TogetherFits)
+    }
+
     fn id(&self) -> &'d ExecutionId {
         &self.wake.execution
     }
@@ -248,11 +260,6 @@ impl<'d> Drive<'d> {
 
     /// Does what acts nowhere outside; it is appended with what follows it.
     async fn quickly(&mut self, task: Task<'d>) -> Result<Option<Advanced>, Trouble> {
-        let full =
-            self.decided_bytes > TOGETHER_BYTES_MAX || self.decided.len() >= TOGETHER_EVENTS_MAX;
-        if full && let Flushed::Stop(advanced) = self.flush().await? {
-            return Ok(Some(advanced));
-        }
         let (command, bytes) = match task.what {
             Move::Attempt(number) => {
                 if !self.has_time_for(&task) {
@@ -273,7 +280,14 @@ impl<'d> Drive<'d> {
             command,
             Command::CompleteStep(..) | Command::FailStep(..) | Command::FilterStep(..)
         );
-        self.decide(command, bytes)?;
+        if self.has_room_for(bytes) {
+            return self.decide(command, bytes).map(|()| None);
+        }
+        // A long list with what all its items are called needs an append of its own.
+        if let Flushed::Stop(advanced) = self.flush().await? {
+            return Ok(Some(advanced));
+        }
+        self.decide_if_it_fits(command, bytes)?;
         Ok(None)
     }
 
@@ -290,8 +304,9 @@ impl<'d> Drive<'d> {
         let mut ended = first;
         while let Some((path, performed)) = ended {
             self.ended(&path, performed?)?;
-            if self.decided.len() >= TOGETHER_EVENTS_MAX {
-                break;
+            if !self.has_room_for(0) {
+                // What has ended as well is gathered after this is appended.
+                return Ok(());
             }
             ended = self.attempts.next().now_or_never().flatten();
         }
@@ -303,9 +318,11 @@ impl<'d> Drive<'d> {
         Ok(())
     }
 
-    /// Waits for all attempts.
+    /// Waits for all attempts, or for as many as fit into one append.
     async fn drain(&mut self) -> Result<(), Trouble> {
-        while let Some((path, performed)) = self.attempts.next().await {
+        while self.has_room_for(0)
+            && let Some((path, performed)) = self.attempts.next().await
+        {
             self.ended(&path, performed?)?;
         }
         Ok(())

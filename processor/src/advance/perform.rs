@@ -5,6 +5,7 @@ use std::time::Duration;
 use everhook_journal::ambient::{self, Stopwatch};
 use everhook_journal::event::{Branches, StepFailure};
 use everhook_journal::execution::Attempt;
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::payload::PayloadError;
 use everhook_journal::retry::Failed;
 use everhook_journal::workflow::StepDefinition;
@@ -19,7 +20,8 @@ use crate::steps::{RESULT_BYTES_MAX, Work};
 
 use super::{Driver, Trouble};
 
-/// The longest message of a failure that is kept, in bytes.
+/// The longest word for a kind of failure that is kept, and the longest message, in bytes.
+const KIND_BYTES_MAX: usize = 128;
 const MESSAGE_BYTES_MAX: usize = 512;
 
 /// An attempt that is to be made.
@@ -202,11 +204,13 @@ pub(super) fn failed(
     };
     let retry_at = step.retry.after(&failed, ambient::fraction()).map(|delay| now + delay);
     let (path, number) = (&attempt.step, attempt.number);
+    let kind = shortened(error.kind, KIND_BYTES_MAX);
     tracing::warn!(
-        execution.id = %id, step.name = %path, step.attempt = number, error.kind = error.kind,
-        "execution {id}: attempt {number} of step {path} failed ({})", error.kind
+        execution.id = %id, step.name = %path, step.attempt = number, error.kind = kind,
+        "execution {id}: attempt {number} of step {path} failed ({kind})"
     );
-    let failure = StepFailure { kind: error.kind, message: shortened(error.message) };
+    let message = shortened(error.message, MESSAGE_BYTES_MAX);
+    let failure = StepFailure { kind, message };
     (Command::FailStep(attempt, failure, retry_at), MESSAGE_BYTES_MAX)
 }
 
@@ -247,7 +251,7 @@ pub(super) async fn keep(
     output: Output,
 ) -> Result<Result<Payload, StepError>, PayloadError> {
     let bytes = output.get().len();
-    if bytes > RESULT_BYTES_MAX {
+    if bytes > RESULT_BYTES_MAX && guard::holds(Guard::LargeResultFails) {
         let message = format!("the result has {bytes} bytes; at most {RESULT_BYTES_MAX} are kept");
         return Ok(Err(StepError::fatal("too_large", message)));
     }
@@ -283,11 +287,11 @@ fn command_bytes(command: &Command) -> usize {
     }
 }
 
-fn shortened(mut message: String) -> String {
-    if message.len() > MESSAGE_BYTES_MAX {
-        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|end| message.is_char_boundary(*end));
-        message.truncate(end.unwrap_or(0));
-        message.push('…');
+fn shortened(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
     }
-    message
+    text
 }

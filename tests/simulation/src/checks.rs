@@ -1,6 +1,7 @@
 //! What must hold: on every append, on every write of a row, at every answer, and at the end.
 
 mod history;
+mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use everhook_processor::Input;
 
 use crate::executor::Process;
 use history::History;
+pub(crate) use said::{RESULT_BYTES_MAX, Said};
 
 /// How far a clock may be off.
 pub(crate) const SKEW: Duration = Duration::from_secs(2);
@@ -27,7 +29,7 @@ const STALLED: Duration = Duration::from_secs(6 * 3600);
 /// Something that must not happen, and did.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Which rule: `S1` to `S12`, `L1` to `L4`.
+    /// Which rule: `S1` to `S14`, `L1` to `L4`.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
@@ -36,7 +38,7 @@ pub struct Violation {
 /// The result of a check.
 pub(crate) type Checked = Result<(), Violation>;
 
-fn violated(rule: &'static str, what: impl Into<String>) -> Checked {
+pub(crate) fn violated(rule: &'static str, what: impl Into<String>) -> Checked {
     Err(Violation { rule, what: what.into() })
 }
 
@@ -44,7 +46,11 @@ fn violated(rule: &'static str, what: impl Into<String>) -> Checked {
 #[derive(Default)]
 pub(crate) struct Checks {
     histories: BTreeMap<String, History>,
+    /// The execution of each delivery, as senders were told, and the other way round.
     deliveries: BTreeMap<String, String>,
+    tokens: BTreeMap<String, String>,
+    /// What was said outside.
+    pub(crate) said: Said,
     under_way: BTreeMap<(String, String, u32), (Process, u32)>,
     pub(crate) dead: BTreeSet<Process>,
     pub(crate) objects: BTreeSet<String>,
@@ -56,7 +62,7 @@ impl Checks {
         self.histories.entry(execution.to_owned()).or_default()
     }
 
-    /// S1–S4, S8, S10, S11: an append.
+    /// S1–S4, S8, S10, S11, S13: an append.
     pub(crate) fn appended(
         &mut self,
         execution: &str,
@@ -90,6 +96,7 @@ impl Checks {
             self.interrupted(execution, event, now)?;
             let history = self.of(execution);
             history.event(execution, event, now)?;
+            self.said.recorded(execution, &self.histories[execution], event)?;
         }
         self.of(execution).replayed(execution)?;
         self.covered(execution, now)
@@ -122,7 +129,7 @@ impl Checks {
         }
     }
 
-    /// S4–S6: something is done outside.
+    /// S4–S6, S13: something is done outside.
     pub(crate) fn effect_begins(
         &mut self,
         input: &Input,
@@ -135,6 +142,7 @@ impl Checks {
         let history = self.of(execution);
         history.order(input)?;
         history.once(input)?;
+        said::seen(history, input)?;
         let own = input.idempotency_key();
         let known = history.keys.entry(input.step.to_string()).or_insert_with(|| own.clone());
         if *known != own {
@@ -174,6 +182,7 @@ impl Checks {
         // Whoever added a fact has seen to it that somebody comes.
         if row.due.is_some_and(|due| due.at <= now + SKEW) {
             history.has_untold_fact = false;
+            history.has_untold_redrive = false;
         }
         let shown = row.view.sequence;
         if let (Some(due), Some(earlier)) = (row.due, before.as_ref().and_then(|it| it.due))
@@ -234,6 +243,29 @@ impl Checks {
         self.covered(execution, now)
     }
 
+    /// S2, S9: somebody was answered 202 to several events at once: that promises each of them.
+    pub(crate) fn all_acknowledged(
+        &mut self,
+        deliveries: &[String],
+        tokens: &[String],
+        now: Timestamp,
+    ) -> Checked {
+        if deliveries.len() != tokens.len() {
+            let (events, told) = (deliveries.len(), tokens.len());
+            return violated("S9", format!("202 for {events} events, with {told} executions"));
+        }
+        let mut each = deliveries.iter().zip(tokens);
+        each.try_for_each(|(delivery, token)| self.acknowledged(delivery, token, now))
+    }
+
+    /// S9: an operator was told that a request is recorded that was refused at first. That promises as much.
+    pub(crate) fn released(&mut self, execution: &str, now: Timestamp) -> Checked {
+        match self.of(execution).state.as_ref().map(|state| state.webhook.delivery_id.to_string()) {
+            Some(delivery) => self.acknowledged(&delivery, execution, now),
+            None => violated("S9", format!("{execution} was released and is not there")),
+        }
+    }
+
     /// S9: somebody was answered 202.
     pub(crate) fn acknowledged(
         &mut self,
@@ -249,6 +281,10 @@ impl Checks {
                 format!("{delivery} has two executions: {token} and {execution}"),
             );
         }
+        let own = self.tokens.entry(execution.to_owned()).or_insert_with(|| delivery.to_owned());
+        if own != delivery {
+            return violated("S2", format!("{execution} is that of {own} and of {delivery}"));
+        }
         let history = self.of(execution);
         if history.recorded.is_empty() {
             return violated("S9", format!("202 for {execution}, whose first event is not there"));
@@ -258,6 +294,12 @@ impl Checks {
         }
         history.is_acknowledged = true;
         self.covered(execution, now)
+    }
+
+    /// An operator was told that an execution goes on.
+    pub(crate) fn redrive_told(&mut self, execution: &str, now: Timestamp) -> Checked {
+        self.of(execution).has_untold_redrive = false;
+        self.fact_told(execution, now)
     }
 
     /// Somebody was told that a fact counts.
@@ -278,7 +320,7 @@ impl Checks {
         };
         let Some(due) = row.due else {
             // Whoever redrove it was told nothing yet, and asks again.
-            return match history.has_untold_fact {
+            return match history.is_untold() {
                 true => Ok(()),
                 false => violated("S9", format!("{execution} goes on and nothing is owed to it")),
             };
@@ -292,7 +334,7 @@ impl Checks {
         // What was claimed is left to whoever claimed it, also once it has moved.
         let latest = wants + lease + SKEW + Duration::from_secs(15);
         let latest = history.claimed_until.map_or(latest, |claimed| claimed.max(latest));
-        if due.at > latest && !history.has_untold_fact {
+        if due.at > latest && !history.is_untold() {
             return violated(
                 "L4",
                 format!("{execution} wants to go on at {wants} and is due at {}", due.at),

@@ -64,6 +64,16 @@ faults! {
     Redriven 0.6 "redriven by an operator",
     NewVersion 0.15 "new version of the workflow under way",
     Skewed 0.5 "clock up to 2 s off",
+    BatchLarge 0.1 "request with 4 to 30 events",
+    BatchRegrouped 0.15 "events sent again in another order and other requests",
+    BatchRepeats 0.1 "event twice in one request",
+    ResultsWide 0.06 "results that each just fit into an event",
+    ResultTooLarge 0.003 "result larger than may be kept",
+    FailureLong 0.01 "failure told at length",
+    CallbackFails 0.08 "callback that says it failed",
+    BeatsCease 0.05 "signs of life cease",
+    CallbackLarge 0.05 "callback's answer in the object store",
+    CallbackTooLarge 0.03 "callback's answer larger than may be kept",
 }
 
 /// How much more than usual something may go wrong in a world.

@@ -20,8 +20,10 @@ use crate::targets;
 const CONFIG: &str = include_str!("workflows.toml");
 
 /// The sources, each with a workflow of its own name.
-pub(crate) const SOURCES: [&str; 9] =
-    ["plain", "once", "attempt", "wait", "ask", "fork", "claims", "rescue", "long"];
+pub(crate) const SOURCES: [&str; 13] = [
+    "plain", "once", "attempt", "wait", "ask", "fork", "claims", "rescue", "long", "batch", "list",
+    "beat", "late",
+];
 
 /// What all worlds share.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ impl Kit {
             let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
             std::fs::write(folder.path().join(name), secret).expect("a file in it");
         }
+        let old = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+        std::fs::write(folder.path().join("old-secret"), old).expect("a file in it");
         let parse = |text: &str| {
             Config::parse(text, folder.path().to_owned()).expect("the simulation's configuration")
         };

@@ -5,12 +5,16 @@
 //!
 //! - [`command`], [`mod@run`]: many worlds, on all cores, and what they came to; [`mutants`]: worlds without a guard
 //! - `world`: one world; `outsiders`: its senders, callers and operators, and what kills processes
+//! - `batches`: senders of several events at once; `quarantine`: one whose requests are
+//!   refused at first; `answers`: what callers say
 //! - `functions`: ingest, processor, projector and sweep as processes that die; `stream`: what wakes them
-//! - `tables`, `expression`, `objects`: DynamoDB and the object store
+//! - `tables`, `expression`, `objects`, `sizes`: DynamoDB and the object store
 //! - `targets`: what steps act on
 //! - `checks`: what must hold
 //! - `executor`, `dice`, `kit`: time, chance, what worlds share; `faults`, `focus`: what goes wrong, and where most
 
+mod answers;
+mod batches;
 mod checks;
 pub mod command;
 pub mod dice;
@@ -23,7 +27,9 @@ mod kit;
 pub mod mutants;
 mod objects;
 mod outsiders;
+mod quarantine;
 pub mod run;
+mod sizes;
 mod stream;
 mod tables;
 mod targets;

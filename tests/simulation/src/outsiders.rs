@@ -6,8 +6,10 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use everhook_journal::{ExecutionId, Timestamp, ambient};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::answers::{Said, too_large};
 use crate::executor::{WORLD, executor, roll, sleep};
 use crate::faults::Fault;
 use crate::functions;
@@ -35,21 +37,7 @@ pub(crate) async fn sender(source: &'static str, number: usize) {
     }
     let mut is_hasty = false;
     while !deliver(source, &id, large, false).await {
-        let pause = match () {
-            () if is_hasty => roll(|dice| dice.between(10, 2_000)),
-            // Some come back just when the row of a first try is about to be removed.
-            () if world().items.borrow().has_orphan() && world().strikes(Fault::SenderReturns) => {
-                let removing = async { world().removing.notified().await };
-                ambient::timeout(Duration::from_secs(1_200), removing).await.ok();
-                is_hasty = true;
-                roll(|dice| dice.between(0, 500))
-            }
-            () if world().strikes(Fault::SenderPauses) => {
-                roll(|dice| dice.between(940_000, 975_000))
-            }
-            () => roll(|dice| dice.between(500, 30_000)),
-        };
-        sleep(Duration::from_millis(pause)).await;
+        pause(&mut is_hasty).await;
     }
     world().sender_is_done();
     if world().strikes(Fault::WebhookAgain) {
@@ -59,6 +47,23 @@ pub(crate) async fn sender(source: &'static str, number: usize) {
     }
 }
 
+/// What a sender leaves between one try and the next. One that `is_hasty` has come back for good.
+pub(crate) async fn pause(is_hasty: &mut bool) {
+    let pause = match () {
+        () if *is_hasty => roll(|dice| dice.between(10, 2_000)),
+        // Some come back just when the row of a first try is about to be removed.
+        () if world().items.borrow().has_orphan() && world().strikes(Fault::SenderReturns) => {
+            let removing = async { world().removing.notified().await };
+            ambient::timeout(Duration::from_secs(1_200), removing).await.ok();
+            *is_hasty = true;
+            roll(|dice| dice.between(0, 500))
+        }
+        () if world().strikes(Fault::SenderPauses) => roll(|dice| dice.between(940_000, 975_000)),
+        () => roll(|dice| dice.between(500, 30_000)),
+    };
+    sleep(Duration::from_millis(pause)).await;
+}
+
 /// Sends it once; says whether it was accepted.
 async fn deliver(source: &str, id: &str, large: bool, other: bool) -> bool {
     let body = match (large, other) {
@@ -66,6 +71,7 @@ async fn deliver(source: &str, id: &str, large: bool, other: bool) -> bool {
         (false, true) => "{\"n\":2}".to_owned(),
         (false, false) => "{\"n\":1}".to_owned(),
     };
+    world().checks.borrow_mut().said.sent(id, body.as_bytes());
     let headers = kit().signed(source, id, body.as_bytes(), world().now());
     let request = post(&format!("/webhook/{source}"), "", &headers, body);
     let Some(response) = functions::request(request).await else { return false };
@@ -80,7 +86,7 @@ async fn deliver(source: &str, id: &str, large: bool, other: bool) -> bool {
     true
 }
 
-fn post(
+pub(crate) fn post(
     path: &str,
     query: &str,
     headers: &[(String, String)],
@@ -101,7 +107,13 @@ fn post(
     request
 }
 
-fn answer(response: &ApiGatewayV2httpResponse) -> Value {
+/// What a successful answer says, if it says what is expected.
+pub(crate) fn body<T: DeserializeOwned>(response: &ApiGatewayV2httpResponse) -> Option<T> {
+    let Some(Body::Text(text)) = &response.body else { return None };
+    serde_json::from_str(text).ok().filter(|_| response.status_code == 200)
+}
+
+pub(crate) fn answer(response: &ApiGatewayV2httpResponse) -> Value {
     match &response.body {
         Some(Body::Text(text)) => serde_json::from_str(text).unwrap_or_default(),
         _ => Value::Null,
@@ -119,10 +131,14 @@ pub(crate) async fn callback(token: String, execution: ExecutionId) {
         None => roll(|dice| dice.between(100, 240_000)),
     };
     sleep(Duration::from_millis(delay)).await;
+    let said = Said::draw(&execution);
+    if world().strikes(Fault::CallbackTooLarge) {
+        too_large(&token).await;
+    }
     let mut again = world().strikes(Fault::CallbackTwice);
     for _ in 0..12 {
-        let path = format!("/callbacks/{token}/success");
-        let response = functions::request(post(&path, "", &[], "{\"yes\":true}".into())).await;
+        let path = format!("/callbacks/{token}/{}", said.path);
+        let response = functions::request(post(&path, "", &[], said.body.clone())).await;
         let status = response.map_or(0, |response| response.status_code);
         world().tell(|| format!("called back: {status}"));
         if status == 200 && !world().strikes(Fault::CallbackLostReply) {
@@ -170,7 +186,7 @@ async fn operate(execution: &str, what: &str) {
         // One that was redriven before is owed again too.
         if status == 200 || (status == 409 && what == "redrive") {
             let now = world().now();
-            world().check(|checks| checks.fact_told(execution, now));
+            world().check(|checks| checks.redrive_told(execution, now));
         }
         if status != 0 && status != 503 {
             return;

@@ -15,6 +15,7 @@ use crate::executor::{WORLD, executor, never, roll, sleep};
 use crate::expression::{change, compare, holds};
 use crate::faults::Fault;
 use crate::focus::{Call as Kind, REMOVAL};
+use crate::sizes::fits;
 use crate::world::{World, world};
 
 /// For how long the past of an item is known.
@@ -312,6 +313,9 @@ impl Tables for SimulatedTables {
         item: Item,
         condition: Expression,
     ) -> Call<'c, Result<(), WriteError>> {
+        if let Err(refused) = fits(table, &item) {
+            return Box::pin(std::future::ready(Err(refused)));
+        }
         let key = key_of(table, &item);
         let what = What::Put(item);
         Box::pin(write(Write { table: named(table), key, key_item: Item::new(), what, condition }))

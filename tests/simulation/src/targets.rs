@@ -5,11 +5,16 @@ use std::time::Duration;
 use everhook_processor::{Input, StepError, Steps};
 use serde_json::{Value, json};
 
-use crate::executor::{executor, roll, sleep};
+use crate::answers::beats;
+use crate::checks::RESULT_BYTES_MAX;
+use crate::executor::{WORLD, executor, roll, sleep};
 use crate::faults::Fault;
 use crate::kit::kit;
 use crate::outsiders::callback;
 use crate::world::world;
+
+/// Noise of so many bytes just fits into an event.
+const WIDE_BYTES: usize = 37 * 1024;
 
 /// The kinds of step that the workflows name.
 pub(crate) fn steps() -> Steps {
@@ -20,7 +25,11 @@ pub(crate) fn steps() -> Steps {
 enum End {
     Well,
     Large,
+    /// As large as fits into an event.
+    Wide,
+    TooLarge,
     Failure,
+    LongFailure,
     Refusal,
     Panic,
 }
@@ -40,7 +49,10 @@ fn begin(input: &Input, millis_max: u64) -> (Duration, End) {
     world.check(|checks| checks.effect_begins(input, executor().current(), executor().now()));
     if let Some(urls) = &input.callback {
         let token = urls.token.clone();
-        executor().spawn(crate::executor::WORLD, callback(token, input.execution.clone()));
+        if input.webhook.source.as_str() == "beat" {
+            executor().spawn(WORLD, beats(token.clone(), input.execution.clone()));
+        }
+        executor().spawn(WORLD, callback(token, input.execution.clone()));
     }
     let duration = match world.strikes(Fault::TargetSlow) {
         true => input.timeout + Duration::from_millis(roll(|dice| dice.between(0, 20_000))),
@@ -50,22 +62,46 @@ fn begin(input: &Input, millis_max: u64) -> (Duration, End) {
         (Fault::TargetPanics, End::Panic),
         (Fault::TargetRefuses, End::Refusal),
         (Fault::TargetFails, End::Failure),
+        (Fault::FailureLong, End::LongFailure),
         (Fault::LargePayload, End::Large),
+        (Fault::ResultTooLarge, End::TooLarge),
     ];
     let end = fates.into_iter().find(|(fault, _)| world.strikes(*fault));
-    (duration, end.map_or(End::Well, |(_, end)| end))
+    let usual = if is_wide(input) { End::Wide } else { End::Well };
+    (duration, end.map_or(usual, |(_, end)| end))
+}
+
+/// Whether all results of its list are as large as fits into an event: that is drawn for a list as a whole.
+fn is_wide(input: &Input) -> bool {
+    let world = world();
+    let mut wide = world.wide.borrow_mut();
+    let drawn = || world.strikes(Fault::ResultsWide);
+    input.item.is_some() && *wide.entry(input.execution.to_string()).or_insert_with(drawn)
 }
 
 async fn act(input: Input, millis_max: u64) -> Result<Value, StepError> {
     let (duration, end) = begin(&input, millis_max);
-    let step = input.step.clone();
     let under_way = UnderWay(input);
     sleep(duration).await;
-    drop(under_way);
+    let result = result(&under_way.0, end);
+    if let Ok(value) = &result {
+        world().checks.borrow_mut().said.given(&under_way.0, &value.to_string());
+    }
+    result
+}
+
+fn result(input: &Input, end: End) -> Result<Value, StepError> {
+    let noise = |bytes: usize| {
+        let noise = &kit().noise[..bytes.min(kit().noise.len())];
+        json!(std::str::from_utf8(noise).expect("it is text"))
+    };
     match end {
-        End::Well => Ok(json!({ "did": step })),
-        End::Large => Ok(json!(std::str::from_utf8(&kit().noise).expect("it is text"))),
+        End::Well => Ok(json!({ "did": input.step })),
+        End::Large => Ok(noise(usize::MAX)),
+        End::Wide => Ok(noise(WIDE_BYTES)),
+        End::TooLarge => Ok(json!("x".repeat(RESULT_BYTES_MAX as usize))),
         End::Failure => Err(StepError::retryable("unlucky", "the target said so")),
+        End::LongFailure => Err(StepError::retryable("é".repeat(1_000), "é".repeat(4_000))),
         End::Refusal => Err(StepError::fatal("refused", "the target said so")),
         // Without the hook, which would print it.
         End::Panic => std::panic::resume_unwind(Box::new("simulated")),

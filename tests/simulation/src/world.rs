@@ -1,6 +1,7 @@
 //! One world: its tables, functions and outsiders, from the first webhook to the last end.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use everhook_journal::store::{Item, Store};
 use everhook_journal::{ExecutionId, Timestamp};
 use tokio::sync::Notify;
 
+use crate::batches;
 use crate::checks::{Checked, Checks, Violation};
 use crate::dice::Dice;
 use crate::executor::{Executor, Process, WORLD, executor, roll, sleep};
@@ -18,6 +20,7 @@ use crate::focus::{Focus, Weak};
 use crate::functions::Functions;
 use crate::objects::Objects;
 use crate::outsiders::{end, kills, operator, sender, sweep};
+use crate::quarantine;
 use crate::stream::Stream;
 use crate::tables::{Items, Key, SimulatedTables};
 
@@ -56,6 +59,8 @@ pub(crate) struct World {
     pub(crate) weak: Weak,
     /// A row is about to be removed.
     pub(crate) removing: Notify,
+    /// Which executions have wide lists, see [`Fault::ResultsWide`].
+    pub(crate) wide: RefCell<BTreeMap<String, bool>>,
     faults: Faults,
     stream: Stream,
     pub(crate) due: Notify,
@@ -132,7 +137,11 @@ fn begin(world: &Rc<World>, sources: &[&'static str]) {
     world.senders.set(many);
     for number in 0..many {
         let source = sources[roll(|dice| dice.below(sources.len()))];
-        executor.spawn(WORLD, sender(source, number));
+        match source {
+            batches::SOURCE => executor.spawn(WORLD, batches::sender(number)),
+            quarantine::SOURCE => executor.spawn(WORLD, quarantine::sender(number)),
+            _ => executor.spawn(WORLD, sender(source, number)),
+        }
     }
     executor.spawn(WORLD, sweep());
     if world.strikes(Fault::SecondSweep) {
@@ -168,6 +177,7 @@ impl World {
             run_ahead,
             weak,
             removing: Notify::new(),
+            wide: RefCell::default(),
             faults,
             stream: Stream::new(),
             due: Notify::new(),

@@ -1,11 +1,12 @@
 //! What is known of one execution, and what must hold of its history.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use everhook_journal::execution::Next;
 use everhook_journal::executions::Row;
 use everhook_journal::workflow::AtMostOnce;
-use everhook_journal::{Event, Execution, ExecutionId, Recorded, Timestamp, View};
+use everhook_journal::{Event, Execution, ExecutionId, Recorded, StepName, Timestamp, View};
 use everhook_processor::Input;
 
 use super::{Checked, SKEW, violated};
@@ -23,12 +24,19 @@ pub(super) struct History {
     pub(super) is_acknowledged: bool,
     /// Whether a fact was appended that nobody was told of yet.
     pub(super) has_untold_fact: bool,
+    /// The same of an operator's redrive: what callers are told says nothing of it.
+    pub(super) has_untold_redrive: bool,
     pub(super) redriven: u32,
     pub(super) acted: BTreeMap<(String, u32), u32>,
     pub(super) keys: BTreeMap<String, String>,
 }
 
 impl History {
+    /// Whether something was appended that nobody was told of yet: whoever did it asks again.
+    pub(super) fn is_untold(&self) -> bool {
+        self.has_untold_fact || self.has_untold_redrive
+    }
+
     pub(super) fn event(&mut self, execution: &str, event: &Recorded, now: Timestamp) -> Checked {
         let expected = self.recorded.len() as u64 + 1;
         if event.sequence.get() != expected {
@@ -49,14 +57,11 @@ impl History {
             Ok(state) => state,
             Err(error) => return violated("S2", format!("{execution}: {error}")),
         };
-        self.has_untold_fact |= matches!(
-            event.event,
-            Event::CallbackReceived { .. }
-                | Event::CallbackBeat { .. }
-                | Event::ExecutionRedriven { .. }
-        );
+        self.has_untold_fact |=
+            matches!(event.event, Event::CallbackReceived { .. } | Event::CallbackBeat { .. });
         if matches!(event.event, Event::ExecutionRedriven { .. }) {
             self.redriven += 1;
+            self.has_untold_redrive = true;
         }
         let id = ExecutionId::parse(execution).expect("a history has an id");
         self.views.push(View::of(&id, &state));
@@ -110,6 +115,9 @@ impl History {
                     _ => None,
                 })
             }
+            Event::StepFailed { step, error, .. } if error.kind == "heartbeat_timeout" => {
+                self.beat_due(step)
+            }
             _ => None,
         };
         match due {
@@ -119,6 +127,22 @@ impl History {
             ),
             _ => Ok(()),
         }
+    }
+
+    /// When the next sign of life of this step was due, as of the last one.
+    fn beat_due(&self, step: &StepName) -> Option<Timestamp> {
+        let created = self.recorded.iter().rposition(|earlier| {
+            matches!(&earlier.event, Event::CallbackCreated { step: own, .. } if own == step)
+        })?;
+        let Event::CallbackCreated { heartbeat_ms, .. } = &self.recorded[created].event else {
+            return None;
+        };
+        let beats = self.recorded[created..].iter().rev();
+        let last = beats.into_iter().find(
+            |earlier| matches!(&earlier.event, Event::CallbackBeat { step: own } if own == step),
+        );
+        let alive_at = last.unwrap_or(&self.recorded[created]).at;
+        heartbeat_ms.map(|every| alive_at + Duration::from_millis(every))
     }
 
     /// S11: the same history gives the same state, and the same next thing to do.
