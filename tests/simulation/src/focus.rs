@@ -55,7 +55,10 @@ impl Focus {
             Guard::ReopenAnew | Guard::ReopenStranger | Guard::DiscardUnchanged => {
                 Some(Self::Returning)
             }
-            Guard::RowBeforeHistory | Guard::HastenGeneration => Some(Self::Facts),
+            Guard::RowBeforeHistory
+            | Guard::HastenGeneration
+            | Guard::NewsBeforePostpone
+            | Guard::RepeatedAnswerHastens => Some(Self::Facts),
             Guard::ClaimIsOwn => Some(Self::Drivers),
             _ => None,
         }
