@@ -117,6 +117,14 @@ guards! {
     GraceForRows,
     /// A row without an execution is removed only if it is still the one that was read.
     DiscardUnchanged,
+    /// The checkpoint of a shard stands before whatever is not done.
+    CheckpointBehindDone,
+    /// A shard is read when its parent is done.
+    ParentFirst,
+    /// What a batch did not do is tried again, or given up by name.
+    FailedAgain,
+    /// No two batches under way share a key.
+    KeysApart,
 }
 
 /// Whether this guard holds.

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use everhook_journal::guard::{self, Guard};
+
 /// A shard and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Descent {
-    pub(super) shard: String,
-    pub(super) parent: Option<String>,
+pub struct Descent {
+    /// The shard.
+    pub shard: String,
+    /// The shard that it was split off from.
+    pub parent: Option<String>,
 }
 
 /// The shards of a stream as last listed, and how far each is.
@@ -55,7 +59,9 @@ impl Lineage {
 
     /// A parent that was trimmed has nothing left to wait for, unless somebody still works on its records.
     fn is_past(&self, parent: &str) -> bool {
-        self.finished.contains(parent) || (!self.lists(parent) && !self.reading.contains(parent))
+        self.finished.contains(parent)
+            || (!self.lists(parent) && !self.reading.contains(parent))
+            || !guard::holds(Guard::ParentFirst)
     }
 }
 

@@ -60,6 +60,15 @@ faults! {
     Redriven 0.6 "redriven by an operator",
     NewVersion 0.15 "new version of the workflow under way",
     Skewed 0.5 "clock up to 2 s off",
+    PollerKilled 0.1 "local poller killed",
+    PollerStopped 0.03 "local poller stopped in good order",
+    IteratorExpired 0.02 "iterator expired",
+    StreamTrimmed 0.05 "records trimmed that all were given",
+    ShardListedLate 0.2 "shard listed late",
+    DoorbellUnheard 0.05 "record that nobody rings for",
+    CheckpointOld 0.2 "checkpoint older than what was written last",
+    CheckpointDamaged 0.05 "checkpoint damaged",
+    DiskFails 0.02 "disk fails",
 }
 
 /// How much more than usual something may go wrong in a world.

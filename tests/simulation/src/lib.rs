@@ -5,23 +5,27 @@
 //!
 //! - [`command`], [`mod@run`]: many worlds, on all cores, and what they came to; [`mutants`]: worlds without a guard
 //! - `world`: one world; `outsiders`: its senders, callers and operators, and what kills processes
-//! - `functions`: ingest, processor, projector and sweep as processes that die; `stream`: what wakes them
+//! - `functions`: ingest, processor, projector and sweep as processes that die
+//! - `stream`: what wakes them, by way of the product's own event source (`poller`), or of a model of Lambda's (`mapping`)
 //! - `tables`, `expression`, `objects`: DynamoDB and the object store
 //! - `targets`: what steps act on
-//! - `checks`: what must hold
+//! - `checks`: what must hold; `deliveries`: of the product's event source
 //! - `executor`, `dice`, `faults`, `kit`: time, chance, what goes wrong, what worlds share
 
 mod checks;
 pub mod command;
+mod deliveries;
 pub mod dice;
 mod executor;
 mod expression;
 mod faults;
 mod functions;
 mod kit;
+mod mapping;
 pub mod mutants;
 mod objects;
 mod outsiders;
+mod poller;
 pub mod run;
 mod stream;
 mod tables;

@@ -183,7 +183,7 @@ fn fate() -> Fate {
 }
 
 /// The way there or back: a few milliseconds, now and then much longer.
-fn travel() -> Sleep {
+pub(crate) fn travel() -> Sleep {
     let millis = match world().strikes(Fault::Stall) {
         true => roll(|dice| dice.between(5_000, 45_000)),
         false => roll(|dice| dice.between(1, 12)),
@@ -251,7 +251,7 @@ async fn write(write: Write) -> Result<(), WriteError> {
     }
 }
 
-async fn read<T>(look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
+pub(crate) async fn read<T>(look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
     let fate = fate();
     travel().await;
     match fate {
