@@ -81,7 +81,7 @@ async fn live(process: Process, stop: &watch::Sender<bool>, dead: &mut oneshot::
 fn settings() -> Settings {
     roll(|dice| Settings {
         batch_size: dice.between(1, 25) as usize,
-        batching_window: Duration::from_millis([0, 0, 50, 2_000][dice.below(4)]),
+        batching_window: Duration::from_millis([0, 50, 300, 2_000][dice.below(4)]),
         parallel: [1, 2, 10][dice.below(3)],
         bisect: dice.happens(0.7),
         retry_attempts: [None, Some(0), Some(1), Some(4)][dice.below(4)],

@@ -158,7 +158,7 @@ pub(super) fn cases() -> Vec<Case> {
             let (function, mut deliveries) = told(|_| Ok(BatchOutcome::FailedFrom("98".into())));
             let mut source = source(&url, function);
             source.settings.retry_attempts = None;
-            source.checkpoint = Some(file.clone());
+            source.checkpoint = Some(File::at(&file));
             let running = run(source);
             deliveries.executions(3).await;
             while !file.exists() {
