@@ -25,7 +25,7 @@ use crate::tables::{Items, Key, SimulatedTables};
 const BEGINNING: i64 = 1_795_486_845_000;
 
 /// How many worlds have the product's own event source.
-const POLLED: f64 = 0.5;
+const POLLED: f64 = 0.4;
 
 /// How a world ended.
 #[derive(Debug, Clone)]
