@@ -38,6 +38,7 @@ fn a_guard_that_is_off_is_missed() {
         (Guard::ClaimBeforeActing, "S5"),
         (Guard::StableKey, "S6"),
         (Guard::SweepComes, "L1"),
+        (Guard::KeysApart, "P2"),
     ] {
         let summary = worlds(100, Some(guard));
         let broken = summary.broken.first().map(|(_, violation)| violation.rule);

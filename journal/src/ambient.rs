@@ -3,6 +3,8 @@
 //! A simulation puts its own in their place, for its thread; that takes the feature `simulation`,
 //! which no shipped program has.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A future did not end within its time.
@@ -62,18 +64,40 @@ pub async fn timeout<F: Future>(limit: Duration, future: F) -> Result<F::Output,
     tokio::time::timeout(limit, future).await.map_err(|_| Elapsed)
 }
 
-/// Runs a future in a task of its own, which ends when nobody waits for it any more.
-pub async fn isolated<T: Send + 'static>(
-    future: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Panicked> {
+/// Waits so long.
+pub async fn sleep(duration: Duration) {
+    #[cfg(feature = "simulation")]
+    if let Some(sleep) = simulated::with(|it| it.sleep(duration)) {
+        return sleep.await;
+    }
+    tokio::time::sleep(duration).await;
+}
+
+/// The time since the Unix epoch, as the system's clock has it.
+pub fn since_epoch() -> Duration {
+    #[cfg(feature = "simulation")]
+    if let Some(time) = simulated::with(|it| it.since_epoch()) {
+        return time;
+    }
+    std::time::UNIX_EPOCH.elapsed().unwrap_or_default()
+}
+
+/// Begins a task of its own, which ends when nobody waits for it any more.
+pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
     #[cfg(feature = "simulation")]
     let future = Box::pin(future);
     #[cfg(feature = "simulation")]
     if simulated::with(|_| ()).is_some() {
-        return simulated::isolated(future).await;
+        return Task(Running::Simulated(simulated::spawn(future)));
     }
-    let mut task = Aborting(tokio::spawn(future));
-    (&mut task.0).await.map_err(|_| Panicked)
+    Task(Running::Spawned(tokio::spawn(future)))
+}
+
+/// Runs a future in a task of its own, which ends when nobody waits for it any more.
+pub async fn isolated<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Panicked> {
+    spawn(future).await
 }
 
 /// Computes something in a thread that may be kept busy; `None` if the process is ending.
@@ -93,11 +117,37 @@ pub async fn away<T: Send + 'static>(
 }
 
 /// A task that ends when nobody waits for it any more.
-struct Aborting<T>(tokio::task::JoinHandle<T>);
+#[derive(Debug)]
+pub struct Task<T>(Running<T>);
 
-impl<T> Drop for Aborting<T> {
+#[derive(Debug)]
+enum Running<T> {
+    Spawned(tokio::task::JoinHandle<T>),
+    #[cfg(feature = "simulation")]
+    Simulated(simulated::Task<T>),
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, Panicked>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.get_mut().0 {
+            Running::Spawned(task) => {
+                Pin::new(task).poll(context).map(|ended| ended.map_err(|_| Panicked))
+            }
+            #[cfg(feature = "simulation")]
+            Running::Simulated(task) => Pin::new(task).poll(context),
+        }
+    }
+}
+
+impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        match &self.0 {
+            Running::Spawned(task) => task.abort(),
+            #[cfg(feature = "simulation")]
+            Running::Simulated(task) => task.abort(),
+        }
     }
 }
 
@@ -126,10 +176,12 @@ pub mod simulated {
     use std::panic::AssertUnwindSafe;
     use std::pin::Pin;
     use std::rc::Rc;
+    use std::task::{Context, Poll};
     use std::time::Duration;
 
     use futures_util::FutureExt;
     use futures_util::future::{AbortHandle, abortable};
+    use tokio::sync::oneshot;
 
     use super::Panicked;
 
@@ -140,6 +192,8 @@ pub mod simulated {
     pub trait Surroundings: fmt::Debug {
         /// The time since the simulation began.
         fn now(&self) -> Duration;
+        /// The time since the Unix epoch.
+        fn since_epoch(&self) -> Duration;
         /// Waits so long.
         fn sleep(&self, duration: Duration) -> Sleep;
         /// Runs a task of the process that is running.
@@ -150,31 +204,41 @@ pub mod simulated {
         fn is_off(&self, guard: crate::guard::Guard) -> bool;
     }
 
-    /// Runs a future in a task of its own, which ends when nobody waits for it any more.
-    pub(super) async fn isolated<T: Send + 'static>(
+    /// Begins a task of the process that is running.
+    pub(super) fn spawn<T: Send + 'static>(
         future: Pin<Box<impl Future<Output = T> + Send + 'static>>,
-    ) -> Result<T, Panicked> {
-        let (send, receive) = tokio::sync::oneshot::channel();
-        let (task, handle) = abortable(AssertUnwindSafe(future).catch_unwind());
-        let _aborting = Aborting(handle);
+    ) -> Task<T> {
+        let (send, ended) = oneshot::channel();
+        let (task, abort) = abortable(AssertUnwindSafe(future).catch_unwind());
         with(|it| {
             it.spawn(Box::pin(async move {
                 if let Ok(ended) = task.await {
-                    send.send(ended).ok();
+                    send.send(ended.map_err(|_| Panicked)).ok();
                 }
             }));
         });
-        match receive.await {
-            Ok(Ok(output)) => Ok(output),
-            Ok(Err(_)) | Err(_) => Err(Panicked),
+        Task { ended, abort }
+    }
+
+    /// A task, and how it is ended.
+    #[derive(Debug)]
+    pub(super) struct Task<T> {
+        ended: oneshot::Receiver<Result<T, Panicked>>,
+        abort: AbortHandle,
+    }
+
+    impl<T> Task<T> {
+        /// Ends it where it stands.
+        pub(super) fn abort(&self) {
+            self.abort.abort();
         }
     }
 
-    struct Aborting(AbortHandle);
+    impl<T> Future for Task<T> {
+        type Output = Result<T, Panicked>;
 
-    impl Drop for Aborting {
-        fn drop(&mut self) {
-            self.0.abort();
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+            Pin::new(&mut self.ended).poll(context).map(|ended| ended.unwrap_or(Err(Panicked)))
         }
     }
 

@@ -123,6 +123,14 @@ guards! {
     TogetherFits,
     /// A result that is larger than may be kept fails its step.
     LargeResultFails,
+    /// The checkpoint of a shard stands before whatever is not done.
+    CheckpointBehindDone,
+    /// A shard is read when its parent is done.
+    ParentFirst,
+    /// What a batch did not do is tried again, or given up by name.
+    FailedAgain,
+    /// No two batches under way share a key.
+    KeysApart,
 }
 
 /// Whether this guard holds.

@@ -113,13 +113,13 @@ impl Plans {
         Ok(Self { journal, steps, known: RwLock::new(known) })
     }
 
-    /// These plans, and whatever the journal holds beside them.
+    /// These plans, each under its workflow's hash, and whatever the journal holds beside them.
     pub fn ready(
         journal: Journal,
         steps: Steps,
-        plans: impl IntoIterator<Item = Arc<Plan>>,
+        plans: impl IntoIterator<Item = (WorkflowHash, Arc<Plan>)>,
     ) -> Self {
-        let known = plans.into_iter().map(|plan| (plan.workflow.hash(), plan)).collect();
+        let known = plans.into_iter().collect();
         Self { journal, steps, known: RwLock::new(known) }
     }
 

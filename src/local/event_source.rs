@@ -2,6 +2,9 @@
 //!
 //! The rules live in pure modules (`shard`, `batch`, `lineage`); the rest reads the stream and keeps time.
 //! The contract is Lambda's: every record is delivered at least once, or named where failed batches go.
+//!
+//! It runs on any executor: the stream ([`Streams`]), what outlives the process ([`Kept`]), and time and tasks
+//! (`everhook_journal::ambient`) are where a simulation takes hold of it.
 
 mod batch;
 mod checkpoint;
@@ -9,6 +12,7 @@ mod clock;
 mod doorbell;
 mod failed;
 mod filter;
+mod kept;
 mod lineage;
 mod reader;
 mod record;
@@ -23,33 +27,36 @@ mod tests;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::dynamodb::Event;
-use aws_sdk_dynamodbstreams::Client;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use everhook_journal::ambient::{self, Task};
+use futures_util::future::{self, BoxFuture};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
 
 pub use doorbell::Doorbell;
 pub use filter::{Filter, FilterError};
+pub use kept::{File, Kept};
+pub use lineage::Descent;
 pub use response::BatchOutcome;
 pub use settings::Settings;
+pub use stream::{Call, Page, StreamError, Streams};
 
 use checkpoint::Checkpoints;
+use clock::Clock;
 use failed::FailedBatches;
 use lineage::Lineage;
 use reader::{Ended, Reader};
 use stream::Stream;
 
-/// How often the shards are listed while none of them ends; listing costs the embedded engine a full scan.
-const DESCRIBE_EVERY: Duration = Duration::from_secs(30);
-/// How soon the shards are listed again after one ended or could not be read; doubles up to [`DESCRIBE_EVERY`].
-const DESCRIBE_SOON: Duration = Duration::from_secs(1);
+/// Readers of shards at work, each in a task of its own.
+type Readers = FuturesUnordered<Task<(String, Ended)>>;
+
+/// How soon the shards are listed again after one ended or could not be read; doubles up to [`Settings::idle_list`].
+const LIST_SOON: Duration = Duration::from_secs(1);
 /// How often the checkpoint is written while it moves.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -60,7 +67,7 @@ pub type Function =
 /// The way from one DynamoDB stream to one function.
 pub struct EventSource {
     /// Where the stream is read.
-    pub streams: Client,
+    pub streams: Arc<dyn Streams>,
     /// Which stream; a checkpoint of any other stream is ignored.
     pub stream_arn: String,
     /// What an event source mapping lets one set.
@@ -70,9 +77,9 @@ pub struct EventSource {
     /// Rung when there is something to read.
     pub doorbell: Doorbell,
     /// Where the position is kept over a restart; `None` starts from the oldest record each time.
-    pub checkpoint: Option<PathBuf>,
+    pub checkpoint: Option<Arc<dyn Kept>>,
     /// Where batches that were given up are noted, one JSON line each; they are logged in any case.
-    pub failed_batches: Option<PathBuf>,
+    pub failed_batches: Option<Arc<dyn Kept>>,
 }
 
 impl EventSource {
@@ -89,16 +96,13 @@ impl EventSource {
             checkpoints: Arc::clone(&checkpoints),
         });
         let (stop_saving, stopped) = oneshot::channel();
-        let saving = tokio::spawn(keep_saving(Arc::clone(&checkpoints), stopped));
-
-        let mut readers = JoinSet::new();
-        source.read_shards(&mut readers, &mut shutdown).await;
-        while readers.join_next().await.is_some() {}
-
-        drop(stop_saving);
-        if let Err(error) = saving.await {
-            tracing::warn!(%error, "could not write the last checkpoint");
-        }
+        let reading = async move {
+            let mut readers = Readers::new();
+            source.read_shards(&mut readers, &mut shutdown).await;
+            while readers.next().await.is_some() {}
+            drop(stop_saving);
+        };
+        future::join(reading, keep_saving(&checkpoints, stopped)).await;
     }
 }
 
@@ -125,14 +129,15 @@ impl Source {
     /// Keeps one reader on each shard whose turn it is, until the end is called.
     async fn read_shards(
         self: &Arc<Self>,
-        readers: &mut JoinSet<(String, Ended)>,
+        readers: &mut Readers,
         shutdown: &mut watch::Receiver<bool>,
     ) {
+        let clock = Clock::start();
         let mut lineage = Lineage::default();
-        let mut pause = DESCRIBE_EVERY;
-        let mut describe_at = Instant::now();
+        let mut pause = self.settings.idle_list;
+        let mut list_at = clock.now();
         while !*shutdown.borrow() {
-            if describe_at <= Instant::now() {
+            if list_at <= clock.now() {
                 match self.stream.shards().await {
                     Ok(shards) => {
                         lineage.observe(shards);
@@ -141,30 +146,31 @@ impl Source {
                     }
                     Err(error) => {
                         tracing::warn!(stream.arn = self.stream.arn(), %error, "could not list the shards of the stream");
-                        pause = DESCRIBE_SOON;
+                        pause = LIST_SOON;
                     }
                 }
-                describe_at = Instant::now() + pause;
-                pause = (pause * 2).min(DESCRIBE_EVERY);
+                list_at = clock.now() + pause;
+                pause = (pause * 2).min(self.settings.idle_list);
             }
             tokio::select! {
+                biased;
                 changed = shutdown.changed() => if changed.is_err() { return },
-                Some(joined) = readers.join_next() => {
+                Some(ended) = readers.next() => {
                     // Children may appear in the list a little after their parent has ended.
-                    pause = DESCRIBE_SOON;
-                    match joined {
+                    pause = LIST_SOON;
+                    match ended {
                         Ok((shard, Ended::Drained)) => {
                             lineage.finish(&shard);
-                            describe_at = Instant::now();
+                            list_at = clock.now();
                         }
                         Ok((shard, Ended::Early)) => {
                             lineage.put_back(&shard);
-                            describe_at = Instant::now() + pause;
+                            list_at = clock.now() + pause;
                         }
                         Err(error) => tracing::error!(%error, "the reader of a shard was cancelled"),
                     }
                 }
-                () = sleep_until(describe_at) => {}
+                () = clock.shows(Some(list_at)) => {}
             }
         }
     }
@@ -172,7 +178,7 @@ impl Source {
     fn start_ready(
         self: &Arc<Self>,
         lineage: &mut Lineage,
-        readers: &mut JoinSet<(String, Ended)>,
+        readers: &Readers,
         shutdown: &watch::Receiver<bool>,
     ) {
         for shard in lineage.take_ready() {
@@ -180,16 +186,24 @@ impl Source {
                 Box::pin(Reader::new(Arc::clone(self), shard.clone()).run(shutdown.clone()));
             // A reader that panics starts again from the checkpoint instead of leaving its shard unread.
             let reader = AssertUnwindSafe(reader).catch_unwind();
-            readers.spawn(async move { (shard, reader.await.unwrap_or(Ended::Early)) });
+            readers
+                .push(ambient::spawn(async move { (shard, reader.await.unwrap_or(Ended::Early)) }));
         }
     }
 }
 
 /// Writes the checkpoint whenever it has moved, at most once per [`SAVE_EVERY`], and when told to stop.
-async fn keep_saving(checkpoints: Arc<Checkpoints>, mut stopped: oneshot::Receiver<()>) {
+async fn keep_saving(checkpoints: &Checkpoints, mut stopped: oneshot::Receiver<()>) {
     let mut stopping = false;
     while !stopping {
-        stopping = tokio::time::timeout(SAVE_EVERY, &mut stopped).await.is_ok();
+        let moved = async {
+            checkpoints.moved().await;
+            ambient::sleep(SAVE_EVERY).await;
+        };
+        stopping = matches!(
+            future::select(&mut stopped, std::pin::pin!(moved)).await,
+            future::Either::Left(_)
+        );
         checkpoints.save().await;
     }
 }

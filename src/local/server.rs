@@ -27,7 +27,7 @@ use crate::aws::{self, NoRegion};
 
 use super::door::Limits;
 use super::engine::EngineError;
-use super::event_source::{BatchOutcome, EventSource, Filter, Function, Settings};
+use super::event_source::{BatchOutcome, EventSource, File, Filter, Function, Settings};
 use super::parts::PartsError;
 use super::{Doorbell, Engine, Parts, Pressure, door};
 
@@ -215,12 +215,12 @@ async fn event_sources(
     })?;
     let arn = described.table.and_then(|table| table.latest_stream_arn);
     let stream_arn = arn.ok_or_else(|| Unavailable(format!("the table {table} has no stream")))?;
-    let kept = |name: &str| (!options.in_memory).then(|| options.data_dir.join(name));
+    let kept = |name: &str| (!options.in_memory).then(|| File::at(options.data_dir.join(name)));
     if !options.in_memory {
         make_folder(&options.data_dir)?;
     }
     let source = |name: &str, settings: Settings, function: Function| EventSource {
-        streams: streams.clone(),
+        streams: Arc::new(streams.clone()),
         stream_arn: stream_arn.clone(),
         settings,
         function,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::dynamodb::EventRecord;
+use everhook_journal::guard::{self, Guard};
 
 use super::response::BatchOutcome;
 use super::sequence::SequenceNumber;
@@ -88,7 +89,9 @@ impl Batch {
         settings: &Settings,
         now: Duration,
     ) -> Remains {
-        let Some(first_failed) = self.first_failed(outcome) else { return Remains::Nothing };
+        let first_failed = self.first_failed(outcome);
+        let first_failed = first_failed.filter(|_| guard::holds(Guard::FailedAgain));
+        let Some(first_failed) = first_failed else { return Remains::Nothing };
         let progress = first_failed > 0;
         self.records.drain(..first_failed);
 

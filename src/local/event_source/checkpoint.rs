@@ -1,18 +1,20 @@
 //! How far each shard is done, kept over a restart.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
+use super::kept::Kept;
 use super::sequence::SequenceNumber;
 
 /// How far each shard of a stream is done. Losing it is harmless: everything is delivered again.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
-    file: Option<PathBuf>,
+    kept: Option<Arc<dyn Kept>>,
     state: Mutex<State>,
+    news: Notify,
 }
 
 #[derive(Debug)]
@@ -21,7 +23,7 @@ struct State {
     moved: bool,
 }
 
-/// The file's contents.
+/// What is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Saved {
     stream: String,
@@ -29,16 +31,17 @@ struct Saved {
 }
 
 impl Checkpoints {
-    /// Reads the file; one that is missing, damaged or of another stream counts as empty.
-    pub(super) async fn load(file: Option<PathBuf>, stream_arn: &str) -> Self {
-        let path = file.clone();
-        let saved = tokio::task::spawn_blocking(move || path.as_deref().and_then(read))
-            .await
-            .unwrap_or_default();
+    /// Reads what was kept; what is missing, damaged or of another stream counts as empty.
+    pub(super) async fn load(kept: Option<Arc<dyn Kept>>, stream_arn: &str) -> Self {
+        let saved = match &kept {
+            Some(kept) => read(&**kept).await,
+            None => None,
+        };
         let saved = saved
             .filter(|saved| saved.stream == stream_arn)
             .unwrap_or_else(|| Saved { stream: stream_arn.to_owned(), shards: BTreeMap::new() });
-        Checkpoints { file, state: Mutex::new(State { saved, moved: false }) }
+        let state = Mutex::new(State { saved, moved: false });
+        Checkpoints { kept, state, news: Notify::new() }
     }
 
     /// The last record of the shard before the first that is not done.
@@ -55,6 +58,12 @@ impl Checkpoints {
             None => drop(state.saved.shards.insert(shard.to_owned(), checkpoint.clone())),
         }
         state.moved = true;
+        self.news.notify_one();
+    }
+
+    /// Returns once anything has moved since the last time.
+    pub(super) async fn moved(&self) {
+        self.news.notified().await;
     }
 
     /// Forgets the shards that are no longer there.
@@ -62,20 +71,23 @@ impl Checkpoints {
         self.lock().saved.shards.retain(|shard, _| is_listed(shard));
     }
 
-    /// Writes the file if anything has moved since the last time. Trouble is logged: the next write makes up for it.
+    /// Writes what is kept if anything has moved since the last time.
+    /// Trouble is logged: the next write makes up for it.
     pub(super) async fn save(&self) {
-        let Some(file) = self.file.clone() else { return };
+        let Some(kept) = &self.kept else { return };
         let saved = {
             let mut state = self.lock();
             if !std::mem::take(&mut state.moved) {
                 return;
             }
-            state.saved.clone()
+            serde_json::to_vec(&state.saved)
         };
-        match tokio::task::spawn_blocking(move || write(&file, &saved)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "could not write the checkpoint"),
-            Err(error) => tracing::warn!(%error, "could not write the checkpoint"),
+        let written = match saved {
+            Ok(saved) => kept.replace(saved).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = written {
+            tracing::warn!(%error, "could not write the checkpoint");
         }
     }
 
@@ -84,8 +96,8 @@ impl Checkpoints {
     }
 }
 
-fn read(file: &Path) -> Option<Saved> {
-    let text = match std::fs::read(file) {
+async fn read(kept: &dyn Kept) -> Option<Saved> {
+    let text = match kept.read().await {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {
@@ -98,16 +110,9 @@ fn read(file: &Path) -> Option<Saved> {
         .ok()
 }
 
-fn write(file: &Path, saved: &Saved) -> std::io::Result<()> {
-    // A rename replaces the file in one go, so a crash leaves the old checkpoint or the new one.
-    let mut fresh = file.as_os_str().to_owned();
-    fresh.push(".tmp");
-    std::fs::write(&fresh, serde_json::to_vec(saved)?)?;
-    std::fs::rename(&fresh, file)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::kept::File;
     use super::*;
 
     fn number(text: &str) -> SequenceNumber {
@@ -117,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn a_checkpoint_survives_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let file = Some(folder.path().join("checkpoint.json"));
+        let file = Some(File::at(folder.path().join("checkpoint.json")));
 
         let before = Checkpoints::load(file.clone(), "stream").await;
         before.set("shard", &number("17"));
@@ -129,7 +134,7 @@ mod tests {
     #[tokio::test]
     async fn a_checkpoint_of_another_stream_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
-        let file = Some(folder.path().join("checkpoint.json"));
+        let file = Some(File::at(folder.path().join("checkpoint.json")));
 
         let before = Checkpoints::load(file.clone(), "old stream").await;
         before.set("shard", &number("17"));
@@ -146,7 +151,7 @@ mod tests {
         for damaged in ["", "{", r#"{"stream":"stream","shards":{"shard":"not a number"}}"#] {
             std::fs::write(&file, damaged).unwrap();
             assert_eq!(
-                Checkpoints::load(Some(file.clone()), "stream").await.of("shard"),
+                Checkpoints::load(Some(File::at(&file)), "stream").await.of("shard"),
                 None,
                 "{damaged}"
             );

@@ -1,8 +1,8 @@
 //! When: the time records are aged by, and the pace at which a shard is read.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use tokio::time::Instant;
+use everhook_journal::ambient::{self, Stopwatch};
 
 /// The shortest pause between two reads while records keep coming: what arrives meanwhile shares a batch.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -16,15 +16,14 @@ const FAILED_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The time since the Unix epoch, which never runs backwards.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
-    started: Instant,
+    started: Stopwatch,
     epoch: Duration,
 }
 
 impl Clock {
     /// Sets the clock by the system's.
     pub(super) fn start() -> Self {
-        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Clock { started: Instant::now(), epoch }
+        Clock { started: Stopwatch::start(), epoch: ambient::since_epoch() }
     }
 
     /// The time since the Unix epoch.
@@ -32,17 +31,21 @@ impl Clock {
         self.epoch + self.started.elapsed()
     }
 
-    /// The moment at which the clock shows this time.
-    pub(super) fn instant(&self, time: Duration) -> Instant {
-        self.started + time.saturating_sub(self.epoch)
+    /// Returns once the clock shows this time; never, if there is none.
+    pub(super) async fn shows(&self, time: Option<Duration>) {
+        match time {
+            Some(time) => ambient::sleep(time.saturating_sub(self.now())).await,
+            None => std::future::pending().await,
+        }
     }
 }
 
 /// When a shard is read next: at once when there is reason to, but never for more than a third of the time.
+/// Times are the clock's.
 #[derive(Debug)]
 pub(super) struct Pace {
-    began: Instant,
-    ended: Instant,
+    began: Duration,
+    ended: Duration,
     pause: Duration,
     /// There is reason to expect records.
     hurry: bool,
@@ -51,8 +54,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// The first read is due at once.
-    pub(super) fn start() -> Self {
-        let now = Instant::now();
+    pub(super) fn start(now: Duration) -> Self {
         Pace { began: now, ended: now, pause: Duration::ZERO, hurry: true, failures: 0 }
     }
 
@@ -62,14 +64,14 @@ impl Pace {
     }
 
     /// A read begins: reasons to expect records from now on call for another one.
-    pub(super) fn begin(&mut self) {
-        self.began = Instant::now();
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.began = now;
         self.hurry = false;
     }
 
     /// A read has ended with this many records, of at most `limit`.
-    pub(super) fn end(&mut self, count: usize, limit: usize) {
-        self.ended = Instant::now();
+    pub(super) fn end(&mut self, count: usize, limit: usize, now: Duration) {
+        self.ended = now;
         self.failures = 0;
         self.hurry |= count > 0;
         // A full page means a backlog; anything less is worth waiting a moment for company.
@@ -80,15 +82,15 @@ impl Pace {
     }
 
     /// A read has failed.
-    pub(super) fn failed(&mut self) {
-        self.ended = Instant::now();
+    pub(super) fn failed(&mut self, now: Duration) {
+        self.ended = now;
         self.pause =
             FAILED_PAUSE_FIRST.saturating_mul(1 << self.failures.min(16)).min(FAILED_PAUSE_MAX);
         self.failures = self.failures.saturating_add(1);
     }
 
     /// When the next read is due.
-    pub(super) fn due(&self, idle_poll: Duration) -> Instant {
+    pub(super) fn due(&self, idle_poll: Duration) -> Duration {
         self.ended + if self.hurry { self.pause } else { self.pause.max(idle_poll) }
     }
 }

@@ -1,7 +1,6 @@
 //! Where batches go that are given up: the log, and a file to look into later.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_types::DateTime;
@@ -9,6 +8,7 @@ use aws_smithy_types::date_time::Format;
 use serde_json::{Value, json};
 
 use super::batch::Pending;
+use super::kept::Kept;
 
 /// Why records were given up, in Lambda's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,16 +73,16 @@ fn to_text(millis: impl TryInto<i64>) -> Option<String> {
 /// Where batches go that are given up.
 #[derive(Debug)]
 pub(super) struct FailedBatches {
-    file: Option<PathBuf>,
+    notes: Option<Arc<dyn Kept>>,
 }
 
 impl FailedBatches {
-    /// Logs what is given up, and notes it in `file` if there is one.
-    pub(super) fn new(file: Option<PathBuf>) -> Self {
-        FailedBatches { file }
+    /// Logs what is given up, and notes it where there is a place for it.
+    pub(super) fn new(notes: Option<Arc<dyn Kept>>) -> Self {
+        FailedBatches { notes }
     }
 
-    /// Notes a batch that was given up. Trouble with the file is logged: it must not hold up the shard.
+    /// Notes a batch that was given up. Trouble with that is logged: it must not hold up the shard.
     pub(super) async fn note(
         &self,
         batch: &FailedBatch,
@@ -98,16 +98,10 @@ impl FailedBatches {
             count = batch.count,
             "stream records were given up; the due times of their executions will wake them"
         );
-        let Some(file) = self.file.clone() else { return };
+        let Some(notes) = &self.notes else { return };
         let line = format!("{}\n", batch.to_json(stream_arn, shard, now));
-        match tokio::task::spawn_blocking(move || append(&file, &line)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "could not note a failed batch"),
-            Err(error) => tracing::error!(%error, "could not note a failed batch"),
+        if let Err(error) = notes.append(line).await {
+            tracing::error!(%error, "could not note a failed batch");
         }
     }
-}
-
-fn append(file: &Path, line: &str) -> std::io::Result<()> {
-    std::fs::OpenOptions::new().create(true).append(true).open(file)?.write_all(line.as_bytes())
 }

@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use everhook_journal::guard::{self, Guard};
+
 /// A shard and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Descent {
-    pub(super) shard: String,
-    pub(super) parent: Option<String>,
+pub struct Descent {
+    /// The shard.
+    pub shard: String,
+    /// The shard that it was split off from.
+    pub parent: Option<String>,
 }
 
 /// The shards of a stream as last listed, and how far each is.
 #[derive(Debug, Default)]
 pub(super) struct Lineage {
     parents: BTreeMap<String, Option<String>>,
+    /// The parents of shards that have been trimmed, as long as one of these is still being read.
+    trimmed: BTreeMap<String, Option<String>>,
     reading: HashSet<String>,
     finished: HashSet<String>,
 }
@@ -20,7 +26,12 @@ pub(super) struct Lineage {
 impl Lineage {
     /// Takes in the complete list of shards; those no longer listed have been trimmed.
     pub(super) fn observe(&mut self, shards: Vec<Descent>) {
-        self.parents = shards.into_iter().map(|descent| (descent.shard, descent.parent)).collect();
+        let listed = shards.into_iter().map(|descent| (descent.shard, descent.parent)).collect();
+        let before = std::mem::replace(&mut self.parents, listed);
+        self.trimmed.extend(before.into_iter().filter(|(it, _)| !self.parents.contains_key(it)));
+        if self.reading.iter().all(|shard| self.parents.contains_key(shard)) {
+            self.trimmed.clear();
+        }
         self.finished.retain(|shard| self.parents.contains_key(shard));
     }
 
@@ -53,9 +64,20 @@ impl Lineage {
         self.reading.remove(shard);
     }
 
-    /// A parent that was trimmed has nothing left to wait for, unless somebody still works on its records.
+    /// A parent that was trimmed has nothing left to wait for,
+    /// unless somebody still works on its records, or on those of what it was split off from.
     fn is_past(&self, parent: &str) -> bool {
-        self.finished.contains(parent) || (!self.lists(parent) && !self.reading.contains(parent))
+        let mut ancestor = Some(parent);
+        while let Some(shard) = ancestor {
+            if self.finished.contains(shard) {
+                return true;
+            }
+            if self.lists(shard) || self.reading.contains(shard) {
+                return !guard::holds(Guard::ParentFirst);
+            }
+            ancestor = self.trimmed.get(shard).and_then(Option::as_deref);
+        }
+        true
     }
 }
 
@@ -85,6 +107,22 @@ mod tests {
 
         lineage.finish("parent");
         assert_eq!(lineage.take_ready(), ["child-1", "child-2"]);
+    }
+
+    #[test]
+    fn grandchildren_wait_for_a_trimmed_shard_that_is_still_being_read() {
+        let mut lineage = Lineage::default();
+        let of = |shard: &str, parent: Option<&str>| descent(shard, parent);
+        lineage.observe(vec![of("1", None), of("2", Some("1")), of("3", Some("2"))]);
+        assert_eq!(lineage.take_ready(), ["1"]);
+
+        lineage.observe(vec![of("3", Some("2"))]);
+        assert!(lineage.take_ready().is_empty());
+
+        lineage.finish("1");
+        assert_eq!(lineage.take_ready(), ["3"]);
+        lineage.observe(vec![of("3", Some("2"))]);
+        assert!(lineage.trimmed.is_empty());
     }
 
     #[test]

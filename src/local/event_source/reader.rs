@@ -4,12 +4,14 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use aws_lambda_events::dynamodb::{Event, EventRecord};
-use futures_util::FutureExt;
+use everhook_journal::ambient::{self, Task};
 use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Source;
 use super::batch::Record;
@@ -39,7 +41,8 @@ pub(super) struct Reader {
     shard: Shard,
     clock: Clock,
     iterator: Option<String>,
-    batches: JoinSet<Outcome>,
+    /// Each runs in a task of its own, as functions may compute.
+    batches: FuturesUnordered<Task<Outcome>>,
     pace: Pace,
     /// How many records the read in progress may return.
     limit: usize,
@@ -51,14 +54,15 @@ impl Reader {
     /// A reader that goes on after the shard's checkpoint.
     pub(super) fn new(source: Arc<Source>, shard_id: String) -> Self {
         let checkpoint = source.checkpoints.of(&shard_id);
+        let clock = Clock::start();
         Reader {
             shard: Shard::new(Arc::clone(&source.settings), checkpoint),
             source,
             shard_id,
-            clock: Clock::start(),
+            pace: Pace::start(clock.now()),
+            clock,
             iterator: None,
-            batches: JoinSet::new(),
-            pace: Pace::start(),
+            batches: FuturesUnordered::new(),
             limit: 0,
             gone: false,
         }
@@ -81,18 +85,20 @@ impl Reader {
                 }
             }
             let read_at = self.read_at(stopping, is_reading);
-            if read_at.is_some_and(|at| at <= Instant::now()) {
-                self.pace.begin();
+            if read_at.is_some_and(|at| at <= self.clock.now()) {
+                self.pace.begin(self.clock.now());
                 self.limit = self.shard.room();
                 reading = Some(self.read()).into();
                 is_reading = true;
                 continue;
             }
+            // In this order, so that a simulation has no chance in it but its own; none of them is ready for ever.
             tokio::select! {
+                biased;
                 changed = shutdown.changed(), if !stopping => {
                     stopping = changed.is_err() || *shutdown.borrow_and_update();
                 }
-                Some(ended) = self.batches.join_next() => {
+                Some(ended) = self.batches.next() => {
                     if let Ok((id, outcome)) = ended {
                         self.ended(id, outcome).await;
                     }
@@ -105,29 +111,29 @@ impl Reader {
                     self.take_in(read);
                 }
                 () = listener.rung() => self.pace.hurry(),
-                () = sleep_until_some([retry_at, read_at].into_iter().flatten().min()) => {}
+                () = self.clock.shows([retry_at, read_at].into_iter().flatten().min()) => {}
             }
         }
     }
 
     /// When the next read begins; `None` while there is no use for one.
-    fn read_at(&self, stopping: bool, is_reading: bool) -> Option<Instant> {
+    fn read_at(&self, stopping: bool, is_reading: bool) -> Option<Duration> {
         let useless = stopping || is_reading || self.gone || self.shard.room() == 0;
         (!useless).then(|| self.pace.due(self.source.settings.idle_poll))
     }
 
     /// Starts every batch that can run, and returns when to try again.
-    async fn start_batches(&mut self) -> Option<Instant> {
+    async fn start_batches(&mut self) -> Option<Duration> {
         loop {
             match self.shard.next(self.clock.now()) {
                 Next::Run { id, records } => {
-                    self.batches.spawn(call(Arc::clone(&self.source), id, records));
+                    self.batches.push(ambient::spawn(call(Arc::clone(&self.source), id, records)));
                 }
                 Next::GiveUp(failed) => {
                     self.note(&failed).await;
                     self.save_checkpoint();
                 }
-                Next::Wait(until) => return until.map(|until| self.clock.instant(until)),
+                Next::Wait(until) => return until,
             }
         }
     }
@@ -178,14 +184,14 @@ impl Reader {
             None => self.shard.close(),
         }
         self.save_checkpoint();
-        self.pace.end(count, self.limit);
+        self.pace.end(count, self.limit, self.clock.now());
     }
 
     /// Without an iterator the next read gets a new one after the last record read.
     fn read_failed(&mut self, error: &StreamError) {
         self.iterator = None;
         match error {
-            StreamError::Expired => return self.pace.end(1, self.limit),
+            StreamError::Expired => return self.pace.end(1, self.limit, self.clock.now()),
             StreamError::Trimmed(_) => {
                 tracing::warn!(shard.id = self.shard_id, %error, "reading goes on at the oldest record");
                 self.shard.rewind();
@@ -198,7 +204,7 @@ impl Reader {
                 tracing::warn!(shard.id = self.shard_id, %error, "could not read the stream");
             }
         }
-        self.pace.failed();
+        self.pace.failed(self.clock.now());
     }
 
     fn deliverable(&self, record: aws_sdk_dynamodbstreams::types::Record) -> Option<Record> {
@@ -228,7 +234,7 @@ async fn call(source: Arc<Source>, id: u64, records: Vec<EventRecord>) -> Outcom
     event.records = records;
     // The function may also panic before it returns its future.
     let called = AssertUnwindSafe(async { (source.function)(event).await }).catch_unwind();
-    let outcome = match timeout(source.settings.timeout, called).await {
+    let outcome = match ambient::timeout(source.settings.timeout, called).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => Err(format!("the function panicked: {}", panic_text(&*panic))),
         Err(_) => Err(format!("the function did not end within {:?}", source.settings.timeout)),
@@ -239,11 +245,4 @@ async fn call(source: Arc<Source>, id: u64, records: Vec<EventRecord>) -> Outcom
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
-async fn sleep_until_some(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until).await,
-        None => std::future::pending().await,
-    }
 }

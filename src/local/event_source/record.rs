@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::dynamodb::{EventRecord, StreamViewType, UserIdentity};
 use aws_sdk_dynamodbstreams::types::{self, AttributeValue};
+use everhook_journal::ambient;
 use serde_json::{Value, json};
 
 use super::batch::Record;
@@ -53,10 +54,9 @@ pub(super) fn from_stream(
     event.change.stream_view_type = Some(StreamViewType::KeysOnly);
 
     // A record that does not know its age counts as new rather than being given up.
-    let created = created
-        .unwrap_or_else(SystemTime::now)
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
+    let created = created.map_or_else(ambient::since_epoch, |created| {
+        created.duration_since(UNIX_EPOCH).unwrap_or_default()
+    });
     Ok(Record { sequence, key: key_text(&keys, partition_key), created, event })
 }
 
@@ -96,6 +96,8 @@ fn to_json(value: &AttributeValue) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use aws_sdk_dynamodbstreams::primitives::{Blob, DateTime};
     use aws_sdk_dynamodbstreams::types::{Identity, OperationType, StreamRecord};
 

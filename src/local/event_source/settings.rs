@@ -32,6 +32,8 @@ pub struct Settings {
     pub partition_key: String,
     /// How often an idle shard is asked for records while nobody rings.
     pub idle_poll: Duration,
+    /// How often the shards are listed while none of them ends; listing costs the embedded engine a full scan.
+    pub idle_list: Duration,
     /// The most records of one shard held in memory.
     pub pending_max: usize,
 }
@@ -61,6 +63,7 @@ impl Default for Settings {
             filters: Vec::new(),
             partition_key: "execution".to_owned(),
             idle_poll: Duration::from_millis(250),
+            idle_list: Duration::from_secs(30),
             pending_max: 10_000,
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::dynamodb::EventRecord;
+use everhook_journal::guard::{self, Guard};
 
 use super::batch::{Batch, Pending, Record, Remains};
 use super::failed::{Condition, FailedBatch};
@@ -152,6 +153,9 @@ impl Shard {
 
     /// The last record before the oldest one that is not done.
     pub(super) fn checkpoint(&self) -> Option<&SequenceNumber> {
+        if !guard::holds(Guard::CheckpointBehindDone) {
+            return self.read.as_ref();
+        }
         let fresh = self.fresh.values().next();
         let batches =
             self.retries.values().next().into_iter().chain(self.running.values()).map(Batch::first);
@@ -218,7 +222,7 @@ impl Shard {
         let mut bytes = ENVELOPE;
         let mut is_full = false;
         for (sequence, pending) in &self.fresh {
-            if self.held.contains_key(&pending.record.key) {
+            if self.held.contains_key(&pending.record.key) && guard::holds(Guard::KeysApart) {
                 continue;
             }
             bytes += pending.bytes;

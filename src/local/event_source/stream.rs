@@ -1,13 +1,17 @@
 //! The three calls that read a DynamoDB stream.
 
 use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::config::http::HttpResponse;
 use aws_sdk_dynamodbstreams::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodbstreams::types::{Record, ShardIteratorType};
-use tokio::time::timeout;
+use everhook_journal::ambient;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use super::lineage::Descent;
 use super::sequence::SequenceNumber;
@@ -17,40 +21,70 @@ const CALL_MAX: Duration = Duration::from_secs(15);
 /// The most pages of shards that are listed.
 const PAGES_MAX: usize = 100;
 
-/// One DynamoDB stream.
-#[derive(Debug, Clone)]
-pub(super) struct Stream {
-    client: Client,
-    arn: String,
+/// A call under way.
+pub type Call<'c, T> = BoxFuture<'c, Result<T, StreamError>>;
+
+/// The calls that read DynamoDB's streams: the SDK's client, or what a simulation has in its place.
+pub trait Streams: fmt::Debug + Send + Sync {
+    /// A page of the shards that a stream has, and the shard to go on after if there are more.
+    fn shards<'c>(
+        &'c self,
+        stream_arn: &'c str,
+        after: Option<String>,
+    ) -> Call<'c, (Vec<Descent>, Option<String>)>;
+
+    /// An iterator after this record of a shard, or at the oldest one there is.
+    fn iterator<'c>(
+        &'c self,
+        stream_arn: &'c str,
+        shard: &'c str,
+        after: Option<&'c str>,
+    ) -> Call<'c, Option<String>>;
+
+    /// The next records, at most `limit`.
+    fn records<'c>(&'c self, iterator: &'c str, limit: usize) -> Call<'c, Page>;
 }
 
 /// Records, and where to go on.
 #[derive(Debug)]
-pub(super) struct Page {
-    pub(super) records: Vec<Record>,
+pub struct Page {
+    /// The records, the oldest first; none is no sign of an end.
+    pub records: Vec<Record>,
     /// `None` once the shard is closed and read to its end: the only sign of it that can be trusted.
-    pub(super) next: Option<String>,
+    pub next: Option<String>,
 }
 
 /// Why the stream could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StreamError {
+pub enum StreamError {
+    /// Iterators are good for some minutes.
     #[error("the iterator has expired")]
     Expired,
+    /// The stream begins later by now.
     #[error("the records after this position were trimmed: {0}")]
     Trimmed(String),
+    /// Shards go when their records do.
     #[error("the shard is gone: {0}")]
     Gone(String),
+    /// The stream does not understand what was asked.
     #[error("the request makes no sense to the stream: {0}")]
     Refused(String),
+    /// Any other trouble.
     #[error("{0}")]
     Unavailable(String),
 }
 
+/// One DynamoDB stream.
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    streams: Arc<dyn Streams>,
+    arn: String,
+}
+
 impl Stream {
     /// The stream with this ARN.
-    pub(super) fn new(client: Client, arn: String) -> Self {
-        Stream { client, arn }
+    pub(super) fn new(streams: Arc<dyn Streams>, arn: String) -> Self {
+        Stream { streams, arn }
     }
 
     /// The stream's ARN.
@@ -61,21 +95,12 @@ impl Stream {
     /// All shards the stream has now.
     pub(super) async fn shards(&self) -> Result<Vec<Descent>, StreamError> {
         let mut shards = Vec::new();
-        let mut start = None;
+        let mut after = None;
         for _ in 0..PAGES_MAX {
-            let call = self
-                .client
-                .describe_stream()
-                .stream_arn(&self.arn)
-                .set_exclusive_start_shard_id(start.take())
-                .send();
-            let description = answer(call).await?.stream_description;
-            let Some(description) = description else { break };
-            start = description.last_evaluated_shard_id;
-            shards.extend(description.shards.unwrap_or_default().into_iter().filter_map(|shard| {
-                Some(Descent { shard: shard.shard_id?, parent: shard.parent_shard_id })
-            }));
-            if start.is_none() {
+            let (page, last) = in_time(self.streams.shards(&self.arn, after)).await?;
+            shards.extend(page);
+            after = last;
+            if after.is_none() {
                 break;
             }
         }
@@ -88,33 +113,72 @@ impl Stream {
         shard: &str,
         after: Option<&SequenceNumber>,
     ) -> Result<String, StreamError> {
+        let call = self.streams.iterator(&self.arn, shard, after.map(SequenceNumber::as_str));
+        let iterator = in_time(call).await.map_err(|error| match error {
+            // Engines other than AWS refuse a position they do not know any more.
+            StreamError::Refused(text) if after.is_some() => StreamError::Trimmed(text),
+            error => error,
+        })?;
+        iterator.ok_or_else(|| StreamError::Unavailable("the stream gave no iterator".to_owned()))
+    }
+
+    /// The next records, at most `limit`.
+    pub(super) async fn records(&self, iterator: &str, limit: usize) -> Result<Page, StreamError> {
+        in_time(self.streams.records(iterator, limit)).await
+    }
+}
+
+async fn in_time<T>(call: Call<'_, T>) -> Result<T, StreamError> {
+    let late = |_| StreamError::Unavailable(format!("no answer within {CALL_MAX:?}"));
+    ambient::timeout(CALL_MAX, call).await.map_err(late)?
+}
+
+impl Streams for Client {
+    fn shards<'c>(
+        &'c self,
+        stream_arn: &'c str,
+        after: Option<String>,
+    ) -> Call<'c, (Vec<Descent>, Option<String>)> {
+        async move {
+            let call = self.describe_stream().stream_arn(stream_arn);
+            let call = call.set_exclusive_start_shard_id(after);
+            let description = answer(call.send()).await?.stream_description;
+            let Some(description) = description else { return Ok((Vec::new(), None)) };
+            let shards = description.shards.unwrap_or_default().into_iter().filter_map(|shard| {
+                Some(Descent { shard: shard.shard_id?, parent: shard.parent_shard_id })
+            });
+            Ok((shards.collect(), description.last_evaluated_shard_id))
+        }
+        .boxed()
+    }
+
+    fn iterator<'c>(
+        &'c self,
+        stream_arn: &'c str,
+        shard: &'c str,
+        after: Option<&'c str>,
+    ) -> Call<'c, Option<String>> {
         let kind = match after {
             Some(_) => ShardIteratorType::AfterSequenceNumber,
             None => ShardIteratorType::TrimHorizon,
         };
         let call = self
-            .client
             .get_shard_iterator()
-            .stream_arn(&self.arn)
+            .stream_arn(stream_arn)
             .shard_id(shard)
             .shard_iterator_type(kind)
-            .set_sequence_number(after.map(SequenceNumber::to_string));
-        let iterator = answer(call.send()).await.map_err(|error| match error {
-            // Engines other than AWS refuse a position they do not know any more.
-            StreamError::Refused(text) if after.is_some() => StreamError::Trimmed(text),
-            error => error,
-        })?;
-        iterator
-            .shard_iterator
-            .ok_or_else(|| StreamError::Unavailable("the stream gave no iterator".to_owned()))
+            .set_sequence_number(after.map(str::to_owned));
+        async move { Ok(answer(call.send()).await?.shard_iterator) }.boxed()
     }
 
-    /// The next records, at most `limit`.
-    pub(super) async fn records(&self, iterator: &str, limit: usize) -> Result<Page, StreamError> {
+    fn records<'c>(&'c self, iterator: &'c str, limit: usize) -> Call<'c, Page> {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let page =
-            answer(self.client.get_records().shard_iterator(iterator).limit(limit).send()).await?;
-        Ok(Page { records: page.records.unwrap_or_default(), next: page.next_shard_iterator })
+        let call = self.get_records().shard_iterator(iterator).limit(limit);
+        async move {
+            let page = answer(call.send()).await?;
+            Ok(Page { records: page.records.unwrap_or_default(), next: page.next_shard_iterator })
+        }
+        .boxed()
     }
 }
 
@@ -125,10 +189,9 @@ async fn answer<T, E>(
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
-    let error = match timeout(CALL_MAX, call).await {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => error,
-        Err(_) => return Err(StreamError::Unavailable(format!("no answer within {CALL_MAX:?}"))),
+    let error = match call.await {
+        Ok(answer) => return Ok(answer),
+        Err(error) => error,
     };
     let text = DisplayErrorContext(&error).to_string();
     Err(match error.code() {

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
     ScalarAttributeType, StreamSpecification, StreamViewType,
 };
+use aws_sdk_dynamodbstreams::Client;
 use aws_sdk_dynamodbstreams::config::{BehaviorVersion, Credentials, Region};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -67,7 +68,7 @@ impl Engine {
 
     fn source(&self, settings: Settings, function: Function) -> EventSource {
         EventSource {
-            streams: self.engine.streams(),
+            streams: Arc::new(self.engine.streams()),
             stream_arn: self.stream_arn.clone(),
             settings,
             function,
@@ -229,7 +230,7 @@ async fn after_a_restart_delivery_goes_on_after_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::start().await;
     let source = |function| EventSource {
-        checkpoint: Some(folder.path().join("checkpoint.json")),
+        checkpoint: Some(File::at(folder.path().join("checkpoint.json"))),
         ..engine.source(Settings::default(), function)
     };
 
@@ -281,7 +282,7 @@ async fn a_batch_in_flight_ends_before_shutdown() {
         })
     });
     let running = run(EventSource {
-        checkpoint: Some(checkpoint.clone()),
+        checkpoint: Some(File::at(&checkpoint)),
         ..engine.source(Settings::default(), function)
     });
     has_begun.await.unwrap();
@@ -324,7 +325,7 @@ async fn a_panic_and_a_timeout_are_failures_and_what_is_given_up_is_noted() {
     };
 
     let running = run(EventSource {
-        failed_batches: Some(failed_batches.clone()),
+        failed_batches: Some(File::at(&failed_batches)),
         ..engine.source(settings, function)
     });
     works.recv().await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use everhook::local::Doorbell;
-use everhook::local::event_source::EventSource;
+use everhook::local::event_source::{EventSource, File};
 use everhook_journal::environment;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -121,13 +121,13 @@ impl Deployment {
         };
         let (stop, stopped) = watch::channel(false);
         let source = EventSource {
-            streams: self.streams.clone(),
+            streams: Arc::new(self.streams.clone()),
             stream_arn: self.stream_arn.clone(),
             settings: self.template.mapping(name),
             function: function.as_consumer(),
             doorbell: Doorbell::new(),
-            checkpoint: Some(self.folder.path().join(format!("{name}-position.json"))),
-            failed_batches: Some(self.folder.path().join(format!("{name}-failed.jsonl"))),
+            checkpoint: Some(File::at(self.folder.path().join(format!("{name}-position.json")))),
+            failed_batches: Some(File::at(self.folder.path().join(format!("{name}-failed.jsonl")))),
         };
         Mapping { stop, task: tokio::spawn(source.run(stopped)) }
     }

@@ -48,7 +48,7 @@ pub(crate) async fn run(seconds: u64, checks: &mut Checks) {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let (stop, stopped) = watch::channel(false);
     let source = EventSource {
-        streams: streams(&proxy.endpoint),
+        streams: Arc::new(streams(&proxy.endpoint)),
         stream_arn: stream_arn.clone(),
         // Little is held, so that a slow function stops the reading.
         settings: Settings { batch_size: 20, parallel: 1, pending_max: 20, ..Settings::default() },

@@ -8,7 +8,7 @@ use aws_lambda_events::http::HeaderValue;
 use aws_sdk_dynamodb::types::AttributeValue;
 use everhook::Steps;
 use everhook::local::Doorbell;
-use everhook::local::event_source::{BatchOutcome, EventSource, Settings};
+use everhook::local::event_source::{BatchOutcome, EventSource, File, Settings};
 use everhook_journal::{ExecutionId, environment, telemetry};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -175,7 +175,7 @@ async fn failed_batch(world: &World, folder: &std::path::Path) -> String {
     let path = folder.join("failed-batches.jsonl");
     let source = EventSource {
         stream_arn: listed.streams()[0].stream_arn().unwrap().to_owned(),
-        streams,
+        streams: Arc::new(streams),
         settings: Settings { retry_attempts: Some(0), bisect: false, ..Settings::default() },
         function: Arc::new(|event| {
             Box::pin(async move {
@@ -185,7 +185,7 @@ async fn failed_batch(world: &World, folder: &std::path::Path) -> String {
         }),
         doorbell: Doorbell::new(),
         checkpoint: None,
-        failed_batches: Some(path.clone()),
+        failed_batches: Some(File::at(&path)),
     };
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(source.run(stopped));

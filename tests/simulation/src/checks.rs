@@ -29,7 +29,7 @@ const STALLED: Duration = Duration::from_secs(6 * 3600);
 /// Something that must not happen, and did.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Which rule: `S1` to `S14`, `L1` to `L4`.
+    /// Which rule: `S1` to `S14`, `L1` to `L4`, `P1` to `P3`.
     pub rule: &'static str,
     /// What happened.
     pub what: String,

@@ -170,9 +170,11 @@ impl Executor {
                 let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
                 match ready.len() {
                     0 => None,
+                    1 => ready.pop(),
                     many => {
-                        let place = if many == 1 { 0 } else { self.dice.borrow_mut().below(many) };
-                        Some(ready.swap_remove(place))
+                        // What wakes several at once may do so in any order.
+                        ready.sort_unstable();
+                        Some(ready.swap_remove(self.dice.borrow_mut().below(many)))
                     }
                 }
             };
@@ -309,6 +311,10 @@ impl std::fmt::Debug for Executor {
 impl Surroundings for Ambient {
     fn now(&self) -> Duration {
         self.0.now()
+    }
+
+    fn since_epoch(&self) -> Duration {
+        Duration::from_millis(self.0.true_millis().unsigned_abs())
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {

@@ -74,6 +74,15 @@ faults! {
     BeatsCease 0.05 "signs of life cease",
     CallbackLarge 0.05 "callback's answer in the object store",
     CallbackTooLarge 0.03 "callback's answer larger than may be kept",
+    PollerKilled 0.1 "local poller killed",
+    PollerStopped 0.03 "local poller stopped in good order",
+    IteratorExpired 0.02 "iterator expired",
+    StreamTrimmed 0.05 "records trimmed that all were given",
+    ShardListedLate 0.2 "shard listed late",
+    DoorbellUnheard 0.05 "record that nobody rings for",
+    CheckpointOld 0.2 "checkpoint older than what was written last",
+    CheckpointDamaged 0.05 "checkpoint damaged",
+    DiskFails 0.02 "disk fails",
 }
 
 /// How much more than usual something may go wrong in a world.

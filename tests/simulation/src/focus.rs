@@ -23,8 +23,14 @@ const MOVE: Call = ("update", "executions");
 /// A row without an execution is removed.
 pub(crate) const REMOVAL: Call = ("delete", "executions");
 
+/// The stream is read.
+pub(crate) const STREAM: Call = ("read", "stream");
+
+/// The local event source's file.
+pub(crate) const DISK: Call = ("write", "disk");
+
 /// The kinds of call in which a world may be weak.
-const CALLS: [Call; 8] = [
+const CALLS: [Call; 9] = [
     APPEND,
     ("query", "journal"),
     ("put", "executions"),
@@ -33,6 +39,7 @@ const CALLS: [Call; 8] = [
     ROW,
     ("query", "executions"),
     ("batch get", "executions"),
+    STREAM,
 ];
 
 /// What a world is about, if it is about one thing: a few rare events that only matter together.

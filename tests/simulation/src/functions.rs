@@ -42,6 +42,9 @@ pub(crate) enum Consumer {
 }
 
 impl Consumer {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Processor, Self::Projector];
+
     /// What it answers to a batch; `None` if it died or was too slow.
     pub(crate) async fn invoke(self, batch: Batch) -> Option<BatchResponse> {
         match self {

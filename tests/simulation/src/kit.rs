@@ -9,6 +9,7 @@ use everhook_ingest::Sources;
 use everhook_journal::Journal;
 use everhook_journal::callback::Callbacks;
 use everhook_journal::config::Config;
+use everhook_journal::id::WorkflowHash;
 use everhook_journal::{Secrets, SourceName, Workflow};
 use everhook_processor::plan::Plan;
 use everhook_processor::{Plans, Steps};
@@ -33,7 +34,8 @@ pub(crate) struct Kit {
     pub(crate) secrets: Secrets,
     pub(crate) sources: Sources,
     pub(crate) callbacks: Callbacks,
-    plans: [Vec<Arc<Plan>>; 2],
+    /// Each plan under its workflow's hash, which takes time to compute.
+    plans: [Vec<(WorkflowHash, Arc<Plan>)>; 2],
     steps: Steps,
     /// Bytes that do not compress: a large body, as text.
     pub(crate) noise: Bytes,
@@ -68,7 +70,8 @@ impl Kit {
         let steps = targets::steps();
         let plans = |config: &Config| {
             let plan = |workflow: &Workflow| {
-                Arc::new(Plan::new(workflow.clone(), &steps).expect("a workflow that can be run"))
+                let plan = Plan::new(workflow.clone(), &steps).expect("a workflow that can be run");
+                (workflow.hash(), Arc::new(plan))
             };
             config.workflows.values().map(plan).collect::<Vec<_>>()
         };
@@ -97,9 +100,9 @@ impl Kit {
     }
 
     /// A workflow that an execution is pinned to.
-    pub(crate) fn workflow(&self, hash: &everhook_journal::id::WorkflowHash) -> Option<&Workflow> {
-        let plans = self.plans.iter().flatten();
-        plans.map(|plan| &plan.workflow).find(|workflow| workflow.hash() == *hash)
+    pub(crate) fn workflow(&self, hash: &WorkflowHash) -> Option<&Workflow> {
+        let found = self.plans.iter().flatten().find(|(known, _)| known == hash);
+        found.map(|(_, plan)| &plan.workflow)
     }
 
     /// The headers with which a sender signs this.

@@ -7,16 +7,18 @@
 //! - `world`: one world; `outsiders`: its senders, callers and operators, and what kills processes
 //! - `batches`: senders of several events at once; `quarantine`: one whose requests are
 //!   refused at first; `answers`: what callers say
-//! - `functions`: ingest, processor, projector and sweep as processes that die; `stream`: what wakes them
+//! - `functions`: ingest, processor, projector and sweep as processes that die
+//! - `stream`: what wakes them, by way of the product's own event source (`poller`), or of a model of Lambda's (`mapping`)
 //! - `tables`, `expression`, `objects`, `sizes`: DynamoDB and the object store
 //! - `targets`: what steps act on
-//! - `checks`: what must hold
+//! - `checks`: what must hold; `deliveries`: of the product's event source
 //! - `executor`, `dice`, `kit`: time, chance, what worlds share; `faults`, `focus`: what goes wrong, and where most
 
 mod answers;
 mod batches;
 mod checks;
 pub mod command;
+mod deliveries;
 pub mod dice;
 mod executor;
 mod expression;
@@ -24,9 +26,11 @@ mod faults;
 mod focus;
 mod functions;
 mod kit;
+mod mapping;
 pub mod mutants;
 mod objects;
 mod outsiders;
+mod poller;
 mod quarantine;
 pub mod run;
 mod sizes;

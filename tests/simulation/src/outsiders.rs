@@ -76,7 +76,7 @@ async fn deliver(source: &str, id: &str, large: bool, other: bool) -> bool {
     let request = post(&format!("/webhook/{source}"), "", &headers, body);
     let Some(response) = functions::request(request).await else { return false };
     if response.status_code != 202 {
-        world().tell(|| format!("answered {}", response.status_code));
+        world().tell(|| format!("{id} answered {}", response.status_code));
         return false;
     }
     let token = answer(&response)["executionToken"].as_str().unwrap_or_default().to_owned();

@@ -1,75 +1,121 @@
-//! The journal's stream and its event source mappings: records that come late, twice, in another order or never.
+//! The journal's stream: shards that split, and records that are trimmed.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use everhook_journal::stream::{Batch, BatchResponse, Record};
+use everhook::local::Doorbell;
+use everhook_journal::stream::Record;
 use everhook_journal::{ExecutionId, Sequence};
 use tokio::sync::Notify;
 
-use crate::executor::{WORLD, executor, roll, sleep};
+use crate::deliveries::Deliveries;
+use crate::executor::{WORLD, executor, roll};
 use crate::faults::Fault;
 use crate::functions::Consumer;
+use crate::mapping::map;
+use crate::poller;
+use crate::poller::disk::Disk;
 use crate::world::world;
-
-/// How often a batch is delivered again before it is discarded.
-const ATTEMPTS: u32 = 5;
 
 /// A part of the stream.
 pub(crate) struct Shard {
-    parent: Option<Rc<Shard>>,
-    records: RefCell<Vec<Record>>,
-    is_closed: Cell<bool>,
-    /// Which consumers have read all of it.
-    drained: [Cell<bool>; 2],
-    news: Notify,
+    pub(crate) number: usize,
+    /// The places of the executions that it takes.
+    range: Range<u32>,
+    pub(crate) parent: Option<Rc<Shard>>,
+    pub(crate) records: RefCell<Vec<Record>>,
+    /// When each of them was made, in seconds since 1970.
+    pub(crate) made: RefCell<Vec<i64>>,
+    pub(crate) is_closed: Cell<bool>,
+    /// Which consumers of the model have read all of it.
+    pub(crate) drained: [Cell<bool>; 2],
+    pub(crate) news: Notify,
+    /// When it is in the list of shards.
+    pub(crate) listed_at: Duration,
+    /// How many of its records the stream has let go of.
+    pub(crate) trimmed: Cell<usize>,
+    /// Whether the stream has let go of all of it.
+    pub(crate) is_gone: Cell<bool>,
 }
 
 /// The whole stream: which shard takes what.
 pub(crate) struct Stream {
-    /// Executions go to these by their ids' sums.
+    /// Whether the product's event source reads it, not the model of Lambda's.
+    pub(crate) is_polled: bool,
+    pub(crate) shards: RefCell<Vec<Rc<Shard>>>,
+    /// Those that take records; their ranges are apart, and together are all places.
     open: RefCell<Vec<Rc<Shard>>>,
     number: Cell<u64>,
-}
-
-impl Shard {
-    fn new(parent: Option<Rc<Shard>>) -> Rc<Self> {
-        Rc::new(Self {
-            parent,
-            records: RefCell::default(),
-            is_closed: Cell::new(false),
-            drained: Default::default(),
-            news: Notify::new(),
-        })
-    }
+    pub(crate) doorbell: Doorbell,
+    pub(crate) disk: Disk,
+    pub(crate) deliveries: RefCell<Deliveries>,
 }
 
 impl Stream {
-    pub(crate) fn new() -> Self {
-        Self { open: RefCell::default(), number: Cell::new(0) }
-    }
-
-    /// Opens the first shards, and begins to read them.
-    pub(crate) fn open(&self, many: usize) {
-        for _ in 0..many {
-            self.add(None);
+    pub(crate) fn new(is_polled: bool) -> Self {
+        Self {
+            is_polled,
+            shards: RefCell::default(),
+            open: RefCell::default(),
+            number: Cell::new(0),
+            doorbell: Doorbell::new(),
+            disk: Disk::default(),
+            deliveries: RefCell::default(),
         }
     }
 
-    fn add(&self, parent: Option<Rc<Shard>>) {
-        let shard = Shard::new(parent);
+    /// Opens the first shards, and begins to read them.
+    pub(crate) fn open(&self, many: u32) {
+        let part = u32::MAX / many;
+        for number in 0..many {
+            let end = if number + 1 == many { u32::MAX } else { part * (number + 1) };
+            self.add(None, part * number..end);
+        }
+        if self.is_polled {
+            executor().spawn(WORLD, poller::keep());
+        }
+    }
+
+    fn add(&self, parent: Option<Rc<Shard>>, range: Range<u32>) {
+        // A shard that has just come is in the list a little later.
+        let late = parent.is_some() && world().strikes(Fault::ShardListedLate);
+        let late = if late { roll(|dice| dice.between(100, 20_000)) } else { 0 };
+        let listed_at = executor().now() + Duration::from_millis(late);
+        // The list has them in the order in which they came.
+        let before = self.shards.borrow().last().map_or(Duration::ZERO, |last| last.listed_at);
+        let number = self.shards.borrow().len();
+        self.deliveries.borrow_mut().shard(parent.as_ref().map(|parent| parent.number));
+        let shard = Rc::new(Shard {
+            number,
+            range,
+            parent,
+            records: RefCell::default(),
+            made: RefCell::default(),
+            is_closed: Cell::new(false),
+            drained: Default::default(),
+            news: Notify::new(),
+            listed_at: listed_at.max(before),
+            trimmed: Cell::new(0),
+            is_gone: Cell::new(false),
+        });
+        self.shards.borrow_mut().push(shard.clone());
         self.open.borrow_mut().push(shard.clone());
-        for consumer in [Consumer::Processor, Consumer::Projector] {
+        if self.is_polled {
+            return;
+        }
+        for consumer in Consumer::ALL {
             executor().spawn(WORLD, map(consumer, shard.clone()));
         }
     }
 
     /// An item was written.
     pub(crate) fn record(&self, execution: &ExecutionId, sequence: u64) {
-        let sum: usize = execution.as_str().bytes().map(usize::from).sum();
-        let place = sum % self.open.borrow().len();
-        let shard = self.open.borrow()[place].clone();
+        let place = place_of(execution);
+        let is_its = |shard: &Rc<Shard>| shard.range.contains(&place);
+        let shard = self.open.borrow().iter().find(|it| is_its(it)).cloned();
+        let shard = shard.expect("some shard takes it");
         let number = self.number.get() + 1;
         self.number.set(number);
         shard.records.borrow_mut().push(Record {
@@ -77,90 +123,50 @@ impl Stream {
             sequence: Sequence::new(sequence),
             stream_sequence: number.to_string(),
         });
+        shard.made.borrow_mut().push(executor().true_millis() / 1_000);
+        self.deliveries.borrow_mut().recorded(execution, shard.number);
         shard.news.notify_waiters();
         if world().strikes(Fault::ShardSplit) {
             shard.is_closed.set(true);
             shard.news.notify_waiters();
-            self.open.borrow_mut().swap_remove(place);
-            self.add(Some(shard.clone()));
-            self.add(Some(shard));
+            self.open.borrow_mut().retain(|it| !is_its(it));
+            let Range { start, end } = shard.range;
+            let middle = start + (end - start) / 2;
+            self.add(Some(shard.clone()), start..middle);
+            self.add(Some(shard), middle..end);
         }
-    }
-}
-
-/// An event source mapping at one shard.
-async fn map(consumer: Consumer, shard: Rc<Shard>) {
-    // A parent is read before its children.
-    if let Some(parent) = &shard.parent {
-        while !parent.drained[consumer as usize].get() {
-            parent.news.notified().await;
-        }
-    }
-    let mut position = 0;
-    loop {
-        while shard.records.borrow().len() == position {
-            if shard.is_closed.get() {
-                shard.drained[consumer as usize].set(true);
-                shard.news.notify_waiters();
-                return;
-            }
-            shard.news.notified().await;
-        }
-        if world().strikes(Fault::MappingOutage) {
-            sleep(Duration::from_secs(roll(|dice| dice.between(1, 600)))).await;
-        }
-        sleep(Duration::from_millis(roll(|dice| dice.between(5, 300)))).await;
-        let many = roll(|dice| dice.between(1, 25)) as usize;
-        let (batch, end) = {
-            let records = shard.records.borrow();
-            let end = records.len().min(position + many);
-            (disturbed(&records[..position], &records[position..end]), end)
-        };
-        position = end;
-        if world().strikes(Fault::RecordsSideBySide) {
-            executor().spawn(WORLD, deliver(consumer, batch));
-        } else {
-            deliver(consumer, batch).await;
-        }
-    }
-}
-
-/// A batch as it is delivered.
-fn disturbed(earlier: &[Record], batch: &[Record]) -> Vec<Record> {
-    let world = world();
-    let lost = |_: &&Record| !world.strikes(Fault::RecordLost);
-    let mut batch: Vec<_> = batch.iter().filter(lost).cloned().collect();
-    if !earlier.is_empty() && world.strikes(Fault::RecordRepeated) {
-        let from = roll(|dice| dice.below(earlier.len()));
-        batch.extend(earlier[from..].iter().take(5).cloned());
-    }
-    if batch.len() > 1 && world.strikes(Fault::RecordsReordered) {
-        for place in (1..batch.len()).rev() {
-            batch.swap(place, roll(|dice| dice.below(place + 1)));
-        }
-    }
-    batch
-}
-
-async fn deliver(consumer: Consumer, mut records: Vec<Record>) {
-    for attempt in 0..ATTEMPTS {
-        if records.is_empty() {
+        if !self.is_polled {
             return;
         }
-        let batch = Batch { records: records.clone(), unreadable: 0 };
-        match consumer.invoke(batch).await {
-            Some(BatchResponse::Complete) => return,
-            Some(BatchResponse::FailedFrom(number)) => {
-                let place = records.iter().position(|record| record.stream_sequence == number);
-                records.drain(..place.unwrap_or(0));
-            }
-            None => {}
+        if world().strikes(Fault::StreamTrimmed) {
+            self.trim();
         }
-        sleep(Duration::from_secs(1 << attempt)).await;
-        if records.len() > 1 {
-            // The half behind is delivered by itself.
-            let behind = records.split_off(records.len() / 2);
-            executor().spawn(WORLD, Box::pin(deliver(consumer, behind)));
+        if !world().strikes(Fault::DoorbellUnheard) {
+            self.doorbell.ring();
         }
     }
+
+    /// Lets go of what all consumers are done with, as if a day had passed.
+    fn trim(&self) {
+        let deliveries = self.deliveries.borrow();
+        for shard in self.shards.borrow().iter() {
+            let records = shard.records.borrow();
+            let done = records.iter().take_while(|record| deliveries.is_past(number_of(record)));
+            let done = done.count();
+            shard.trimmed.set(done);
+            shard.is_gone.set(shard.is_closed.get() && done == records.len());
+        }
+    }
+}
+
+/// The place by which an execution finds its shard.
+fn place_of(execution: &ExecutionId) -> u32 {
+    let add = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    // The last place is nobody's.
+    execution.as_str().bytes().fold(0x811c_9dc5, add).min(u32::MAX - 1)
+}
+
+/// The stream's number of a record.
+pub(crate) fn number_of(record: &Record) -> u64 {
+    record.stream_sequence.parse().expect("the stream's numbers are numbers")
 }

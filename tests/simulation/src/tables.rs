@@ -199,7 +199,7 @@ fn fate(call: Kind) -> Fate {
 }
 
 /// The way there or back: a few milliseconds, now and then much longer.
-fn travel(call: Kind) -> Sleep {
+pub(crate) fn travel(call: Kind) -> Sleep {
     let world = world();
     let millis = match () {
         () if world.strikes(Fault::Stall) => roll(|dice| dice.between(5_000, 45_000)),
@@ -225,7 +225,8 @@ fn kill_current() {
     let executor = executor();
     assert_ne!(executor.current(), WORLD, "the world does not die");
     world().tell(|| "dies".into());
-    executor.kill(executor.current());
+    // Also if its answer is on the way already: it is asked no more.
+    world().kill(executor.current());
 }
 
 async fn write(write: Write) -> Result<(), WriteError> {
@@ -275,7 +276,7 @@ async fn write(write: Write) -> Result<(), WriteError> {
     }
 }
 
-async fn read<T>(call: Kind, look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
+pub(crate) async fn read<T>(call: Kind, look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
     let fate = fate(call);
     travel(call).await;
     match fate {

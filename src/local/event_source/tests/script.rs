@@ -115,7 +115,7 @@ pub(super) fn page(records: &[Value], next: Option<&str>) -> Value {
 
 pub(super) fn source(url: &str, function: Function) -> EventSource {
     EventSource {
-        streams: streams_client(url),
+        streams: Arc::new(streams_client(url)),
         stream_arn: "arn".to_owned(),
         settings: Settings { idle_poll: Duration::from_millis(5), ..Settings::default() },
         function,

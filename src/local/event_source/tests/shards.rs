@@ -75,7 +75,7 @@ async fn after_a_trim_reading_goes_on_at_the_oldest_record() {
     let (function, mut deliveries) = told(complete);
 
     let running =
-        run(EventSource { checkpoint: Some(checkpoint.clone()), ..source(&url, function) });
+        run(EventSource { checkpoint: Some(File::at(&checkpoint)), ..source(&url, function) });
 
     assert_eq!(deliveries.executions(1).await, ["seventh"]);
     running.stop().await;

@@ -87,7 +87,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// Two records that fail and one that does not: what is noted, and the checkpoint afterwards.
-async fn given_up(folder: &tempfile::TempDir, file: PathBuf) -> (Vec<Value>, Value) {
+async fn given_up(folder: &tempfile::TempDir, file: std::path::PathBuf) -> (Vec<Value>, Value) {
     let records = [record("11", "bad 1"), record("12", "bad 2"), record("13", "good")];
     let (url, _) = Script::of(&records).serve().await;
     let (tell, mut good) = mpsc::unbounded_channel();
@@ -103,8 +103,8 @@ async fn given_up(folder: &tempfile::TempDir, file: PathBuf) -> (Vec<Value>, Val
     let mut source = source(&url, function);
     source.settings =
         Settings { batch_size: 1, parallel: 1, retry_attempts: Some(0), ..source.settings };
-    source.failed_batches = Some(file.clone());
-    source.checkpoint = Some(checkpoint.clone());
+    source.failed_batches = Some(File::at(&file));
+    source.checkpoint = Some(File::at(&checkpoint));
     let running = run(source);
     timeout(AT_LAST, good.recv()).await.unwrap().unwrap();
     running.stop().await;

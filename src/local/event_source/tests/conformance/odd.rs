@@ -10,7 +10,7 @@ async fn delivered(odd: Value) -> (Vec<Value>, Value) {
     let file = folder.path().join("position.json");
     let (url, _) = Script::of(&[record("1", "before"), odd, record("3", "after")]).serve().await;
     let (function, mut deliveries) = told(complete);
-    let source = EventSource { checkpoint: Some(file.clone()), ..source(&url, function) };
+    let source = EventSource { checkpoint: Some(File::at(&file)), ..source(&url, function) };
     let running = run(source);
     let records = deliveries.batch().await;
     assert!(deliveries.nothing_more().await);

@@ -31,7 +31,7 @@ async fn resumed(script: Script, checkpoint: Option<&[u8]>, count: usize) -> (Ve
 async fn session(script: Script, file: &Path, count: usize) -> Vec<String> {
     let (url, _) = script.serve().await;
     let (function, mut deliveries) = told(complete);
-    let running = run(EventSource { checkpoint: Some(file.to_owned()), ..source(&url, function) });
+    let running = run(EventSource { checkpoint: Some(File::at(file)), ..source(&url, function) });
     let delivered = deliveries.executions(count).await;
     assert!(deliveries.nothing_more().await);
     running.stop().await;
@@ -158,7 +158,7 @@ pub(super) fn cases() -> Vec<Case> {
             let (function, mut deliveries) = told(|_| Ok(BatchOutcome::FailedFrom("98".into())));
             let mut source = source(&url, function);
             source.settings.retry_attempts = None;
-            source.checkpoint = Some(file.clone());
+            source.checkpoint = Some(File::at(&file));
             let running = run(source);
             deliveries.executions(3).await;
             while !file.exists() {
@@ -188,7 +188,7 @@ async fn stopped_in_a_batch(file: &Path, outcome: fn() -> Result<BatchOutcome, S
     });
     let mut source = source(&url, function);
     source.settings = Settings { batch_size: 1, parallel: 1, ..source.settings };
-    source.checkpoint = Some(file.to_owned());
+    source.checkpoint = Some(File::at(file));
     let running = run(source);
     timeout(AT_LAST, begun.recv()).await.unwrap().unwrap();
     running.stop.send(true).unwrap();
