@@ -1,15 +1,18 @@
 //! Secrets that AWS keeps: fetched when they are asked for, and remembered in the process.
 
+#[cfg_attr(not(feature = "aws-secrets"), path = "vault/nobody.rs")]
+mod clients;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_types::SdkConfig;
 use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::environment;
+use clients::Clients;
 
 /// How many secrets are fetched at once.
 const TOGETHER: usize = 8;
@@ -58,11 +61,6 @@ pub(super) struct Vault {
     aws: Option<SdkConfig>,
     clients: OnceLock<Clients>,
     known: RwLock<HashMap<Place, Result<Vec<u8>, String>>>,
-}
-
-struct Clients {
-    secrets: aws_sdk_secretsmanager::Client,
-    parameters: aws_sdk_ssm::Client,
 }
 
 impl Vault {
@@ -115,41 +113,6 @@ impl Vault {
 fn member(json: &[u8], key: &str) -> Option<Vec<u8>> {
     let object: Value = serde_json::from_slice(json).ok()?;
     Some(object.get(key)?.as_str()?.as_bytes().to_vec())
-}
-
-impl Clients {
-    fn new(aws: &SdkConfig) -> Self {
-        Self {
-            secrets: aws_sdk_secretsmanager::Client::new(aws),
-            parameters: aws_sdk_ssm::Client::new(aws),
-        }
-    }
-
-    async fn fetch(&self, place: &Place) -> Result<Vec<u8>, String> {
-        match place.service {
-            Service::SecretsManager => {
-                let request = self.secrets.get_secret_value().secret_id(&place.id);
-                let output = Box::pin(request.send()).await.map_err(told)?;
-                let text = output.secret_string.map(String::into_bytes);
-                let binary = output.secret_binary.map(|blob| blob.into_inner());
-                text.or(binary).ok_or_else(|| "it has no value".to_owned())
-            }
-            Service::Parameters => {
-                let request = self.parameters.get_parameter().name(&place.id).with_decryption(true);
-                let output = Box::pin(request.send()).await.map_err(told)?;
-                let value = output.parameter.and_then(|parameter| parameter.value);
-                value.map(String::into_bytes).ok_or_else(|| "it has no value".to_owned())
-            }
-        }
-    }
-}
-
-/// What may be said of a failed call: never the response, which may hold the value.
-fn told<E: ProvideErrorMetadata, R>(error: SdkError<E, R>) -> String {
-    match error.as_service_error().map(|service| (service.code(), service.message())) {
-        Some((Some(code), message)) => format!("{code}: {}", message.unwrap_or("no reason given")),
-        _ => "AWS did not answer as it should".to_owned(),
-    }
 }
 
 impl fmt::Debug for Vault {
