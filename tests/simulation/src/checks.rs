@@ -6,7 +6,7 @@ mod said;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use everhook_journal::executions::Row;
+use everhook_journal::executions::{Due, Row};
 use everhook_journal::item::Append;
 use everhook_journal::store::Item;
 use everhook_journal::{Event, ExecutionId, Recorded, Status, Timestamp, View, item};
@@ -179,8 +179,10 @@ impl Checks {
             Err(error) => return violated("S7", format!("a row cannot be read: {error}")),
         };
         let before = history.row.replace(row.clone());
-        // Whoever added a fact has seen to it that somebody comes.
-        if row.due.is_some_and(|due| due.at <= now + SKEW) {
+        // Whoever added a fact has seen to it that somebody comes. That it is due by chance is not enough.
+        let earlier = before.as_ref().and_then(|it| it.due);
+        let is_moved = |due: Due| earlier.is_some_and(|it| it.generation != due.generation);
+        if row.due.is_some_and(|due| due.at <= now + SKEW && is_moved(due)) {
             history.has_untold_fact = false;
             history.has_untold_redrive = false;
         }
