@@ -8,6 +8,7 @@ use everhook::{Input, StepError, Steps};
 use everhook_journal::event::Events;
 use everhook_journal::stream::BatchResponse;
 use everhook_journal::{Event, Execution, ExecutionId, Head, Recorded, View};
+use everhook_simulation::dice::Dice;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -88,11 +89,7 @@ fn disordered(records: &[Value], disorder: &Disorder) -> Vec<Value> {
     if disorder.double {
         result.extend_from_slice(records);
     }
-    let mut state = disorder.shuffle | 1;
-    for i in (1..result.len()).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        result.swap(i, (state >> 33) as usize % (i + 1));
-    }
+    Dice::new(disorder.shuffle).shuffle(&mut result);
     if disorder.drop {
         result.truncate(result.len() / 2);
     }

@@ -39,9 +39,6 @@ impl Chance {
 
     /// Puts things in another order.
     pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
-        for last in (1..things.len()).rev() {
-            let other = self.below(last as u64 + 1) as usize;
-            things.swap(last, other);
-        }
+        self.0.shuffle(things);
     }
 }

@@ -93,13 +93,6 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
     Task(Running::Spawned(tokio::spawn(future)))
 }
 
-/// Runs a future in a task of its own, which ends when nobody waits for it any more.
-pub async fn isolated<T: Send + 'static>(
-    future: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Panicked> {
-    spawn(future).await
-}
-
 /// Computes something in a thread that may be kept busy; `None` if the process is ending.
 pub async fn away<T: Send + 'static>(
     compute: impl FnOnce() -> T + Send + 'static,
@@ -267,8 +260,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_stays_in_its_task() {
-        assert_eq!(isolated(async { 7 }).await, Ok(7));
-        assert_eq!(isolated(async { panic!("on purpose") }).await, Err::<(), _>(Panicked));
+        assert_eq!(spawn(async { 7 }).await, Ok(7));
+        assert_eq!(spawn(async { panic!("on purpose") }).await, Err::<(), _>(Panicked));
     }
 
     #[test]

@@ -224,7 +224,7 @@ async fn isolated<T: Send + 'static>(
     // A step that keeps its thread busy has no time of its own, so it is given one here too.
     within(definition, async {
         // The message of a panic may hold anything: it goes to the log of the process, not to the history.
-        match ambient::isolated(ambient::timeout(limit, attempt)).await {
+        match ambient::spawn(ambient::timeout(limit, attempt)).await {
             Ok(Ok(ended)) => ended,
             Ok(Err(_)) => Err(out_of_time(limit)),
             Err(_) => Err(StepError::retryable("panic", "the step panicked; see the log")),

@@ -23,7 +23,7 @@ pub(crate) struct Said {
 impl Said {
     /// What whoever was asked by this execution says.
     pub(crate) fn draw(execution: &ExecutionId) -> Self {
-        let noise = || String::from_utf8_lossy(&kit().noise).into_owned();
+        let noise = || kit().noise.clone();
         if world().strikes(Fault::CallbackFails) {
             let message = if world().strikes(Fault::FailureLong) { noise() } else { "no".into() };
             let body = format!("{{\"error\":\"Rejected\",\"message\":\"{message}\"}}");

@@ -27,8 +27,8 @@ struct Sent {
 impl Sent {
     /// Every fifth has no id, and is known by its content.
     fn new(number: usize, place: usize, is_large: bool) -> Self {
-        let noise = kit().noise.clone();
-        let noise = if is_large { String::from_utf8_lossy(&noise) } else { "".into() };
+        let kit = kit();
+        let noise = if is_large { kit.noise.as_str() } else { "" };
         let body = match place % 5 {
             4 => format!("{{\"n\":{place},\"of\":{number},\"noise\":\"{noise}\"}}"),
             _ => format!("{{\"id\":\"batch-{number}-{place}\",\"noise\":\"{noise}\"}}"),
@@ -100,9 +100,7 @@ fn together(left: &[Sent], all: &[Sent]) -> Vec<Sent> {
     let mut request = left.to_vec();
     if world().strikes(Fault::BatchRegrouped) {
         request = all.to_vec();
-        for last in (1..request.len()).rev() {
-            request.swap(last, roll(|dice| dice.below(last + 1)));
-        }
+        roll(|dice| dice.shuffle(&mut request));
         request.truncate(roll(|dice| dice.between(1, all.len() as u64)) as usize);
     }
     if world().strikes(Fault::BatchRepeats) {

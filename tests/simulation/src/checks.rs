@@ -130,12 +130,7 @@ impl Checks {
     }
 
     /// S4–S6, S13: something is done outside.
-    pub(crate) fn effect_begins(
-        &mut self,
-        input: &Input,
-        process: Process,
-        _: Duration,
-    ) -> Checked {
+    pub(crate) fn effect_begins(&mut self, input: &Input, process: Process) -> Checked {
         let execution = input.execution.as_str();
         let key = (execution.to_owned(), input.step.to_string(), input.attempt);
         self.under_way.entry(key).or_insert((process, 0)).1 += 1;
@@ -187,7 +182,7 @@ impl Checks {
             history.has_untold_redrive = false;
         }
         let shown = row.view.sequence;
-        if let (Some(due), Some(earlier)) = (row.due, before.as_ref().and_then(|it| it.due))
+        if let (Some(due), Some(earlier)) = (row.due, earlier)
             && due.redrives > earlier.redrives
         {
             history.claimed_until = Some(due.at);

@@ -37,6 +37,13 @@ impl Dice {
         ((self.number() >> 11) as f64 / (1u64 << 53) as f64) < probability
     }
 
+    /// Puts things in any order.
+    pub fn shuffle<T>(&mut self, things: &mut [T]) {
+        for last in (1..things.len()).rev() {
+            things.swap(last, self.below(last + 1));
+        }
+    }
+
     /// Fills these bytes.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {

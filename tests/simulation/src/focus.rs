@@ -9,28 +9,28 @@ use crate::faults::Fault;
 use crate::kit::SOURCES;
 
 /// A kind of call: what it does, and to which table.
-pub(crate) type Call = (&'static str, &'static str);
+pub(crate) type Kind = (&'static str, &'static str);
 
 /// What ingest and the processor append.
-const APPEND: Call = ("put", "journal");
+const APPEND: Kind = ("put", "journal");
 
 /// A row is read.
-const ROW: Call = ("get", "executions");
+const ROW: Kind = ("get", "executions");
 
 /// A row is moved, or made due.
-const MOVE: Call = ("update", "executions");
+const MOVE: Kind = ("update", "executions");
 
 /// A row without an execution is removed.
-pub(crate) const REMOVAL: Call = ("delete", "executions");
+pub(crate) const REMOVAL: Kind = ("delete", "executions");
 
 /// The stream is read.
-pub(crate) const STREAM: Call = ("read", "stream");
+pub(crate) const STREAM: Kind = ("read", "stream");
 
 /// The local event source's file.
-pub(crate) const DISK: Call = ("write", "disk");
+pub(crate) const DISK: Kind = ("write", "disk");
 
 /// The kinds of call in which a world may be weak.
-const CALLS: [Call; 9] = [
+const CALLS: [Kind; 9] = [
     APPEND,
     ("query", "journal"),
     ("put", "executions"),
@@ -108,10 +108,10 @@ impl Focus {
 
 /// Which calls are slow all along in a world, and which fail.
 pub(crate) struct Weak {
-    pub(crate) slow: Call,
+    pub(crate) slow: Kind,
     /// For how long at most, in milliseconds.
     pub(crate) slow_most: u64,
-    pub(crate) failing: Call,
+    pub(crate) failing: Kind,
 }
 
 impl Weak {

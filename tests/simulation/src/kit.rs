@@ -4,7 +4,6 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use everhook_ingest::Sources;
 use everhook_journal::Journal;
 use everhook_journal::callback::Callbacks;
@@ -38,7 +37,7 @@ pub(crate) struct Kit {
     plans: [Vec<(WorkflowHash, Arc<Plan>)>; 2],
     steps: Steps,
     /// Bytes that do not compress: a large body, as text.
-    pub(crate) noise: Bytes,
+    pub(crate) noise: String,
     _folder: TempDir,
 }
 
@@ -89,7 +88,7 @@ impl Kit {
             secrets,
             plans,
             steps,
-            noise: Bytes::from(noise),
+            noise,
             _folder: folder,
         }
     }

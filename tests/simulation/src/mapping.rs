@@ -61,9 +61,7 @@ fn disturbed(earlier: &[Record], batch: &[Record]) -> Vec<Record> {
         batch.extend(earlier[from..].iter().take(5).cloned());
     }
     if batch.len() > 1 && world.strikes(Fault::RecordsReordered) {
-        for place in (1..batch.len()).rev() {
-            batch.swap(place, roll(|dice| dice.below(place + 1)));
-        }
+        roll(|dice| dice.shuffle(&mut batch));
     }
     batch
 }

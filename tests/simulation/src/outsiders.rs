@@ -31,19 +31,19 @@ pub(crate) async fn sender(source: &'static str, number: usize) {
         executor().spawn(WORLD, {
             let id = id.clone();
             async move {
-                deliver(source, &id, large, false).await;
+                deliver(source, source, &id, body(large, false)).await;
             }
         });
     }
     let mut is_hasty = false;
-    while !deliver(source, &id, large, false).await {
+    while !deliver(source, source, &id, body(large, false)).await {
         pause(&mut is_hasty).await;
     }
     world().sender_is_done();
     if world().strikes(Fault::WebhookAgain) {
         sleep(Duration::from_secs(roll(|dice| dice.between(0, 300)))).await;
         let other = world().strikes(Fault::OtherBody);
-        deliver(source, &id, large, other).await;
+        deliver(source, source, &id, body(large, other)).await;
     }
 }
 
@@ -64,15 +64,19 @@ pub(crate) async fn pause(is_hasty: &mut bool) {
     sleep(Duration::from_millis(pause)).await;
 }
 
-/// Sends it once; says whether it was accepted.
-async fn deliver(source: &str, id: &str, large: bool, other: bool) -> bool {
-    let body = match (large, other) {
-        (true, _) => format!("{{\"noise\":\"{}\"}}", String::from_utf8_lossy(&kit().noise)),
+/// What a webhook says.
+pub(crate) fn body(large: bool, other: bool) -> String {
+    match (large, other) {
+        (true, _) => format!("{{\"noise\":\"{}\"}}", kit().noise),
         (false, true) => "{\"n\":2}".to_owned(),
         (false, false) => "{\"n\":1}".to_owned(),
-    };
+    }
+}
+
+/// Sends it once, signed as by the sender of some source; says whether it was accepted.
+pub(crate) async fn deliver(source: &str, signer: &str, id: &str, body: String) -> bool {
     world().checks.borrow_mut().said.sent(id, body.as_bytes());
-    let headers = kit().signed(source, id, body.as_bytes(), world().now());
+    let headers = kit().signed(signer, id, body.as_bytes(), world().now());
     let request = post(&format!("/webhook/{source}"), "", &headers, body);
     let Some(response) = functions::request(request).await else { return false };
     if response.status_code != 202 {
@@ -108,7 +112,7 @@ pub(crate) fn post(
 }
 
 /// What a successful answer says, if it says what is expected.
-pub(crate) fn body<T: DeserializeOwned>(response: &ApiGatewayV2httpResponse) -> Option<T> {
+pub(crate) fn told<T: DeserializeOwned>(response: &ApiGatewayV2httpResponse) -> Option<T> {
     let Some(Body::Text(text)) = &response.body else { return None };
     serde_json::from_str(text).ok().filter(|_| response.status_code == 200)
 }

@@ -8,8 +8,7 @@ use everhook_ingest::reverify::{Outcome, Reverified};
 use crate::executor::{roll, sleep};
 use crate::faults::Fault;
 use crate::functions;
-use crate::kit::kit;
-use crate::outsiders::{body, pause, post};
+use crate::outsiders::{body, deliver, pause, post, told};
 use crate::world::world;
 
 /// The source that keeps what it refuses.
@@ -23,7 +22,7 @@ pub(crate) async fn sender(number: usize) {
     sleep(Duration::from_millis(roll(|dice| dice.between(0, 120_000)))).await;
     let id = format!("{SOURCE}-{number}");
     for _ in 0..roll(|dice| dice.between(1, 3)) {
-        deliver(&id).await;
+        deliver(SOURCE, SIGNER, &id, body(false, false)).await;
         sleep(Duration::from_secs(roll(|dice| dice.between(1, 60)))).await;
     }
     sleep(Duration::from_secs(roll(|dice| dice.between(0, 600)))).await;
@@ -33,32 +32,16 @@ pub(crate) async fn sender(number: usize) {
         pause(&mut is_hasty).await;
     }
     if world().strikes(Fault::WebhookAgain) {
-        deliver(&id).await;
+        deliver(SOURCE, SIGNER, &id, body(false, false)).await;
     }
     world().sender_is_done();
-}
-
-/// Sends it once. A 202 promises what it always does.
-async fn deliver(id: &str) {
-    let body = "{\"n\":1}".to_owned();
-    world().checks.borrow_mut().said.sent(id, body.as_bytes());
-    let headers = kit().signed(SIGNER, id, body.as_bytes(), world().now());
-    let request = post(&format!("/webhook/{SOURCE}"), "", &headers, body);
-    let Some(response) = functions::request(request).await else { return };
-    world().tell(|| format!("answered {}", response.status_code));
-    if response.status_code == 202 {
-        let answer = crate::outsiders::answer(&response);
-        let token = answer["executionToken"].as_str().unwrap_or_default().to_owned();
-        let now = world().now();
-        world().check(|checks| checks.acknowledged(id, &token, now));
-    }
 }
 
 /// Has all that is kept verified again; says whether nothing of it is left.
 async fn reverify() -> bool {
     let request = post(&format!("/sources/{SOURCE}/reverify"), "", &[], String::new());
     let Some(response) = functions::operate(request).await else { return false };
-    let Some(reverified) = body(&response) else {
+    let Some(reverified) = told(&response) else {
         world().tell(|| format!("reverify: {}", response.status_code));
         return false;
     };

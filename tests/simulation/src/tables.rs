@@ -14,7 +14,7 @@ use everhook_journal::ambient::simulated::Sleep;
 use crate::executor::{WORLD, executor, never, roll, sleep};
 use crate::expression::{change, compare, holds};
 use crate::faults::Fault;
-use crate::focus::{Call as Kind, REMOVAL};
+use crate::focus::{Kind, REMOVAL};
 use crate::sizes::fits;
 use crate::world::{World, world};
 

@@ -46,7 +46,7 @@ impl Drop for UnderWay {
 fn begin(input: &Input, millis_max: u64) -> (Duration, End) {
     let world = world();
     world.tell(|| format!("acts {} {} {}", input.execution, input.step, input.attempt));
-    world.check(|checks| checks.effect_begins(input, executor().current(), executor().now()));
+    world.check(|checks| checks.effect_begins(input, executor().current()));
     if let Some(urls) = &input.callback {
         let token = urls.token.clone();
         if input.webhook.source.as_str() == "beat" {
@@ -91,14 +91,11 @@ async fn act(input: Input, millis_max: u64) -> Result<Value, StepError> {
 }
 
 fn result(input: &Input, end: End) -> Result<Value, StepError> {
-    let noise = |bytes: usize| {
-        let noise = &kit().noise[..bytes.min(kit().noise.len())];
-        json!(std::str::from_utf8(noise).expect("it is text"))
-    };
+    let noise = &kit().noise;
     match end {
         End::Well => Ok(json!({ "did": input.step })),
-        End::Large => Ok(noise(usize::MAX)),
-        End::Wide => Ok(noise(WIDE_BYTES)),
+        End::Large => Ok(json!(noise)),
+        End::Wide => Ok(json!(noise[..WIDE_BYTES])),
         End::TooLarge => Ok(json!("x".repeat(RESULT_BYTES_MAX as usize))),
         End::Failure => Err(StepError::retryable("unlucky", "the target said so")),
         End::LongFailure => Err(StepError::retryable("é".repeat(1_000), "é".repeat(4_000))),
