@@ -17,8 +17,6 @@ pub(super) struct Answers {
     pub(super) answers: Vec<Answer>,
     /// Whether the server closed the connection.
     pub(super) closed: bool,
-    /// How many bytes of the request could be sent.
-    pub(super) sent: usize,
 }
 
 /// One answer.
@@ -45,28 +43,30 @@ pub(super) struct Manner {
     pub(super) half_closed: bool,
     /// How long after each byte nothing is sent.
     pub(super) pause: Option<Duration>,
+    /// How many of its last bytes are sent again and again, until nobody takes them any more.
+    pub(super) endless: usize,
 }
 
 pub(super) async fn exchange(address: SocketAddr, request: &[u8], manner: Manner) -> Answers {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut reading, mut writing) = stream.into_split();
     let request = request.to_vec();
-    let sending = tokio::spawn(async move {
+    let mut sending = tokio::spawn(async move {
         let step = if manner.pause.is_some() { 1 } else { 64 * 1024 };
-        let mut sent = 0;
         for chunk in request.chunks(step) {
             if writing.write_all(chunk).await.is_err() {
                 break;
             }
-            sent += chunk.len();
             if let Some(pause) = manner.pause {
                 tokio::time::sleep(pause).await;
             }
         }
+        let again = &request[request.len() - manner.endless..];
+        while !again.is_empty() && writing.write_all(again).await.is_ok() {}
         if manner.half_closed {
             writing.shutdown().await.ok();
         }
-        (sent, writing)
+        writing
     });
     let mut received = Vec::new();
     let mut buffer = vec![0; 16 * 1024];
@@ -81,11 +81,12 @@ pub(super) async fn exchange(address: SocketAddr, request: &[u8], manner: Manner
             Err(_) => break,
         }
     }
-    let sent = match timeout(Duration::from_millis(50), sending).await {
-        Ok(ended) => ended.unwrap().0,
-        Err(_) => 0,
-    };
-    Answers { answers: split(&received), closed, sent }
+    // Its half may be closed, and it reads on.
+    if manner.endless > 0 {
+        closed &= timeout(PATIENCE, &mut sending).await.is_ok();
+    }
+    sending.abort();
+    Answers { answers: split(&received), closed }
 }
 
 /// The complete answers in what was received. All of ours say how long they are.

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -146,7 +146,7 @@ async fn connection(
 
 /// Closes a connection so that its last answer arrives: with something unread, closing resets it,
 /// and a reset overtakes what was sent before.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     if stream.shutdown().await.is_err() {
         return;
     }
@@ -160,4 +160,40 @@ async fn linger(mut stream: TcpStream) {
         }
     };
     timeout(LINGER_TIME, unread).await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_caller_without_end_is_read_no_further_than_so_much() {
+        let (ours, mut theirs) = tokio::io::duplex(BUFFER_BYTES_MAX);
+        let endless = tokio::spawn(async move {
+            let mut sent = 0;
+            while theirs.write_all(&[b'x'; 1024]).await.is_ok() {
+                sent += 1024;
+            }
+            sent
+        });
+
+        linger(ours).await;
+
+        // What was read, and what was on its way.
+        let sent = endless.await.unwrap();
+        let most = LINGER_BYTES_MAX + 2 * BUFFER_BYTES_MAX;
+        assert!((LINGER_BYTES_MAX..=most).contains(&sent), "{sent} bytes");
+    }
+
+    #[tokio::test]
+    async fn a_silent_caller_is_waited_for_no_longer_than_so_long() {
+        let (ours, _theirs) = tokio::io::duplex(BUFFER_BYTES_MAX);
+        let began = Instant::now();
+
+        linger(ours).await;
+
+        assert!((LINGER_TIME..5 * LINGER_TIME).contains(&began.elapsed()));
+    }
 }

@@ -10,8 +10,6 @@ pub(super) struct Case {
     pub(super) request: Vec<u8>,
     pub(super) manner: Manner,
     pub(super) wanted: Wanted,
-    /// How much of it may be sent before the server has had enough.
-    pub(super) sent_max: Option<usize>,
 }
 
 /// What comes back before the connection is closed.
@@ -32,7 +30,7 @@ const DEPTH: usize = 100_000;
 
 fn case(name: impl Into<String>, request: impl Into<Vec<u8>>, wanted: Wanted) -> Case {
     let (name, request, manner) = (name.into(), request.into(), Manner::default());
-    Case { name, request, manner, wanted, sent_max: None }
+    Case { name, request, manner, wanted }
 }
 
 /// A POST to the open source with these header lines and this body.
@@ -327,13 +325,13 @@ fn nested() -> Vec<Case> {
 
 /// Bodies that are too large, or not what they seem.
 fn bodies() -> Vec<Case> {
-    let large = "x".repeat(24 * 1024 * 1024);
+    let large = "x".repeat(1024 * 1024 + 1);
     let chunked = "transfer-encoding: chunked\r\n";
-    let chunks = format!("10000\r\n{}\r\n", "x".repeat(0x10000)).repeat(384);
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
     let mut cases = vec![
         case(
             "a byte too much",
-            post(&format!("content-length: {}\r\n", 1024 * 1024 + 1), &large[..1024 * 1024 + 1]),
+            post(&format!("content-length: {}\r\n", large.len()), &large),
             Json(vec![413]),
         ),
         case(
@@ -341,17 +339,13 @@ fn bodies() -> Vec<Case> {
             post(&format!("content-length: {}\r\n", 1024 * 1024), &large[..1024 * 1024]),
             Json(vec![202]),
         ),
-        case(
-            "24 MiB",
-            post(&format!("content-length: {}\r\n", large.len()), &large),
-            Json(vec![413]),
-        ),
+        case("a petabyte", post("content-length: 1125899906842624\r\n", &large), Json(vec![413])),
         case(
             "a petabyte, said only",
             post("content-length: 1125899906842624\r\n", ""),
             Json(vec![413]),
         ),
-        case("24 MiB in chunks", post(chunked, &chunks), Json(vec![413])),
+        case("chunks without end", post(chunked, &chunk), Json(vec![413])),
         case(
             "a chunk that says it has a petabyte",
             post(chunked, "4000000000000\r\n"),
@@ -360,8 +354,11 @@ fn bodies() -> Vec<Case> {
         case("less than said", post("content-length: 100\r\n", "{}"), Json(vec![408])),
         case("a chunk that never ends", post(chunked, "2\r\n{}"), Json(vec![408])),
     ];
-    for large in cases.iter_mut().filter(|case| case.name.starts_with("24 MiB")) {
-        large.sent_max = Some(20 * 1024 * 1024);
+    // Whoever goes on for ever is hung up on all the same.
+    for (name, again) in [("a petabyte", large.len()), ("chunks without end", chunk.len())] {
+        for endless in cases.iter_mut().filter(|case| case.name == name) {
+            endless.manner.endless = again;
+        }
     }
     for encoding in ["gzip", "br", "deflate", "zstd", "x-gzip", "gzip, gzip", "identity, gzip"] {
         // Nothing of it is unpacked, so any bytes do.
