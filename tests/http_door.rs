@@ -47,7 +47,7 @@ fn config(target: SocketAddr) -> String {
             name = "call"
             run = "http"
             url = "http://{target}{path}"
-            timeout = "1s"
+            timeout = "4s"
             retry = {retry}
             "#
         )
@@ -66,13 +66,12 @@ fn config(target: SocketAddr) -> String {
 async fn a_target_that_hangs_holds_up_nobody_else() {
     let running = Standing::start(&config(start_target().await), Limits::default()).await;
     let hanging = running.accepted("hangs", "{}").await;
-    let began = std::time::Instant::now();
     let fine = running.accepted("fine", "{}").await;
 
     let done = running.ended(&fine).await;
 
     assert_eq!(done["status"], "completed");
-    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+    assert_ne!(running.status(&hanging).await["status"], "failed");
     let failed = running.ended(&hanging).await;
     assert_eq!(
         (&failed["status"], &failed["error"]["kind"]),

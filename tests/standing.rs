@@ -1,6 +1,6 @@
 //! A server as `everhook serve` starts it, in memory.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use everhook::Steps;
 use everhook::local::Server;
@@ -10,6 +10,9 @@ use everhook_processor::steps::aws::Endpoints;
 use serde_json::Value;
 
 use crate::world::client;
+
+/// How long an execution may take, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Standing {
     pub(crate) server: Server,
@@ -47,12 +50,16 @@ impl Standing {
         answer["executionToken"].as_str().unwrap().to_owned()
     }
 
+    pub(crate) async fn status(&self, token: &str) -> Value {
+        let response = self.client.get(self.url(&format!("/status/{token}"))).send().await;
+        serde_json::from_str(&response.unwrap().text().await.unwrap()).unwrap()
+    }
+
     /// The status of an execution, once it has ended.
     pub(crate) async fn ended(&self, token: &str) -> Value {
-        for _ in 0..800 {
-            let response = self.client.get(self.url(&format!("/status/{token}"))).send().await;
-            let text = response.unwrap().text().await.unwrap();
-            let status: Value = serde_json::from_str(&text).unwrap();
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            let status = self.status(token).await;
             if matches!(status["status"].as_str(), Some("completed" | "failed")) {
                 return status;
             }

@@ -3,6 +3,7 @@
 use everhook_journal::Sequence;
 use everhook_processor::advance::advance;
 use everhook_processor::{Cause, Wake};
+use tokio::sync::Notify;
 
 use super::*;
 
@@ -278,10 +279,22 @@ async fn a_workflow_that_takes_too_long_fails_and_what_follows_a_failure_follows
     );
 }
 
+/// Drives an execution into a step that does not return, and dies there.
+async fn until_it_acts(dying: impl Future<Output: std::fmt::Debug>, acts: &Notify) {
+    tokio::select! {
+        ended = dying => panic!("it did not die: {ended:?}"),
+        () = acts.notified() => {}
+    }
+}
+
 #[tokio::test]
 async fn what_precedes_a_step_that_acts_is_recorded_before_it_acts() {
-    let steps =
-        Steps::new().with("act", |_: Input| std::future::pending::<Result<(), StepError>>());
+    let acts = Arc::new(Notify::new());
+    let begun = Arc::clone(&acts);
+    let steps = Steps::new().with("act", move |_: Input| {
+        begun.notify_one();
+        std::future::pending::<Result<(), StepError>>()
+    });
     let workflow = r#"
         [[workflows.default.steps]]
         name = "computed"
@@ -297,7 +310,7 @@ async fn what_precedes_a_step_that_acts_is_recorded_before_it_acts() {
 
     let wake = Wake { execution: id.clone(), cause: Cause::Appended(Sequence::new(1)) };
     let dying = advance(world.parts.supervisor.driver(), &wake, world.now() + HOUR);
-    assert!(tokio::time::timeout(Duration::from_millis(500), dying).await.is_err());
+    until_it_acts(dying, &acts).await;
 
     assert_eq!(world.story(&id).await, ["WebhookReceived", "StepCompleted computed 1"]);
 }
@@ -307,8 +320,11 @@ async fn an_attempt_that_runs_at_most_once_is_claimed_first_and_never_made_again
     let hung = Counted::default();
     let counter = hung.0.clone();
     // The process dies in the step: its future is dropped, and nobody records how it ended.
+    let acts = Arc::new(Notify::new());
+    let begun = Arc::clone(&acts);
     let steps = Steps::new().with("charge", move |_: Input| {
         counter.fetch_add(1, Ordering::SeqCst);
+        begun.notify_one();
         std::future::pending::<Result<(), StepError>>()
     });
     let world = world(
@@ -328,7 +344,7 @@ async fn an_attempt_that_runs_at_most_once_is_claimed_first_and_never_made_again
     let driver = world.parts.supervisor.driver();
     let wake = Wake { execution: id.clone(), cause: Cause::Appended(Sequence::new(1)) };
     let dying = advance(driver, &wake, world.now() + HOUR);
-    assert!(tokio::time::timeout(Duration::from_millis(500), dying).await.is_err());
+    until_it_acts(dying, &acts).await;
     assert_eq!(world.story(&id).await, ["WebhookReceived", "StepClaimed"]);
 
     // The same record again, and everybody else: nobody makes the attempt again.

@@ -1,5 +1,6 @@
 //! What must hold: on every append, on every write of a row, at every answer, and at the end.
 
+mod decided;
 mod history;
 mod said;
 
@@ -97,6 +98,7 @@ impl Checks {
             let history = self.of(execution);
             history.event(execution, event, now)?;
             self.said.recorded(execution, &self.histories[execution], event)?;
+            decided::follows(execution, &self.histories[execution], event)?;
         }
         self.of(execution).replayed(execution)?;
         self.covered(execution, now)
@@ -129,13 +131,19 @@ impl Checks {
         }
     }
 
-    /// S4–S6, S13: something is done outside.
-    pub(crate) fn effect_begins(&mut self, input: &Input, process: Process) -> Checked {
+    /// S4–S6, S8, S13: something is done outside.
+    pub(crate) fn effect_begins(
+        &mut self,
+        input: &Input,
+        process: Process,
+        now: Timestamp,
+    ) -> Checked {
         let execution = input.execution.as_str();
         let key = (execution.to_owned(), input.step.to_string(), input.attempt);
         self.under_way.entry(key).or_insert((process, 0)).1 += 1;
         let history = self.of(execution);
         history.order(input)?;
+        history.in_time(input, now)?;
         history.once(input)?;
         said::seen(history, input)?;
         let own = input.idempotency_key();

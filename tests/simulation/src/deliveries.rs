@@ -116,6 +116,11 @@ impl Deliveries {
         self.consumers[consumer as usize].past.extend(named);
     }
 
+    /// The stream let go of all records up to this one: nobody is given what he was not given yet.
+    pub(crate) fn let_go(&mut self, last: u64) {
+        self.consumers.iter_mut().for_each(|consumer| consumer.past.extend(1..=last));
+    }
+
     /// Whether all consumers are past this record.
     pub(crate) fn is_past(&self, number: u64) -> bool {
         self.consumers.iter().all(|consumer| consumer.past.contains(&number))

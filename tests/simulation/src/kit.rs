@@ -20,9 +20,9 @@ use crate::targets;
 const CONFIG: &str = include_str!("workflows.toml");
 
 /// The sources, each with a workflow of its own name.
-pub(crate) const SOURCES: [&str; 13] = [
+pub(crate) const SOURCES: [&str; 14] = [
     "plain", "once", "attempt", "wait", "ask", "fork", "claims", "rescue", "long", "batch", "list",
-    "beat", "late",
+    "beat", "late", "look",
 ];
 
 /// What all worlds share.

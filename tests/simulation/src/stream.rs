@@ -138,6 +138,11 @@ impl Stream {
         if !self.is_polled {
             return;
         }
+        if world().strikes(Fault::UnreadTrimmed) {
+            let last = roll(|dice| dice.between(1, self.number.get()));
+            self.deliveries.borrow_mut().let_go(last);
+            self.trim();
+        }
         if world().strikes(Fault::StreamTrimmed) {
             self.trim();
         }

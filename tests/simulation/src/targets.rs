@@ -16,9 +16,15 @@ use crate::world::world;
 /// Noise of so many bytes just fits into an event.
 const WIDE_BYTES: usize = 37 * 1024;
 
+/// The kind of a failure whose message is the number of seconds after which to come again.
+pub(crate) const LATER: &str = "later";
+
 /// The kinds of step that the workflows name.
 pub(crate) fn steps() -> Steps {
-    Steps::new().with("act", |input| act(input, 400)).with("act-long", |input| act(input, 40_000))
+    Steps::new()
+        .with("act", |input| act(input, 400))
+        .with("act-long", |input| act(input, 40_000))
+        .with("look", |input| act(input, 400))
 }
 
 /// How an attempt will end.
@@ -31,6 +37,8 @@ enum End {
     Failure,
     LongFailure,
     Refusal,
+    /// It says in how many seconds it is worth while to come again.
+    Later(u64),
     Panic,
 }
 
@@ -46,7 +54,8 @@ impl Drop for UnderWay {
 fn begin(input: &Input, millis_max: u64) -> (Duration, End) {
     let world = world();
     world.tell(|| format!("acts {} {} {}", input.execution, input.step, input.attempt));
-    world.check(|checks| checks.effect_begins(input, executor().current()));
+    let now = world.now();
+    world.check(|checks| checks.effect_begins(input, executor().current(), now));
     if let Some(urls) = &input.callback {
         let token = urls.token.clone();
         if input.webhook.source.as_str() == "beat" {
@@ -62,6 +71,7 @@ fn begin(input: &Input, millis_max: u64) -> (Duration, End) {
         (Fault::TargetPanics, End::Panic),
         (Fault::TargetRefuses, End::Refusal),
         (Fault::TargetFails, End::Failure),
+        (Fault::TargetAsksLater, End::Later(roll(|dice| dice.between(5, 300)))),
         (Fault::FailureLong, End::LongFailure),
         (Fault::LargePayload, End::Large),
         (Fault::ResultTooLarge, End::TooLarge),
@@ -90,15 +100,36 @@ async fn act(input: Input, millis_max: u64) -> Result<Value, StepError> {
     result
 }
 
+/// Whether it is a look at something that may not be there yet.
+fn looks(input: &Input) -> bool {
+    input.step.as_str() == "seen"
+}
+
+/// What is seen: whether it is there, and what decides what follows.
+fn seen(noise: Option<&str>) -> Value {
+    json!({
+        "there": !world().strikes(Fault::NotThereYet),
+        "ours": roll(|dice| dice.happens(0.8)),
+        "odd": roll(|dice| dice.happens(0.5)),
+        "noise": noise,
+    })
+}
+
 fn result(input: &Input, end: End) -> Result<Value, StepError> {
     let noise = &kit().noise;
     match end {
+        End::Well if looks(input) => Ok(seen(None)),
+        End::Large if looks(input) => Ok(seen(Some(noise))),
         End::Well => Ok(json!({ "did": input.step })),
         End::Large => Ok(json!(noise)),
         End::Wide => Ok(json!(noise[..WIDE_BYTES])),
         End::TooLarge => Ok(json!("x".repeat(RESULT_BYTES_MAX as usize))),
         End::Failure => Err(StepError::retryable("unlucky", "the target said so")),
         End::LongFailure => Err(StepError::retryable("é".repeat(1_000), "é".repeat(4_000))),
+        End::Later(seconds) => {
+            let wait = Duration::from_secs(seconds);
+            Err(StepError::retryable(LATER, seconds.to_string()).with_retry_after(wait))
+        }
         End::Refusal => Err(StepError::fatal("refused", "the target said so")),
         // Without the hook, which would print it.
         End::Panic => std::panic::resume_unwind(Box::new("simulated")),

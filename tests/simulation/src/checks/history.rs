@@ -210,6 +210,36 @@ impl History {
         }
     }
 
+    /// S8: nothing is tried again before its time.
+    pub(super) fn in_time(&self, input: &Input, now: Timestamp) -> Checked {
+        let since = self
+            .recorded
+            .iter()
+            .rev()
+            .take_while(|recorded| !matches!(recorded.event, Event::ExecutionRedriven { .. }));
+        let earlier = since.into_iter().find_map(|recorded| match &recorded.event {
+            Event::StepFailed { step, attempt, retry_at, .. }
+                if *step == input.step && *attempt < input.attempt =>
+            {
+                Some(*retry_at)
+            }
+            Event::StepPolled { step, attempt, next_at, .. }
+                if *step == input.step && *attempt < input.attempt =>
+            {
+                Some(Some(*next_at))
+            }
+            _ => None,
+        });
+        match earlier.flatten() {
+            Some(due) if due > now + SKEW => {
+                let (step, attempt) = (&input.step, input.attempt);
+                let id = &input.execution;
+                violated("S8", format!("{step} {attempt} of {id} acts at {now}, due at {due}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// S5: what is done at most once is not done twice.
     pub(super) fn once(&mut self, input: &Input) -> Checked {
         let path = input.step.to_string();

@@ -72,6 +72,10 @@ impl Said {
                     false => violated("S13", format!("{step} of {execution} fails at length")),
                 }
             }
+            Event::StepPolled { step, state, .. } => {
+                let given = self.given.get(&(execution.to_owned(), step.to_string()));
+                is_said(state, given, || format!("what {step} of {execution} saw"))
+            }
             Event::CallbackReceived { step, answer: CallbackAnswer::Succeeded(payload) } => {
                 is_said(payload, self.answered.get(execution), || {
                     format!("the answer to {step} of {execution}")
@@ -118,6 +122,23 @@ pub(super) fn seen(history: &History, input: &Input) -> Checked {
             );
         }
     }
+    let polled = history.recorded.iter().rev().find_map(|recorded| match &recorded.event {
+        Event::StepPolled { step, attempt, state, .. }
+            if *step == input.step && *attempt < input.attempt =>
+        {
+            Some(state)
+        }
+        _ => None,
+    });
+    if let Some(payload) = polled
+        && !input.state.as_ref().is_some_and(|bytes| is(payload, bytes))
+    {
+        let (step, attempt) = (&input.step, input.attempt);
+        return violated(
+            "S13",
+            format!("{step} {attempt} of {} sees another state than it left", input.execution),
+        );
+    }
     // What was too large is not tried again, unless an operator says so. Whoever is behind may make the same attempt.
     let since = history
         .recorded
@@ -143,7 +164,7 @@ fn acts(history: &History, step: &str) -> bool {
     let kit = kit();
     let workflow = kit.workflow(&state.webhook.workflow.hash);
     let step = workflow.and_then(|workflow| workflow.step(step));
-    step.is_some_and(|step| step.run.starts_with("act"))
+    step.is_some_and(|step| step.run.starts_with("act") || step.run == "poll")
 }
 
 fn is_said(
