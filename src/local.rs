@@ -12,6 +12,7 @@
 pub mod door;
 pub mod engine;
 pub mod event_source;
+mod files;
 pub mod parts;
 pub mod pressure;
 pub mod server;

@@ -1,7 +1,8 @@
 //! The real server, killed without warning.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -41,7 +42,12 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_everhook"))
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_everhook")), folder)
+    }
+
+    /// Starts it by a command that takes its arguments.
+    fn start_by(mut command: Command, folder: &Path) -> Self {
+        let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder.join("data"))
             .arg("--config")
@@ -151,4 +157,31 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     let (n, token) = acknowledged.iter().next().unwrap();
     assert_eq!(post(&client, &server.url, *n).await, Some((*n, token.clone())));
     assert!(server.stop(), "a termination signal ends the server well");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_shell_that_allows_few_files_does_not_bound_the_callers() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("everhook.toml"), CONFIG).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -Sn 64 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_everhook")]);
+    let server = Server::start_by(shell, folder.path());
+    let address = server.url.trim_start_matches("http://");
+    let mut answer = [0; 4096];
+
+    let callers = (0..100).map(|_| {
+        let mut caller = TcpStream::connect(address).unwrap();
+        caller.write_all(b"GET /status/x HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        assert!(caller.read(&mut answer).unwrap() > 0);
+        caller
+    });
+    let callers: Vec<_> = callers.collect();
+
+    // Nobody had to go for another one to come.
+    for mut caller in callers {
+        caller.set_nonblocking(true).unwrap();
+        assert_eq!(caller.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+    assert!(server.stop());
 }

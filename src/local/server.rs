@@ -29,7 +29,7 @@ use super::door::Limits;
 use super::engine::EngineError;
 use super::event_source::{BatchOutcome, EventSource, File, Filter, Function, Settings};
 use super::parts::PartsError;
-use super::{Doorbell, Engine, Parts, Pressure, door};
+use super::{Doorbell, Engine, Parts, Pressure, door, files};
 
 /// How often the embedded engine is rid of what has expired.
 const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -113,6 +113,7 @@ pub enum ServerError {
 impl Server {
     /// Starts everything; returns once webhooks are accepted.
     pub async fn start(options: &Options, steps: Steps) -> Result<Self, ServerError> {
+        files::allow_many();
         let config = Config::load(&options.config)?;
         let generated = options.data_dir.join("secrets");
         let secrets = Secrets::new(config.folder.clone(), Some(generated));

@@ -301,10 +301,10 @@ impl Checks {
         self.covered(execution, now)
     }
 
-    /// An operator was told that an execution goes on.
+    /// An operator was told that an execution goes on. That says nothing of an answer that has just come.
     pub(crate) fn redrive_told(&mut self, execution: &str, now: Timestamp) -> Checked {
         self.of(execution).has_untold_redrive = false;
-        self.fact_told(execution, now)
+        self.covered(execution, now)
     }
 
     /// Somebody was told that a fact counts.
