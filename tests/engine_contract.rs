@@ -170,6 +170,23 @@ async fn of_two_sweeps_one_gets_the_claim() {
 }
 
 #[tokio::test]
+async fn much_that_is_due_is_handed_over_a_few_at_a_time() {
+    let (world, token, _) = received().await;
+    let mut due = std::collections::BTreeSet::from([token]);
+    for number in 0..100 {
+        due.insert(world.accepted(&delivery(&format!("d-{number}"), "{}")).await);
+    }
+    world.pass(Duration::from_secs(61));
+
+    let mut handed_over = Vec::new();
+    world.parts.sweep.claim_each(|some| handed_over.push(some)).await.unwrap();
+
+    assert!(handed_over.iter().all(|some| (1..=10).contains(&some.len())), "{handed_over:?}");
+    assert_eq!(handed_over.iter().flatten().count(), due.len());
+    assert_eq!(handed_over.into_iter().flatten().collect::<std::collections::BTreeSet<_>>(), due);
+}
+
+#[tokio::test]
 async fn a_claim_whose_owner_is_gone_is_given_back_and_goes_on_counting() {
     let (world, token, _) = received().await;
     world.pass(Duration::from_secs(61));

@@ -14,6 +14,9 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How many rows of one shard one look takes.
 const DUE_ROWS_MAX: i32 = 100;
 
+/// How many rows are looked at before those claimed are handed over.
+const HANDED_OVER: usize = 10;
+
 /// How often an execution is fired without progress before somebody should look.
 const REDRIVES_MAX: u64 = 20;
 
@@ -45,27 +48,45 @@ impl Sweep {
     /// Claims what is due now, for the processor to be woken for.
     pub async fn claim(&self) -> Result<Vec<ExecutionId>, Unavailable> {
         let mut claimed = Vec::new();
+        self.claim_each(|some| claimed.extend(some)).await?;
+        Ok(claimed)
+    }
+
+    /// Claims what is due now and hands it over a few at a time:
+    /// if much is due, the first are on their way long before the last is claimed.
+    pub async fn claim_each(
+        &self,
+        mut hand_over: impl FnMut(Vec<ExecutionId>),
+    ) -> Result<(), Unavailable> {
         if !guard::holds(Guard::SweepComes) {
-            return Ok(claimed);
+            return Ok(());
         }
-        let mut oldest = Duration::ZERO;
+        let (mut oldest, mut count) = (Duration::ZERO, 0);
         for shard in 0..DUE_SHARDS {
-            for id in self.executions.due(shard, self.clock.now(), DUE_ROWS_MAX).await? {
-                match self.claim_one(&id).await {
-                    Ok(Some(overdue)) => {
-                        oldest = oldest.max(overdue);
-                        claimed.push(id);
+            let due = self.executions.due(shard, self.clock.now(), DUE_ROWS_MAX).await?;
+            for due in due.chunks(HANDED_OVER) {
+                let mut claimed = Vec::new();
+                for id in due {
+                    match self.claim_one(id).await {
+                        Ok(Some(overdue)) => {
+                            oldest = oldest.max(overdue);
+                            claimed.push(id.clone());
+                        }
+                        Ok(None) => {}
+                        // One row's trouble stays its own: those behind it are due as well.
+                        Err(error) => {
+                            tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
+                        }
                     }
-                    Ok(None) => {}
-                    // One row's trouble stays its own: those behind it are due as well.
-                    Err(error) => {
-                        tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
-                    }
+                }
+                count += claimed.len();
+                if !claimed.is_empty() {
+                    hand_over(claimed);
                 }
             }
         }
-        telemetry::swept(oldest, claimed.len());
-        Ok(claimed)
+        telemetry::swept(oldest, count);
+        Ok(())
     }
 
     /// Makes due what a process claimed that is gone, and says how many these are.

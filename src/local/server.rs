@@ -301,18 +301,17 @@ async fn sweep(
             _ = stopped.wait_for(|stop| *stop) => break,
         }
         while running.try_join_next().is_some() {}
-        match parts.sweep.claim().await {
-            Ok(due) if due.is_empty() => {}
-            Ok(due) => {
-                let (supervisor, doorbell) = (parts.supervisor.clone(), doorbell.clone());
-                running.spawn(async move {
-                    let deadline = Clock::System.now() + WATCHDOG;
-                    let due = Invocation::Due(due);
-                    everhook_processor::handle(&supervisor, due, deadline).await;
-                    doorbell.ring();
-                });
-            }
-            Err(error) => tracing::warn!("could not look for what is due: {error}"),
+        let drive = |due| {
+            let (supervisor, doorbell) = (parts.supervisor.clone(), doorbell.clone());
+            running.spawn(async move {
+                let deadline = Clock::System.now() + WATCHDOG;
+                let due = Invocation::Due(due);
+                everhook_processor::handle(&supervisor, due, deadline).await;
+                doorbell.ring();
+            });
+        };
+        if let Err(error) = parts.sweep.claim_each(drive).await {
+            tracing::warn!("could not look for what is due: {error}");
         }
     }
     while running.join_next().await.is_some() {}
