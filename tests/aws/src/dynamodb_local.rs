@@ -14,6 +14,9 @@ use crate::template::Template;
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(60);
 
+/// How often a call is made at most.
+const TRIES: u32 = 5;
+
 /// A running DynamoDB Local, which ends with this value.
 #[derive(Debug)]
 pub(crate) struct DynamoDbLocal {
@@ -78,13 +81,25 @@ impl DynamoDbLocal {
     /// One call, as it goes over the wire.
     pub(crate) async fn call(&self, operation: &str, body: &Value) -> Value {
         let target = format!("DynamoDB_20120810.{operation}");
-        self.try_call(&target, body).await.unwrap_or_else(|| panic!("{operation} failed"))
+        self.called(&target, body).await.unwrap_or_else(|| panic!("{operation} failed"))
     }
 
     /// One call for streams.
     pub(crate) async fn streams_call(&self, operation: &str, body: &Value) -> Value {
         let target = format!("DynamoDBStreams_20120810.{operation}");
-        self.try_call(&target, body).await.unwrap_or_else(|| panic!("{operation} failed"))
+        self.called(&target, body).await.unwrap_or_else(|| panic!("{operation} failed"))
+    }
+
+    /// One call, made again if it has no answer: where time runs fast, a connection is soon an old one,
+    /// and is closed just when it is used.
+    async fn called(&self, target: &str, body: &Value) -> Option<Value> {
+        for _ in 1..TRIES {
+            if let Some(answer) = self.try_call(target, body).await {
+                return Some(answer);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.try_call(target, body).await
     }
 
     async fn try_call(&self, target: &str, body: &Value) -> Option<Value> {
