@@ -15,7 +15,7 @@ use crate::template::Template;
 const START: Duration = Duration::from_secs(60);
 
 /// How often a call is made at most.
-const TRIES: u32 = 5;
+const TRIES: u32 = 20;
 
 /// A running DynamoDB Local, which ends with this value.
 #[derive(Debug)]
@@ -90,8 +90,8 @@ impl DynamoDbLocal {
         self.called(&target, body).await.unwrap_or_else(|| panic!("{operation} failed"))
     }
 
-    /// One call, made again if it has no answer: where time runs fast, a connection is soon an old one,
-    /// and is closed just when it is used.
+    /// One call, made again if it has no answer, or one of its own trouble: where its time runs fast,
+    /// a connection is soon too old, and a lock soon waited for too long.
     async fn called(&self, target: &str, body: &Value) -> Option<Value> {
         for _ in 1..TRIES {
             if let Some(answer) = self.try_call(target, body).await {
@@ -112,6 +112,9 @@ impl DynamoDbLocal {
             .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/local/dynamodb/aws4_request, SignedHeaders=host, Signature=0")
             .body(body.to_string());
         let answer = request.send().await.ok()?;
+        if answer.status().is_server_error() {
+            return None;
+        }
         if !answer.status().is_success() {
             panic!("{target}: {}", answer.text().await.unwrap_or_default());
         }
