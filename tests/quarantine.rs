@@ -246,7 +246,7 @@ async fn a_store_that_hangs_holds_up_the_answer_for_two_seconds() {
     let forged = signed_with("a guess", &delivery("d-1", "{}"));
     assert_eq!(everhook_ingest::handle(&ingest, forged).await.status_code, 401);
 
-    assert!((1..20).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!((1..4).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -65,20 +65,8 @@ impl Sweep {
         for shard in 0..DUE_SHARDS {
             let due = self.executions.due(shard, self.clock.now(), DUE_ROWS_MAX).await?;
             for due in due.chunks(HANDED_OVER) {
-                let mut claimed = Vec::new();
-                for id in due {
-                    match self.claim_one(id).await {
-                        Ok(Some(overdue)) => {
-                            oldest = oldest.max(overdue);
-                            claimed.push(id.clone());
-                        }
-                        Ok(None) => {}
-                        // One row's trouble stays its own: those behind it are due as well.
-                        Err(error) => {
-                            tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
-                        }
-                    }
-                }
+                let (claimed, overdue) = self.claim_some(due).await;
+                oldest = oldest.max(overdue);
                 count += claimed.len();
                 if !claimed.is_empty() {
                     hand_over(claimed);
@@ -109,6 +97,25 @@ impl Sweep {
             }
         }
         Ok(released)
+    }
+
+    /// Those of them that are claimed, and how long the first of these has been due.
+    async fn claim_some(&self, due: &[ExecutionId]) -> (Vec<ExecutionId>, Duration) {
+        let (mut claimed, mut oldest) = (Vec::new(), Duration::ZERO);
+        for id in due {
+            match self.claim_one(id).await {
+                Ok(Some(overdue)) => {
+                    oldest = oldest.max(overdue);
+                    claimed.push(id.clone());
+                }
+                Ok(None) => {}
+                // One row's trouble stays its own: those behind it are due as well.
+                Err(error) => {
+                    tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
+                }
+            }
+        }
+        (claimed, oldest)
     }
 
     /// How long the execution has been due, if it is claimed.

@@ -82,8 +82,8 @@ const CONFIG: &str = r#"
 /// As patient as a test can be.
 const LIMITS: Limits = Limits {
     connections_max: 512,
-    head_time: Duration::from_secs(8),
-    body_time: Duration::from_secs(10),
+    head_time: Duration::from_secs(4),
+    body_time: Duration::from_secs(6),
 };
 
 /// How many different webhooks are accepted at least.
@@ -187,10 +187,10 @@ async fn clients_who_send_a_byte_at_a_time_are_cut_off_and_hold_up_nobody() {
     let took = began.elapsed();
 
     assert!(heads.iter().chain(&bodies).all(|client| !client.is_finished()), "cut off too early");
-    assert!(took < LIMITS.head_time, "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
     for client in heads.into_iter().chain(bodies) {
         let held = client.await.unwrap();
-        assert!(held < 3 * LIMITS.body_time, "held for {held:?}");
+        assert!(held < Duration::from_secs(12), "held for {held:?}");
     }
     standing.server.stop().await;
 }

@@ -13,8 +13,8 @@ use servers::{Answering, Server, Target, Wanted, targets};
 use crate::standing::Standing;
 
 /// How long a step may take here, and how much longer an execution may take to show that it failed.
-const STEP_TIMEOUT: Duration = Duration::from_secs(5);
-const GRACE: Duration = Duration::from_secs(20);
+const STEP_TIMEOUT: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(6);
 
 /// How much more memory the process may have used at its peak than before, whatever was sent to it.
 const MEMORY_KIB_MAX: u64 = 192 * 1024;

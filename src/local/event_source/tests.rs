@@ -205,7 +205,7 @@ async fn a_ring_is_answered_at_once() {
     doorbell.ring();
 
     assert_eq!(deliveries.executions(1).await, ["webhook"]);
-    assert!(rung.elapsed() < Duration::from_secs(30), "{:?}", rung.elapsed());
+    assert!(rung.elapsed() < Duration::from_secs(1), "{:?}", rung.elapsed());
     running.stop().await;
 }
 

@@ -93,13 +93,13 @@ impl DynamoDbLocal {
     /// One call, made again if it has no answer, or one of its own trouble: where its time runs fast,
     /// a connection is soon too old, and a lock soon waited for too long.
     async fn called(&self, target: &str, body: &Value) -> Option<Value> {
-        for _ in 1..TRIES {
+        for _ in 0..TRIES {
             if let Some(answer) = self.try_call(target, body).await {
                 return Some(answer);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        self.try_call(target, body).await
+        None
     }
 
     async fn try_call(&self, target: &str, body: &Value) -> Option<Value> {

@@ -26,8 +26,7 @@ pub(super) fn follows(execution: &str, history: &History, event: &Recorded) -> C
                 false => Ok(()),
             };
         }
-        Event::StepFiltered { step, .. } => (step, false),
-        Event::StepSkipped { step } => (step, false),
+        Event::StepFiltered { step, .. } | Event::StepSkipped { step } => (step, false),
         Event::StepCompleted { step, .. } => (step, true),
         _ => return Ok(()),
     };

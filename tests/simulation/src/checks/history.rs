@@ -37,6 +37,13 @@ impl History {
         self.has_untold_fact || self.has_untold_redrive
     }
 
+    /// What was recorded since an operator redrove it, if one did; the last first.
+    pub(super) fn since_redrive(&self) -> impl Iterator<Item = &Recorded> {
+        let is_redrive =
+            |recorded: &Recorded| matches!(recorded.event, Event::ExecutionRedriven { .. });
+        self.recorded.iter().rev().take_while(move |recorded| !is_redrive(recorded))
+    }
+
     pub(super) fn event(&mut self, execution: &str, event: &Recorded, now: Timestamp) -> Checked {
         let expected = self.recorded.len() as u64 + 1;
         if event.sequence.get() != expected {
@@ -83,12 +90,7 @@ impl History {
             );
         }
         let Event::StepCompleted { step, .. } = &event.event else { return Ok(()) };
-        let since = self
-            .recorded
-            .iter()
-            .rev()
-            .take_while(|earlier| !matches!(earlier.event, Event::ExecutionRedriven { .. }));
-        let again = since.filter(|earlier| {
+        let again = self.since_redrive().filter(|earlier| {
             matches!(&earlier.event, Event::StepCompleted { step: own, .. } if own == step)
         });
         match again.count() {
@@ -212,12 +214,7 @@ impl History {
 
     /// S8: nothing is tried again before its time.
     pub(super) fn in_time(&self, input: &Input, now: Timestamp) -> Checked {
-        let since = self
-            .recorded
-            .iter()
-            .rev()
-            .take_while(|recorded| !matches!(recorded.event, Event::ExecutionRedriven { .. }));
-        let earlier = since.into_iter().find_map(|recorded| match &recorded.event {
+        let earlier = self.since_redrive().find_map(|recorded| match &recorded.event {
             Event::StepFailed { step, attempt, retry_at, .. }
                 if *step == input.step && *attempt < input.attempt =>
             {

@@ -140,12 +140,7 @@ pub(super) fn seen(history: &History, input: &Input) -> Checked {
         );
     }
     // What was too large is not tried again, unless an operator says so. Whoever is behind may make the same attempt.
-    let since = history
-        .recorded
-        .iter()
-        .rev()
-        .take_while(|recorded| !matches!(recorded.event, Event::ExecutionRedriven { .. }));
-    let refused = since.into_iter().any(|recorded| {
+    let refused = history.since_redrive().any(|recorded| {
         matches!(&recorded.event, Event::StepFailed { step, attempt, error, .. }
             if *step == input.step && *attempt < input.attempt && error.kind == "too_large")
     });
