@@ -6,6 +6,11 @@ use everhook_journal::config::{Config, Problem};
 use everhook_processor::Steps;
 use everhook_processor::plan::{self, PlanError};
 
+/// What is not wrong, and most likely not meant either.
+pub fn warnings(config: &Config) -> Vec<String> {
+    Sources::warnings(config, &Secrets::pretending(config.folder.clone()))
+}
+
 /// What is wrong with this configuration for a program with these kinds of step, in the order of the file.
 /// Secrets that AWS keeps, and generated ones, are taken for granted.
 pub fn problems(config: &Config, steps: Steps) -> Vec<Problem> {

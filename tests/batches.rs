@@ -79,7 +79,7 @@ async fn a_batch_sent_again_creates_none_twice_and_one_more_event_one_more() {
 #[tokio::test]
 async fn what_is_no_batch_is_one_event_and_too_large_a_one_is_told_so() {
     let world = World::start(CONFIG).await;
-    let many = json!(vec![json!({}); 1_001]);
+    let many = json!(vec![json!({}); 10_001]);
 
     let odd = world.deliver(&delivery("1", r#"{"events": {}}"#)).await;
     let empty = world.deliver(&batch("2", &json!([]))).await;
@@ -89,7 +89,25 @@ async fn what_is_no_batch_is_one_event_and_too_large_a_one_is_told_so() {
     assert_eq!((odd.status, empty.status, one.status), (202, 202, 202));
     assert!(one.body["executions"].is_null() && one.body["executionToken"].is_string());
     assert_eq!(many.status, 400);
-    assert!(many.body["error"].as_str().unwrap().contains("more than 1000 events"));
+    assert!(many.body["error"].as_str().unwrap().contains("more than 10000 events"));
+}
+
+#[tokio::test]
+async fn a_batch_of_more_than_a_thousand_is_recorded() {
+    let world = World::start(CONFIG).await;
+    let events: Vec<_> = (0..1_200).map(|id| json!({ "id": id })).collect();
+    let large = batch("1", &json!(events));
+
+    let mut told = world.deliver(&large).await;
+    // On a slow machine it takes longer than a sender waits: sent again, it goes on.
+    for _ in 0..5 {
+        if told.status == 503 {
+            told = world.deliver(&large).await;
+        }
+    }
+
+    assert_eq!(tokens(&told).len(), 1_200);
+    assert_eq!(world.deliver(&large).await.body["duplicate"], true);
 }
 
 #[tokio::test]

@@ -113,6 +113,7 @@ fn one(
     time: Duration,
 ) -> Result<Verified, String> {
     let headers = Headers::from_pairs(pairs);
+    let body = &bytes::Bytes::copy_from_slice(body);
     let sent =
         Sent { method: "POST", query: "", headers: &headers, body, now: NOW, certificate: None };
     scheme.verify(&sent).map_err(|error| format!("{name}: {error}"))?;

@@ -108,7 +108,7 @@ impl Handshake {
                 "intent to receive (no events): verified, then answered with an empty 200"
             }
             Self::Sns => {
-                "`SubscriptionConfirmation`: verified, then the address in it is fetched, if it is Amazon's"
+                "`SubscriptionConfirmation`: verified, then the address in it is fetched, if it is the one of SNS in the topic's region"
             }
             Self::EventGrid => {
                 "`SubscriptionValidation`: verified, then the code is sent back in JSON"
@@ -148,7 +148,9 @@ impl Handshake {
             Self::Slack => &["type", "challenge"],
             Self::Zoom => &["event", "payload.plainToken"],
             Self::Discord => &["type", "event.type"],
-            Self::Twitch | Self::Monday => &["challenge"],
+            Self::Twitch => &["challenge", "subscription.status"],
+            Self::Monday => &["challenge"],
+            Self::Sns => &["Type", "TopicArn", "SubscribeURL"],
             Self::Xero => &["events"],
             Self::EventGrid => &["0.data.validationCode"],
             Self::None
@@ -159,7 +161,6 @@ impl Handshake {
             | Self::Okta
             | Self::MsGraph
             | Self::Asana
-            | Self::Sns
             | Self::CloudEvents => &[],
         }
     }
@@ -170,11 +171,11 @@ impl Handshake {
             Self::Slack => signed::slack(body),
             Self::Zoom => signed::zoom(scheme, body),
             Self::Discord => signed::discord(body),
-            Self::Twitch => signed::twitch(sent, body),
+            Self::Twitch => signed::twitch(body),
             Self::Monday => signed::monday(body),
             Self::Xero => signed::xero(body),
             Self::EventGrid => signed::eventgrid(sent, body),
-            Self::Sns => return signed::sns(sent),
+            Self::Sns => return signed::sns(sent, body),
             Self::None
             | Self::Probe
             | Self::Meta

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::outline::{Outline, Path, Wanted};
 use crate::summary::Summary;
 
-/// How many events one request may have.
-pub const ITEMS_MAX: usize = 1_000;
+/// How many events one request may have: as many as can be recorded in the time that a sender waits.
+pub const ITEMS_MAX: usize = 10_000;
 
 /// Where the events of a request are, and what names each.
 #[derive(Debug, Clone, PartialEq, Eq)]

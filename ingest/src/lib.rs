@@ -56,12 +56,21 @@ pub async fn handle_event(ingest: &Ingest, event: Value) -> ApiGatewayV2httpResp
 
 /// Answers one request. A 202 means: durably recorded, and it will be carried to an end.
 pub async fn handle(ingest: &Ingest, event: ApiGatewayV2httpRequest) -> ApiGatewayV2httpResponse {
+    handle_if(ingest, event, || Ok(())).await
+}
+
+/// The same, but a verified webhook is recorded only if `admit` lets it; what it gives is kept meanwhile.
+pub async fn handle_if<T>(
+    ingest: &Ingest,
+    event: ApiGatewayV2httpRequest,
+    admit: impl FnOnce() -> Result<T, Answer>,
+) -> ApiGatewayV2httpResponse {
     let request_id = event.request_context.request_id.clone().unwrap_or_default();
     if callbacks::is_one(path(&event)) {
         return Box::pin(callbacks::handle(ingest, event)).await.into_response(&request_id);
     }
     let answer = match Request::from_event(event, ingest.body_bytes_max) {
-        Ok(request) => ingest.receive(request).await,
+        Ok(request) => Box::pin(ingest.receive(request, admit)).await,
         Err(rejected) => {
             telemetry::rejected(rejected.kind());
             tracing::info!(request.id = request_id, reason = %rejected, "rejected: {rejected}");

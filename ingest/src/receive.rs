@@ -27,10 +27,11 @@ use crate::fetch::Fetch;
 use crate::handshake::Reply;
 use crate::quarantine::Quarantine;
 use crate::request::{Rejected, Request};
+use crate::signature::Unverified;
 use crate::source::{self, Source, Sources};
 use everhook_journal::secret::{SecretError, Secrets};
 
-use arrived::Arrived;
+use arrived::{Arrived, Parts};
 
 /// The longest type of an event that is kept, in characters.
 const EVENT_TYPE_MAX: usize = 128;
@@ -40,6 +41,12 @@ const RECORDED_WITHIN: Duration = Duration::from_secs(8);
 
 /// How many events of one request are recorded at once.
 pub(crate) const RECORDED_TOGETHER: usize = 16;
+
+/// The same for a request with more events than [`MANY`].
+const MANY_TOGETHER: usize = 64;
+
+/// How many events make a request a large one.
+const MANY: usize = 500;
 
 /// How long a history is kept beyond the longest its workflow can take, if nothing is said.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -176,14 +183,35 @@ impl Ingest {
         self.published.get_or_try_init(publish).await.copied()
     }
 
-    /// Answers a request that may be a webhook.
-    pub async fn receive(&self, request: Request) -> Answer {
+    /// Answers a request that may be a webhook. `admit` is asked once it is verified, so that strangers take
+    /// no places; what it gives is kept until the webhook is recorded.
+    pub async fn receive<T>(
+        &self,
+        request: Request,
+        admit: impl FnOnce() -> Result<T, Answer>,
+    ) -> Answer {
         let now = self.clock.now();
+        if let Err(rejected) = self.sources.find(&request.source).reads(&request.headers) {
+            telemetry::rejected(rejected.kind());
+            tracing::info!(request.id = request.request_id, reason = %rejected, "rejected: {rejected}");
+            return rejected.into();
+        }
         if let Some(answer) = self.unsigned_handshake(&request, now).await {
             return answer;
         }
         let (source, verified) = match self.verify(&request, now).await {
             Ok(verified) => verified,
+            // Some senders do not send again what was refused.
+            Err(reason @ Unverified::Unreachable) => {
+                telemetry::rejected("unavailable");
+                let source = self.sources.known(&request.source).unwrap_or("none");
+                tracing::error!(
+                    request.id = request.request_id, source, reason = %reason,
+                    "not verified for the source {source}: {reason}"
+                );
+                return Answer::error(503, "the signature cannot be checked now; send it again")
+                    .with_header("retry-after", "5");
+            }
             Err(reason) => {
                 count(&self.counts.unverified);
                 telemetry::rejected("unverified");
@@ -198,12 +226,12 @@ impl Ingest {
             }
         };
         let sent = request.sent(now, None);
-        let (claims, outline) = source.scheme.read(verified, &sent);
+        let authentic = source.scheme.read(verified, &sent);
         let handshake = source.scheme.preset().handshake;
-        if let Some(reply) = handshake.after(&source.scheme, &sent, &outline) {
+        if let Some(reply) = handshake.after(&source.scheme, &sent, &authentic.outline) {
             return self.shake(&request, reply).await;
         }
-        let events = match arrived::events(&source, &request, claims, outline) {
+        let events = match arrived::events(&source, authentic) {
             Ok(events) => events,
             Err(refused) => {
                 telemetry::rejected("malformed");
@@ -213,6 +241,10 @@ impl Ingest {
                 );
                 return Answer::error(400, refused.to_string());
             }
+        };
+        let _admitted = match admit() {
+            Ok(admitted) => admitted,
+            Err(answer) => return answer,
         };
         let (request_id, name) = (request.request_id.clone(), request.source.clone());
         let record = self.record_all(&request, &source, events, now);
@@ -274,8 +306,9 @@ impl Ingest {
     ) -> Result<Vec<(ExecutionId, bool)>, Outage> {
         self.publish().await?;
         let is_one = events.len() == 1;
+        let together = if events.len() > MANY { MANY_TOGETHER } else { RECORDED_TOGETHER };
         let recorded = events.into_iter().map(|event| self.record(request, source, event, now));
-        let recorded = futures_util::stream::iter(recorded).buffered(RECORDED_TOGETHER);
+        let recorded = futures_util::stream::iter(recorded).buffered(together);
         if is_one || guard::holds(Guard::WholeRequest) {
             return recorded.try_collect().await;
         }
@@ -290,10 +323,11 @@ impl Ingest {
         event: Arrived,
         now: Timestamp,
     ) -> Result<(ExecutionId, bool), Outage> {
-        let Arrived { body, claims, summary } = event;
+        let Parts { body, claims, summary, covers, content } = event.into_parts();
         let name = &request.source;
         let body_sha256 = sha256_hex(&body);
-        let (delivery_id, delivery_id_from) = arrived::delivery_id(&claims, &body_sha256);
+        let content_sha256 = content.unwrap_or_else(|| body_sha256.clone());
+        let (delivery_id, delivery_id_from) = arrived::delivery_id(&claims, &content_sha256);
         let id = ExecutionId::derive(&self.key, name, &delivery_id);
         let event_type = claims.event_type.or(summary.event_type);
         let webhook = Webhook {
@@ -305,6 +339,7 @@ impl Ingest {
             verified: event::Verified {
                 scheme: source.scheme.name().into(),
                 secret: claims.secret,
+                covers,
             },
             method: "POST".into(),
             path: request.path.clone(),
@@ -320,7 +355,7 @@ impl Ingest {
             key_count: summary.key_count,
             expires_at: now + source.longest + self.retention,
         };
-        self.begin(&id, Arc::new(webhook), now).await
+        self.begin(&id, Arc::new(webhook), &content_sha256, now).await
     }
 }
 

@@ -99,7 +99,7 @@ impl Request {
         }
         let headers = Headers(event.headers);
         let text = event.body.unwrap_or_default();
-        let body = body(&headers, text, event.is_base64_encoded, body_bytes_max)?;
+        let body = decoded(text, event.is_base64_encoded, body_bytes_max)?;
         Ok(Self {
             source,
             method: http.method,
@@ -135,14 +135,11 @@ pub(crate) fn body(
     is_base64_encoded: bool,
     bytes_max: usize,
 ) -> Result<Bytes, Rejected> {
-    if !headers
-        .0
-        .get_all("content-encoding")
-        .iter()
-        .all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        return Err(Rejected::Encoded);
-    }
+    headers.plain(None)?;
+    decoded(text, is_base64_encoded, bytes_max)
+}
+
+fn decoded(text: String, is_base64_encoded: bool, bytes_max: usize) -> Result<Bytes, Rejected> {
     let too_large = Rejected::TooLarge { limit: bytes_max };
     let body = if is_base64_encoded {
         if text.len() / 4 * 3 > bytes_max + 3 {
@@ -200,6 +197,18 @@ impl Headers {
             }
         }
         Self(map)
+    }
+
+    /// Refuses bodies that are said to be encoded, other than as the source's configuration expects.
+    pub(crate) fn plain(&self, expected: Option<&str>) -> Result<(), Rejected> {
+        let is_plain = |value: &HeaderValue| {
+            [Some("identity"), expected]
+                .into_iter()
+                .flatten()
+                .any(|known| value.as_bytes().eq_ignore_ascii_case(known.as_bytes()))
+        };
+        let values = self.0.get_all("content-encoding");
+        if values.iter().all(is_plain) { Ok(()) } else { Err(Rejected::Encoded) }
     }
 
     /// All of them, byte for byte.

@@ -161,11 +161,11 @@ impl Ingest {
         let verified = self.verify_as_of(received_at, source, request, now).await;
         let verified = verified.map_err(|reason| reason.to_string())?;
         let sent = request.sent(received_at, None);
-        let (claims, outline) = source.scheme.read(verified, &sent);
+        let authentic = source.scheme.read(verified, &sent);
         let handshake = source.scheme.preset().handshake;
-        if handshake.after(&source.scheme, &sent, &outline).is_some() {
+        if handshake.after(&source.scheme, &sent, &authentic.outline).is_some() {
             return Err("it is a handshake, which has to be made anew".into());
         }
-        arrived::events(source, request, claims, outline).map_err(|reason| reason.to_string())
+        arrived::events(source, authentic).map_err(|reason| reason.to_string())
     }
 }

@@ -13,6 +13,7 @@ mod custom;
 pub mod encoding;
 pub mod key;
 mod mailgun;
+mod members;
 mod monday;
 mod msgraph;
 mod paypal;
@@ -24,21 +25,26 @@ pub mod template;
 pub mod time;
 mod twilio;
 mod url;
+mod verified;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use everhook_journal::Timestamp;
+use everhook_journal::event::Covers;
 
 use crate::outline::{Outline, Path, Wanted};
 use crate::request::{HeaderFault, Headers};
 use everhook_journal::secret::Secret;
 
-pub use claims::{Claims, Verified};
+pub use certificate::Served;
+pub use claims::Claims;
 pub use custom::Custom;
 pub use key::{Algorithm, Key, Signature};
 pub use preset::{PRESETS, Preset, preset};
 pub use recipe::{Recipe, TOLERANCE, Written};
-pub(crate) use sns::subscribe_url;
+pub(crate) use sns::{SUBSCRIBES, is_topic, subscribe_url};
+pub use verified::{Authentic, Verified};
 
 use claims::Unread;
 use preset::Way;
@@ -56,10 +62,10 @@ pub struct Sent<'a> {
     /// The headers.
     pub headers: &'a Headers,
     /// The body, byte for byte.
-    pub body: &'a [u8],
+    pub body: &'a Bytes,
     /// When it is looked at.
     pub now: Timestamp,
-    /// The certificate that [`Scheme::certificate_url`] asked for, in PEM.
+    /// The certificate that [`Scheme::certificate`] asked for, in PEM.
     pub certificate: Option<&'a [u8]>,
 }
 
@@ -76,6 +82,8 @@ pub struct Settings {
     pub topics: Option<Vec<String>>,
     /// What a handshake must know.
     pub verify_token: Option<Key>,
+    /// Whether a byte order mark may come before the JSON of a body.
+    pub skips_bom: bool,
 }
 
 /// How a source's webhooks are verified.
@@ -111,9 +119,12 @@ pub enum Unverified {
     /// The time in the request is too far from now.
     #[error("the timestamp is outside the tolerance")]
     Stale,
-    /// The certificate is not the sender's, not valid now, or could not be fetched.
+    /// The certificate is not the sender's, or not valid now.
     #[error("there is no valid certificate of the sender")]
     Certificate,
+    /// The certificate could not be fetched: nobody can say now whether the request is the sender's.
+    #[error("the sender's certificate cannot be fetched now")]
+    Unreachable,
     /// No secret gives this signature for these bytes.
     #[error("no secret matches")]
     NoMatch,
@@ -206,35 +217,44 @@ impl Scheme {
         match &self.verifier {
             Verifier::Recipe(recipe) => {
                 let secret = recipe.verify(&self.keys, &self.settings, sent)?;
-                let outline =
-                    recipe.is_dated_in_body().then(|| Outline::of(sent.body, &self.wanted));
+                let body = self.document(sent.body);
+                let outline = recipe.is_dated_in_body().then(|| Outline::of(&body, &self.wanted));
                 recipe.check_time(&self.settings, sent, outline.as_ref())?;
                 let claims = Claims { secret: Some(secret), ..Claims::default() };
-                Ok(Verified { claims, outline })
+                let covers = (!recipe.covers_body()).then_some(Covers::Nothing);
+                Ok(Verified::new(body, covers, claims).with_outline(outline))
             }
-            Verifier::Custom(custom, _) => {
-                Ok(Verified { claims: custom.verify(self, sent)?, outline: None })
+            Verifier::Custom(custom, _) => custom.verify(self, sent),
+            Verifier::Open(_) => {
+                let body = self.document(sent.body);
+                Ok(Verified::new(body, Some(Covers::Nothing), Claims::default()))
             }
-            Verifier::Open(_) => Ok(Verified::default()),
         }
     }
 
-    /// What is in a body, at the places that its sender uses.
-    pub(crate) fn outline(&self, body: &[u8]) -> Outline {
-        Outline::of(body, &self.wanted)
+    /// What is in a body, at the places that its sender uses. It says nothing about who sent it.
+    pub fn outline(&self, body: &Bytes) -> Outline {
+        Outline::of(&self.document(body), &self.wanted)
     }
 
     /// Reads a verified request: what it says of itself, and what is in its body. The body is parsed once.
-    pub fn read(&self, verified: Verified, sent: &Sent<'_>) -> (Claims, Outline) {
-        let Verified { claims, outline } = verified;
-        let outline = outline.unwrap_or_else(|| Outline::of(sent.body, &self.wanted));
-        let claims = match &self.verifier {
+    pub fn read(&self, verified: Verified, sent: &Sent<'_>) -> Authentic {
+        let claims = |claims: Claims, outline: &Outline| match &self.verifier {
             Verifier::Recipe(recipe) | Verifier::Open(recipe) => {
-                recipe.claims(claims.secret, sent, &outline)
+                recipe.claims(claims.secret, sent, outline)
             }
-            Verifier::Custom(_, unread) => unread.complete(claims, sent, &outline),
+            Verifier::Custom(_, unread) => unread.complete(claims, sent, outline),
         };
-        (claims, outline)
+        verified.read(|body| Outline::of(body, &self.wanted), claims)
+    }
+
+    /// What steps see of a body: all of it, unless its source says that a byte order mark is none of it.
+    fn document(&self, body: &Bytes) -> Bytes {
+        const BOM: &[u8] = b"\xef\xbb\xbf";
+        match self.settings.skips_bom && body.starts_with(BOM) {
+            true => body.slice(BOM.len()..),
+            false => body.clone(),
+        }
     }
 
     /// Whether somebody knows the token that handshakes need.
@@ -243,12 +263,20 @@ impl Scheme {
         self.settings.verify_token.as_ref().is_some_and(|key| key.fits(&[], &token))
     }
 
-    /// Where the certificate is that verifying this request takes.
-    /// Only addresses of the sender's own, whatever the request says.
-    pub fn certificate_url(&self, sent: &Sent<'_>) -> Result<Option<String>, Unverified> {
+    /// The certificate that verifying this request takes, at an address of the sender's own,
+    /// whatever the request says. A request that no certificate could prove is refused at once.
+    pub fn certificate(&self, sent: &Sent<'_>) -> Result<Option<Served>, Unverified> {
         match &self.verifier {
-            Verifier::Custom(custom, _) => custom.certificate_url(sent),
+            Verifier::Custom(custom, _) => custom.certificate(self, sent),
             Verifier::Recipe(_) | Verifier::Open(_) => Ok(None),
+        }
+    }
+
+    /// Why only bodies that are JSON can be accepted, if that is so: others could be made of verified ones.
+    pub(crate) fn takes_json_only(&self) -> Option<&'static str> {
+        match &self.verifier {
+            Verifier::Recipe(recipe) => recipe.takes_json_only(),
+            Verifier::Custom(..) | Verifier::Open(_) => None,
         }
     }
 
@@ -272,6 +300,7 @@ impl Scheme {
         now: Timestamp,
     ) -> Vec<(String, String)> {
         let none = Headers::default();
+        let body = &Bytes::copy_from_slice(body);
         let sent = Sent { method: "POST", query: "", headers: &none, body, now, certificate: None };
         match &self.verifier {
             Verifier::Recipe(recipe) => {

@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use everhook_journal::config::{Config, Problem, Section};
+use everhook_journal::config::{Config, Problem, Section, SourceSection};
 use everhook_journal::event::WorkflowRef;
 use everhook_journal::{SourceName, Timestamp, Workflow};
 
 use crate::items::Items;
+use crate::request::{Headers, Rejected};
 use crate::signature::preset::Way;
 use crate::signature::{Preset, Scheme, Settings, preset};
 use everhook_journal::secret::{Secret, Secrets};
@@ -35,6 +36,8 @@ pub struct Source {
     pub scheme: Scheme,
     /// What its bodies must be.
     pub expect: Expect,
+    /// What its sender writes into `Content-Encoding` although nothing is encoded.
+    pub content_encoding: Option<String>,
     /// Whether its requests that are not verified are kept for a while.
     pub quarantine: bool,
     /// Where the events of a request are, if it may have several.
@@ -54,6 +57,13 @@ pub enum Expect {
     Any,
 }
 
+impl Source {
+    /// Refuses bodies that are encoded.
+    pub(crate) fn reads(&self, headers: &Headers) -> Result<(), Rejected> {
+        headers.plain(self.content_encoding.as_deref())
+    }
+}
+
 impl Sources {
     /// Reads the configured sources and their secrets; collects all problems.
     pub fn from_config(config: &Config, secrets: &Secrets) -> Result<Self, Vec<Problem>> {
@@ -64,6 +74,9 @@ impl Sources {
             match Slot::new(source.section.clone(), workflow, secrets) {
                 Ok(slot) => {
                     warn_of_weakness(name, slot.current().scheme.preset());
+                    for warning in padded(name, source, secrets) {
+                        tracing::warn!(source = %name, "{warning}");
+                    }
                     by_name.insert(name.clone(), slot);
                 }
                 Err(problem) => problems.push(problem),
@@ -72,6 +85,12 @@ impl Sources {
         let decoy = Arc::new(decoy());
         let secrets = secrets.clone();
         if problems.is_empty() { Ok(Self { by_name, decoy, secrets }) } else { Err(problems) }
+    }
+
+    /// What is not wrong, and most likely not meant either. Values are never shown.
+    pub fn warnings(config: &Config, secrets: &Secrets) -> Vec<String> {
+        let sources = config.sources.iter();
+        sources.flat_map(|(name, source)| padded(name, source, secrets)).collect()
     }
 
     /// Says when the secrets were fetched with which these sources were read.
@@ -142,7 +161,20 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
             return Err(section.problem(message));
         }
     };
-    let items = items(&mut section)?.or_else(|| preset.items());
+    if expect == Expect::Any
+        && let Some(why) = scheme.takes_json_only()
+    {
+        return Err(section.problem(format!("`expect = \"any\"` is not safe here: {why}")));
+    }
+    let content_encoding = content_encoding(&mut section)?;
+    let items = match (items(&mut section)?, &preset.way) {
+        (Some(_), Way::Custom(custom, _)) if custom.names_items() => {
+            let message =
+                "`items` cannot be set here: the signature says which parts of a body are events";
+            return Err(section.problem_of("items", message));
+        }
+        (items, _) => items.or_else(|| preset.items()),
+    };
     let quarantine = section.flag("quarantine")?.unwrap_or(false);
     if quarantine && matches!(preset.way, Way::Open(_)) {
         let message = "`quarantine` says nothing here: a source that verifies nothing refuses nothing; take it away";
@@ -156,11 +188,34 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
     Ok(Source {
         scheme,
         expect,
+        content_encoding,
         quarantine,
         items,
         workflow: workflow.reference(),
         longest: workflow.longest(),
     })
+}
+
+/// `content_encoding = "utf-8"`: a word that is no encoding at all.
+fn content_encoding(section: &mut Section) -> Result<Option<String>, Problem> {
+    const ENCODINGS: [&str; 8] =
+        ["gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd", "dcb"];
+    let word = section.text("content_encoding")?;
+    match &word {
+        Some(word) if ENCODINGS.iter().any(|known| word.eq_ignore_ascii_case(known)) => {
+            let message = format!(
+                "`content_encoding` names what is no encoding, such as \"utf-8\": bodies in {word} are not decoded"
+            );
+            Err(section.problem_of("content_encoding", message))
+        }
+        Some(word)
+            if word.is_empty()
+                || !word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',') =>
+        {
+            Err(section.problem_of("content_encoding", "`content_encoding` must be one word"))
+        }
+        _ => Ok(word),
+    }
 }
 
 /// `items = "/value"`, `item_id = ["/id"]`, `item_type = "/changeType"`.
@@ -183,6 +238,20 @@ fn items(section: &mut Section) -> Result<Option<Items>, Problem> {
         }
     }
     Ok(Some(Items { list, id, event_type }))
+}
+
+/// The secrets of a source that have blanks or line breaks at an end, in words.
+fn padded(name: &SourceName, source: &SourceSection, secrets: &Secrets) -> Vec<String> {
+    let references = references(&source.section).into_iter();
+    let padded = references
+        .filter(|reference| secrets.read(reference).is_ok_and(|secret| secret.is_padded()));
+    let warning = |reference| {
+        format!(
+            "source {name}: {reference} begins or ends with a blank or a line break; \
+             if the sender's secret does not, no signature will match"
+        )
+    };
+    padded.map(warning).collect()
 }
 
 /// Says so if what a source accepts is not signed.
@@ -218,6 +287,7 @@ fn decoy() -> Source {
     Source {
         scheme: scheme.expect("the secret is not empty"),
         expect: Expect::Json,
+        content_encoding: None,
         quarantine: false,
         items: None,
         workflow: workflow.reference(),

@@ -11,7 +11,7 @@ use crate::id::{Sequence, StepName};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
-pub use webhook::{IdOrigin, KEYS_MAX, Verified, Webhook, WorkflowRef};
+pub use webhook::{Covers, IdOrigin, KEYS_MAX, Verified, Webhook, WorkflowRef};
 
 /// Something that happened to an execution.
 ///

@@ -39,7 +39,7 @@ pub(crate) fn webhook(steps: &[&str]) -> Webhook {
             steps: steps.iter().map(|name| step(name)).collect(),
             on_failure: Vec::new(),
         },
-        verified: Verified { scheme: "none".into(), secret: None },
+        verified: Verified { scheme: "none".into(), secret: None, covers: None },
         method: "POST".into(),
         path: "/webhook/github".into(),
         query: String::new(),

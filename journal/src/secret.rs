@@ -46,6 +46,12 @@ impl Secret {
     pub fn expose(&self) -> &[u8] {
         &self.value
     }
+
+    /// Whether it begins or ends with a blank or a line break: few senders' secrets do.
+    pub fn is_padded(&self) -> bool {
+        let is_blank = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_whitespace);
+        is_blank(self.value.first()) || is_blank(self.value.last())
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -300,6 +306,15 @@ mod tests {
 
         assert_eq!(secret.expose(), b"correct horse");
         assert_eq!(format!("{secret:?}"), "Secret(file:key)");
+    }
+
+    #[test]
+    fn a_blank_at_an_end_of_a_secret_is_noticed() {
+        for padded in [" a secret", "a secret ", "a secret\n", "a secret\r\n", "\ta secret"] {
+            assert!(Secret::new("env:TEST", padded).is_padded(), "{padded:?}");
+        }
+        assert!(!Secret::new("env:TEST", "a secret").is_padded());
+        assert!(!Secret::new("env:TEST", "").is_padded());
     }
 
     #[test]

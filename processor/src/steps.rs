@@ -240,7 +240,7 @@ pub(crate) mod tests {
             delivery_id_from: IdOrigin::Signed,
             event_type: Some("order.paid".into()),
             workflow: workflow.reference(),
-            verified: Verified { scheme: "none".into(), secret: None },
+            verified: Verified { scheme: "none".into(), secret: None, covers: None },
             method: "POST".into(),
             path: "/webhook/shop".into(),
             query: "a=1".into(),

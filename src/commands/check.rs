@@ -4,7 +4,7 @@ use everhook_journal::config::{Config, ConfigError};
 use everhook_processor::Steps;
 
 use super::{Failure, print};
-use crate::check::problems;
+use crate::check::{problems, warnings};
 use crate::cli::Check;
 use crate::explain::explain;
 
@@ -13,6 +13,9 @@ pub(super) fn run(check: &Check, steps: Steps) -> Result<(), Failure> {
     let problems = problems(&config, steps);
     if !problems.is_empty() {
         return Err(Failure::of(ConfigError { path: check.config.path.clone(), problems }));
+    }
+    for warning in warnings(&config) {
+        print(&format!("warning: {warning}"));
     }
     if check.explain {
         print(&explain(&config));

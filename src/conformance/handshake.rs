@@ -1,10 +1,9 @@
 //! One question of a sender, and its answer.
 
+use bytes::Bytes;
 use everhook_ingest::answer::Answer;
 use everhook_ingest::signature::preset::all;
-use everhook_ingest::signature::{
-    Algorithm, Key, Preset, Scheme, Sent, Settings, Unverified, Verified,
-};
+use everhook_ingest::signature::{Algorithm, Key, Preset, Scheme, Sent, Settings, Unverified};
 use everhook_journal::Timestamp;
 use everhook_journal::secret::Secret;
 use serde_json::Value;
@@ -95,8 +94,7 @@ impl Asked {
     fn after(&self, scheme: &Scheme, now: Timestamp) -> Option<Answer> {
         // What is judged here is the answer: as if it had been verified.
         let after = |sent: &Sent<'_>| {
-            let (_, body) = scheme.read(Verified::default(), sent);
-            scheme.preset().handshake.after(scheme, sent, &body)
+            scheme.preset().handshake.after(scheme, sent, &scheme.outline(sent.body))
         };
         self.sent(now, after).map(|reply| reply.answer)
     }
@@ -107,7 +105,7 @@ impl Asked {
             method: &self.method,
             query: &self.query,
             headers: &headers,
-            body: &self.body,
+            body: &Bytes::copy_from_slice(&self.body),
             now,
             certificate: None,
         })

@@ -5,8 +5,9 @@ use std::time::Duration;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use everhook_ingest::request::Headers;
-use everhook_ingest::signature::{Claims, Preset, Scheme, Sent, Settings, Unverified, preset};
+use everhook_ingest::signature::{Authentic, Preset, Scheme, Sent, Settings, Unverified, preset};
 use everhook_journal::Timestamp;
 use everhook_journal::secret::Secret;
 use serde_json::Value;
@@ -106,17 +107,17 @@ impl Vector {
     }
 
     /// What the verifier says of it.
-    pub fn verify(&self, scheme: &Scheme, now: Timestamp) -> Result<Claims, Unverified> {
+    pub fn verify(&self, scheme: &Scheme, now: Timestamp) -> Result<Authentic, Unverified> {
         let certificate = self.preset.is_proved_by_certificate().then(|| self.secrets.first());
         let sent = Sent {
             method: &self.method,
             query: &self.query,
             headers: &headers(&self.headers),
-            body: &self.body,
+            body: &Bytes::copy_from_slice(&self.body),
             now: self.now.unwrap_or(now),
             certificate: certificate.flatten().map(String::as_bytes),
         };
-        Ok(scheme.read(scheme.verify(&sent)?, &sent).0)
+        Ok(scheme.read(scheme.verify(&sent)?, &sent))
     }
 
     /// How the verifier did.

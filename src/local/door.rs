@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use everhook_ingest::answer::Answer;
 use everhook_ingest::{callbacks, operators};
 use everhook_journal::id::fresh;
 use futures_util::StreamExt;
@@ -86,15 +87,15 @@ async fn answer(door: &Door, caller: SocketAddr, request: Request) -> Response {
     if is_status || is_list {
         return respond(door.parts.status.handle(event).await);
     }
-    // Only now that it is here: whoever sends slowly keeps nobody else out.
-    let recorded = door.parts.ingest.counts.accepted.load(Ordering::Relaxed);
-    let _turn = match is_webhook.then(|| door.pressure.enter(recorded)).transpose() {
-        Ok(turn) => turn,
-        Err(refused) => return refused.into_response(),
+    let ingest = &door.parts.ingest;
+    // A place is taken only by a webhook that is here and verified: nobody else keeps it from others.
+    let admit = || {
+        let recorded = ingest.counts.accepted.load(Ordering::Relaxed);
+        is_webhook.then(|| door.pressure.enter(recorded)).transpose().map_err(Answer::from)
     };
     let response = match is_sources {
-        true => Box::pin(operators::handle(&door.parts.ingest, event)).await,
-        false => everhook_ingest::handle(&door.parts.ingest, event).await,
+        true => Box::pin(operators::handle(ingest, event)).await,
+        false => everhook_ingest::handle_if(ingest, event, admit).await,
     };
     if response.status_code < 300 {
         door.doorbell.ring();

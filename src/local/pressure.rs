@@ -5,11 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use everhook_ingest::answer::Answer;
 use everhook_journal::telemetry;
-use serde_json::json;
 
 /// How many webhooks are recorded at once. More would be recorded no sooner, and leave executions less of the engine.
 const RECORDED_AT_ONCE: usize = 64;
@@ -95,20 +92,15 @@ impl Drop for Turn {
     }
 }
 
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
         telemetry::rejected("overloaded");
-        let (after, why) = match self {
-            Self::Recording => (SOON, "too many webhooks arrive at once"),
-            Self::Waiting => (LATER, "too many webhooks wait to be carried on"),
+        let (after, why) = match refused {
+            Refused::Recording => (SOON, "too many webhooks arrive at once"),
+            Refused::Waiting => (LATER, "too many webhooks wait to be carried on"),
         };
         let error = format!("{why}; this one was not recorded, send it again after {after} s");
-        let body = json!({ "error": error }).to_string();
-        let headers = [
-            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-            (RETRY_AFTER, HeaderValue::from_static(after)),
-        ];
-        (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()
+        Self::error(503, error).with_header("retry-after", after)
     }
 }
 
@@ -145,8 +137,8 @@ mod tests {
 
     #[test]
     fn whoever_is_refused_is_told_when_to_send_again() {
-        let response = Refused::Waiting.into_response();
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(response.headers()[RETRY_AFTER], LATER);
+        let response = Answer::from(Refused::Waiting).into_response("");
+        assert_eq!(response.status_code, 503);
+        assert_eq!(response.headers["retry-after"], LATER);
     }
 }

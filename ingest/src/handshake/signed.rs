@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Reply, short};
 use crate::answer::Answer;
 use crate::outline::Outline;
-use crate::signature::{Scheme, Sent, subscribe_url};
+use crate::signature::{SUBSCRIBES, Scheme, Sent, subscribe_url};
 
 pub(super) fn slack(body: &Outline) -> Option<Answer> {
     (body.field("type")? == "url_verification").then_some(())?;
@@ -28,9 +28,10 @@ pub(super) fn discord(body: &Outline) -> Option<Answer> {
     }
 }
 
-pub(super) fn twitch(sent: &Sent<'_>, body: &Outline) -> Option<Answer> {
-    let message = sent.headers.only("twitch-eventsub-message-type").ok()?;
-    (message == "webhook_callback_verification").then_some(())?;
+/// The header that names the type of a message is not signed; the body is.
+pub(super) fn twitch(body: &Outline) -> Option<Answer> {
+    let status = body.field("subscription.status");
+    status.is_none_or(|status| status == "webhook_callback_verification_pending").then_some(())?;
     short(body.field("challenge")?).map(Answer::text)
 }
 
@@ -50,13 +51,16 @@ pub(super) fn eventgrid(sent: &Sent<'_>, body: &Outline) -> Option<Answer> {
     Some(Answer::json(&json!({ "validationResponse": code })))
 }
 
-pub(super) fn sns(sent: &Sent<'_>) -> Option<Reply> {
-    let message = sent.headers.only("x-amz-sns-message-type").ok()?;
-    (message == "SubscriptionConfirmation").then_some(())?;
-    let fetch = subscribe_url(sent.body);
-    let answer = match (&fetch, sent.body) {
-        (Some(_), _) | (None, []) => Answer::empty(200),
-        (None, _) => Answer::error(400, "the confirmation is not Amazon's to fetch"),
+/// A message names its type in what is signed. The header, which is not signed, counts only
+/// where there is no message at all.
+pub(super) fn sns(sent: &Sent<'_>, body: &Outline) -> Option<Reply> {
+    let header = || sent.headers.only("x-amz-sns-message-type").ok().map(str::to_owned);
+    let kind = if sent.body.is_empty() { header() } else { body.field("Type") };
+    (kind? == SUBSCRIBES).then_some(())?;
+    let fetch = subscribe_url(body);
+    let answer = match fetch.is_some() || sent.body.is_empty() {
+        true => Answer::empty(200),
+        false => Answer::error(400, "the confirmation is not Amazon's to fetch"),
     };
     Some(Reply { answer, fetch })
 }

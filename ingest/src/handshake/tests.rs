@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use everhook_journal::Timestamp;
 
 use super::*;
@@ -17,7 +18,8 @@ fn scheme(name: &str) -> Scheme {
 fn before(name: &str, method: &str, query: &str) -> Option<Answer> {
     let headers = Headers::default();
     let now = Timestamp::from_millis(0);
-    let sent = Sent { method, query, headers: &headers, body: b"", now, certificate: None };
+    let body = Bytes::new();
+    let sent = Sent { method, query, headers: &headers, body: &body, now, certificate: None };
     preset(name).unwrap().handshake.before(&scheme(name), &sent)
 }
 

@@ -2,24 +2,42 @@
 
 use bytes::Bytes;
 use everhook_journal::DeliveryId;
-use everhook_journal::event::IdOrigin;
+use everhook_journal::event::{Covers, IdOrigin};
 use everhook_journal::payload::sha256_hex;
 
 use crate::items::{Item, TooMany};
-use crate::outline::Outline;
-use crate::request::Request;
-use crate::signature::Claims;
+use crate::signature::{Authentic, Claims};
 use crate::source::{Expect, Source};
 use crate::summary::Summary;
 
 /// The longest delivery id that is kept as it is, in bytes.
 const DELIVERY_ID_MAX: usize = 255;
 
-/// An event of a verified request.
+/// An event of a verified request. Only [`events`] makes one, out of what was verified.
 pub(crate) struct Arrived {
+    body: Bytes,
+    claims: Claims,
+    summary: Summary,
+    covers: Option<Covers>,
+    content: Option<String>,
+}
+
+/// What is recorded of an event.
+pub(super) struct Parts {
     pub(super) body: Bytes,
     pub(super) claims: Claims,
     pub(super) summary: Summary,
+    /// What the signature covers of the body, if that is less than every byte.
+    pub(super) covers: Option<Covers>,
+    /// SHA-256 of what was signed, where several bodies have one signature.
+    pub(super) content: Option<String>,
+}
+
+impl Arrived {
+    pub(super) fn into_parts(self) -> Parts {
+        let Self { body, claims, summary, covers, content } = self;
+        Parts { body, claims, summary, covers, content }
+    }
 }
 
 /// Why a verified request has no events.
@@ -34,31 +52,30 @@ pub(crate) enum NoEvents {
 }
 
 /// The events of a verified request: one, or those that its sender put together.
-pub(crate) fn events(
-    source: &Source,
-    request: &Request,
-    claims: Claims,
-    outline: Outline,
-) -> Result<Vec<Arrived>, NoEvents> {
+pub(crate) fn events(source: &Source, authentic: Authentic) -> Result<Vec<Arrived>, NoEvents> {
+    let (body, covers) = (authentic.body().clone(), authentic.covers());
+    let content = authentic.content().map(str::to_owned);
+    let Authentic { claims, outline, .. } = authentic;
     if outline.summary.is_none() && source.expect == Expect::Json {
         return Err(NoEvents::NotJson);
     }
     let Some(items) = &source.items else {
         let summary = outline.summary.unwrap_or_default();
-        return Ok(vec![Arrived { body: request.body.clone(), claims, summary }]);
+        return Ok(vec![Arrived { body, claims, summary, covers, content }]);
     };
-    let origin = match source.scheme.preset().weak {
-        true => IdOrigin::Unsigned,
-        false => IdOrigin::Signed,
+    // Where only fields are covered, the ids of the items are among them.
+    let origin = match covers {
+        None | Some(Covers::Fields) => IdOrigin::Signed,
+        Some(Covers::Form | Covers::Checksum | Covers::Nothing) => IdOrigin::Unsigned,
     };
     let arrived = |item: Item| {
         // The request's own id, if it has one, is not an item's: two items would be one.
         let delivery_id = item.delivery_id.map(|id| (id, origin));
         let event_type = item.event_type.or_else(|| claims.event_type.clone());
         let claims = Claims { secret: claims.secret.clone(), delivery_id, event_type };
-        Arrived { body: item.body, claims, summary: item.summary }
+        Arrived { body: item.body, claims, summary: item.summary, covers, content: None }
     };
-    Ok(items.of(&request.body, outline)?.into_iter().map(arrived).collect())
+    Ok(items.of(&body, outline)?.into_iter().map(arrived).collect())
 }
 
 /// The sender's id, or one from the body. Never a constant: a sender without ids would lose all but one webhook.

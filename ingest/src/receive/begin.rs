@@ -15,10 +15,12 @@ use super::{Ingest, Outage, count};
 
 impl Ingest {
     /// Makes the first event durable, and its row. Says whether it had been recorded before.
+    /// The content is the body's, or that of all bodies with the same signature.
     pub(super) async fn begin(
         &self,
         id: &ExecutionId,
         webhook: Arc<Webhook>,
+        content_sha256: &str,
         now: Timestamp,
     ) -> Result<(ExecutionId, bool), Outage> {
         let source = &webhook.source;
@@ -33,7 +35,7 @@ impl Ingest {
         let (appended, opened, came_with) = tokio::join!(
             self.journal.append(id, Head::START, event.into(), webhook.expires_at, now, &name),
             self.open(&view, due_at),
-            self.first_with(id, &webhook, now),
+            self.first_with(id, &webhook, content_sha256, now),
         );
         let opened = match opened {
             Err(_) if !guard::holds(Guard::RowBeforeAnswer) => Opened::Made,
@@ -89,11 +91,12 @@ impl Ingest {
         &self,
         id: &ExecutionId,
         webhook: &Webhook,
+        content_sha256: &str,
         now: Timestamp,
     ) -> Result<ExecutionId, Unavailable> {
         match webhook.delivery_id_from {
             IdOrigin::Unsigned => {
-                let body = BodyKey::derive(&self.key, &webhook.source, &webhook.body_sha256);
+                let body = BodyKey::derive(&self.key, &webhook.source, content_sha256);
                 self.executions.first_with(&body, id, webhook.expires_at, now).await
             }
             IdOrigin::Signed | IdOrigin::Body => Ok(id.clone()),

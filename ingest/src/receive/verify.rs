@@ -17,7 +17,7 @@ impl Ingest {
         now: Timestamp,
     ) -> Result<(Arc<Source>, Verified), Unverified> {
         let source = self.sources.fresh(&request.source, now).await;
-        let certificate = self.certificate(&source, request, now).await?;
+        let certificate = self.certificate(&source, request, now, now).await?;
         let sent = request.sent(now, certificate.as_deref());
         let verified = source.scheme.verify(&sent);
         if verified.is_err()
@@ -29,21 +29,26 @@ impl Ingest {
         Ok((source, verified?))
     }
 
-    /// The certificate that verifying this request takes, if it takes one.
+    /// The certificate that verifying this request as of its receipt takes, if it takes one.
     async fn certificate(
         &self,
         source: &Source,
         request: &Request,
+        received_at: Timestamp,
         now: Timestamp,
-    ) -> Result<Option<Vec<u8>>, Unverified> {
-        let Some(url) = source.scheme.certificate_url(&request.sent(now, None))? else {
+    ) -> Result<Option<Arc<[u8]>>, Unverified> {
+        let Some(served) = source.scheme.certificate(&request.sent(received_at, None))? else {
             return Ok(None);
         };
-        match Box::pin(self.fetch.certificate(&url, now)).await {
+        match Box::pin(self.fetch.certificate(&served, now)).await {
             Ok(pem) => Ok(Some(pem)),
             Err(error) => {
                 tracing::warn!(request.id = request.request_id, "no certificate: {error}");
-                Err(Unverified::Certificate)
+                Err(if error.is_final() {
+                    Unverified::Certificate
+                } else {
+                    Unverified::Unreachable
+                })
             }
         }
     }
@@ -56,7 +61,7 @@ impl Ingest {
         request: &Request,
         now: Timestamp,
     ) -> Result<Verified, Unverified> {
-        let certificate = self.certificate(source, request, now).await?;
+        let certificate = self.certificate(source, request, received_at, now).await?;
         source.scheme.verify(&request.sent(received_at, certificate.as_deref()))
     }
 }

@@ -7,6 +7,17 @@ use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 use super::Unverified;
 
+/// A certificate that a sender serves, and what it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// Where it is: an address of the sender's own, whatever a request says.
+    pub url: String,
+    /// The names of which it must have one.
+    pub names: Vec<String>,
+    /// Whether the certificates between it and a root are served with it.
+    pub has_chain: bool,
+}
+
 /// The public key of a certificate in PEM, if it is valid now.
 pub(super) fn key_of(pem: &[u8], now: Timestamp) -> Result<Vec<u8>, Unverified> {
     let start = pem.windows(5).position(|five| five == b"-----").ok_or(Unverified::Certificate)?;

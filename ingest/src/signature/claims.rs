@@ -18,15 +18,6 @@ pub struct Claims {
     pub event_type: Option<String>,
 }
 
-/// A request whose signature is right. Its body is read only now.
-#[derive(Debug, Default)]
-pub struct Verified {
-    /// What its verification had to read anyway.
-    pub(super) claims: Claims,
-    /// What was found in its body, if its time stands there.
-    pub(super) outline: Option<Outline>,
-}
-
 /// What a scheme in code leaves unread.
 #[derive(Debug, Clone)]
 pub(super) struct Unread {

@@ -1,8 +1,9 @@
 //! The schemes that a recipe cannot express.
 
+use super::certificate::Served;
 use super::key::{Algorithm, Key};
 use super::preset::Described;
-use super::{Claims, Scheme, Sent, Unverified};
+use super::{Scheme, Sent, Unverified, Verified};
 use super::{adyen_item, mailgun, monday, msgraph, paypal, sns, standard_webhooks, twilio};
 use everhook_journal::secret::Secret;
 
@@ -52,7 +53,7 @@ impl Custom {
         }
     }
 
-    pub(super) fn verify(self, scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverified> {
+    pub(super) fn verify(self, scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unverified> {
         match self {
             Self::StandardWebhooks => standard_webhooks::verify(scheme, sent),
             Self::Twilio => twilio::verify(scheme, sent),
@@ -74,10 +75,24 @@ impl Custom {
         }
     }
 
-    pub(super) fn certificate_url(self, sent: &Sent<'_>) -> Result<Option<String>, Unverified> {
+    /// Whether its verification says which parts of a body are its events.
+    pub(crate) fn names_items(self) -> bool {
         match self {
-            Self::Sns => sns::certificate_url(sent).map(Some),
-            Self::PayPal => paypal::certificate_url(sent).map(Some),
+            Self::Sns | Self::AdyenItem | Self::MsGraph => true,
+            Self::StandardWebhooks | Self::Twilio | Self::PayPal | Self::Mailgun | Self::Monday => {
+                false
+            }
+        }
+    }
+
+    pub(super) fn certificate(
+        self,
+        scheme: &Scheme,
+        sent: &Sent<'_>,
+    ) -> Result<Option<Served>, Unverified> {
+        match self {
+            Self::Sns => sns::certificate(scheme, sent).map(Some),
+            Self::PayPal => paypal::certificate(scheme, sent).map(Some),
             Self::StandardWebhooks
             | Self::Twilio
             | Self::AdyenItem

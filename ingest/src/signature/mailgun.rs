@@ -1,34 +1,26 @@
 //! Mailgun: HMAC-SHA256 over a timestamp and a token, in the body itself. The event is not signed.
 
-use everhook_journal::event::IdOrigin;
-use serde::Deserialize;
+use everhook_journal::event::{Covers, IdOrigin};
 
 use super::encoding::Encoding;
 use super::key::Signature;
+use super::members::Members;
 use super::time::{self, Unit};
-use super::{Claims, Scheme, Sent, Unverified, matching, template};
+use super::{Claims, Scheme, Sent, Unverified, Verified, matching, template};
 
 /// How many digits a timestamp has: none can then pass for a part of the token.
 const TIMESTAMP_DIGITS: usize = 10;
 
-#[derive(Debug, Deserialize)]
-struct Body {
-    signature: Signed,
-}
-
-/// What proves the sender. A field that occurs twice makes it unreadable.
-#[derive(Debug, Deserialize)]
-struct Signed {
-    timestamp: String,
-    token: String,
-    signature: String,
-}
-
-pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverified> {
-    let body: Body = serde_json::from_slice(sent.body).map_err(|_| Unverified::Malformed)?;
-    let Signed { timestamp, token, signature } = body.signature;
+pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unverified> {
+    let body = scheme.document(sent.body);
+    let members = Members::of(&body);
+    let proof = members.and_then(|members| Members::of(members.get("signature")?.get().as_bytes()));
+    let proof = proof.ok_or(Unverified::Malformed)?;
+    let field =
+        |name| proof.text(name).filter(|text| !text.is_empty()).ok_or(Unverified::Malformed);
+    let (timestamp, token, signature) = (field("timestamp")?, field("token")?, field("signature")?);
     let sent_at = Unit::Seconds.read(&timestamp)?;
-    if timestamp.len() != TIMESTAMP_DIGITS || token.is_empty() {
+    if timestamp.len() != TIMESTAMP_DIGITS {
         return Err(Unverified::Malformed);
     }
     let decoded = template::decoded(Encoding::Hex, &signature, Some(32));
@@ -38,9 +30,10 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
     if let Some(tolerance) = scheme.settings().tolerance {
         time::check(sent_at, sent.now, tolerance)?;
     }
-    Ok(Claims {
+    let claims = Claims {
         secret: Some(secret),
         delivery_id: Some((token, IdOrigin::Signed)),
         event_type: None,
-    })
+    };
+    Ok(Verified::new(body, Some(Covers::Nothing), claims))
 }

@@ -3,10 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use everhook_journal::Timestamp;
+use everhook_journal::event::Covers;
 use serde::Deserialize;
 
 use super::key::Signature;
-use super::{Claims, Scheme, Sent, Unverified, matching, time};
+use super::{Claims, Scheme, Sent, Unverified, Verified, matching, time};
 
 #[derive(Debug, Deserialize)]
 struct Header {
@@ -15,11 +16,11 @@ struct Header {
 
 #[derive(Debug, Deserialize)]
 struct Payload {
-    exp: Option<i64>,
-    iat: Option<i64>,
+    exp: Option<f64>,
+    iat: Option<f64>,
 }
 
-pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverified> {
+pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unverified> {
     let token = sent.headers.only("authorization")?;
     let token = token.strip_prefix("Bearer ").unwrap_or(token);
     let (signed, signature) = token.rsplit_once('.').ok_or(Unverified::Malformed)?;
@@ -33,16 +34,24 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
     let signature = Signature::new(signature);
     let secret = matching(scheme.keys(), &[signed.as_bytes()], &[signature])?;
     let payload: Payload = json(payload)?;
-    let seconds = |seconds: i64| Timestamp::from_millis(seconds.saturating_mul(1000));
+    // A fraction of a second is allowed, and kept.
+    let seconds = |seconds: f64| Timestamp::from_millis((seconds * 1000.0) as i64);
     if payload.exp.is_some_and(|end| seconds(end) < sent.now) {
         return Err(Unverified::Stale);
     }
     match (scheme.settings().tolerance, payload.iat) {
-        (Some(tolerance), Some(from)) => time::check(seconds(from), sent.now, tolerance)?,
+        (Some(tolerance), Some(from)) => {
+            time::check(
+                time::Moment::new(seconds(from), from.fract() == 0.0),
+                sent.now,
+                tolerance,
+            )?;
+        }
         (Some(_), None) if payload.exp.is_none() => return Err(Unverified::Malformed),
         (Some(_) | None, _) => {}
     }
-    Ok(Claims { secret: Some(secret), ..Claims::default() })
+    let claims = Claims { secret: Some(secret), ..Claims::default() };
+    Ok(Verified::new(scheme.document(sent.body), Some(Covers::Nothing), claims))
 }
 
 pub(super) fn sign(scheme: &Scheme, sent: &Sent<'_>) -> Vec<(String, String)> {

@@ -1,50 +1,42 @@
 //! Microsoft Graph: nothing is signed; every item carries the text that the subscription was made with.
 
-use everhook_journal::event::IdOrigin;
-use serde::Deserialize;
+use everhook_journal::event::{Covers, IdOrigin};
+use serde_json::value::RawValue;
 
 use super::key::Signature;
-use super::{Claims, Scheme, Sent, Unverified, matching};
+use super::members::{Members, place};
+use super::{Claims, Scheme, Sent, Unverified, Verified, matching};
 
-#[derive(Debug, Deserialize)]
-struct Body {
-    value: Vec<Item>,
-}
-
-/// One item. A field that occurs twice makes it unreadable.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Item {
-    client_state: String,
-    subscription_id: Option<String>,
-    change_type: Option<String>,
-    resource: Option<String>,
-    resource_data: Option<ResourceData>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ResourceData {
-    #[serde(rename = "@odata.etag")]
-    etag: Option<String>,
-}
-
-pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverified> {
-    let body: Body = serde_json::from_slice(sent.body).map_err(|_| Unverified::Malformed)?;
+pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unverified> {
+    let body = scheme.document(sent.body);
+    let members = Members::of(&body).ok_or(Unverified::Malformed)?;
+    let list = members.get("value").ok_or(Unverified::Malformed)?;
+    let list: Vec<&RawValue> =
+        serde_json::from_str(list.get()).map_err(|_| Unverified::Malformed)?;
     let mut secret = Err(Unverified::Missing);
-    for item in &body.value {
-        let state = Signature::new(item.client_state.clone().into_bytes());
+    let mut read = Vec::with_capacity(list.len());
+    for item in &list {
+        let item = Members::of(item.get().as_bytes()).ok_or(Unverified::Malformed)?;
+        let state = item.text("clientState").ok_or(Unverified::Malformed)?;
+        let state = Signature::new(state.into_bytes());
         secret = Ok(matching(scheme.keys(), &[], &[state])?);
+        read.push(item);
     }
     let secret = Some(secret?);
-    let one = <[Item; 1]>::try_from(body.value).ok();
+    let one = <[Members<'_>; 1]>::try_from(read).ok();
     let id = one.as_ref().and_then(|[item]| {
-        let etag = item.resource_data.as_ref()?.etag.as_ref()?;
-        let parts = [item.subscription_id.as_ref()?, item.resource.as_ref()?, etag];
-        Some(parts.iter().map(|part| format!("{}:{part}", part.len())).collect::<String>())
+        let data = Members::of(item.get("resourceData")?.get().as_bytes())?;
+        let parts =
+            [item.text("subscriptionId")?, item.text("resource")?, data.text("@odata.etag")?];
+        let is_there = parts.iter().all(|part| !part.is_empty());
+        is_there.then(|| parts.iter().map(|part| format!("{}:{part}", part.len())).collect())
     });
-    Ok(Claims {
+    let event_type = one.and_then(|[item]| item.text("changeType"));
+    let claims = Claims {
         secret,
-        delivery_id: id.map(|id| (id, IdOrigin::Unsigned)),
-        event_type: one.and_then(|[item]| item.change_type),
-    })
+        delivery_id: id.map(|id: String| (id, IdOrigin::Unsigned)),
+        event_type: event_type.filter(|text| !text.is_empty()),
+    };
+    let places = list.iter().map(|item| place(&body, item)).collect();
+    Ok(Verified::new(body, Some(Covers::Nothing), claims).with_items(places))
 }

@@ -10,6 +10,9 @@ use super::template::{self, Part, Place};
 use super::time::Unit;
 use crate::outline::Path;
 
+/// How many entries of a header are looked at, signatures and others.
+pub(super) const ENTRIES_MAX: usize = 32;
+
 /// A recipe as it is written down.
 #[derive(Debug, Clone, Copy)]
 pub struct Written<'a> {
@@ -164,6 +167,25 @@ impl Recipe {
     /// Whether the signature covers the body.
     pub fn covers_body(&self) -> bool {
         self.algorithm != Algorithm::Token && self.signed.contains(&Part::Body)
+    }
+
+    /// Why only bodies that are JSON can be accepted, if that is so. One JSON document with nothing after it
+    /// is neither the beginning nor the end of another one.
+    pub(crate) fn takes_json_only(&self) -> Option<&'static str> {
+        // What follows the body, or comes before it, could pass for a part of it.
+        let is_open = |part: &Part| matches!(part, Part::At(_) | Part::Url | Part::Uri);
+        match self.algorithm {
+            Algorithm::Sha256 => Some(
+                "anybody who has seen one signed body can add to its end without the secret; \
+                 take the line away, or use hash = \"sha256\"",
+            ),
+            Algorithm::Token => None,
+            _ if self.signed.iter().any(is_open) => Some(
+                "`signed` has parts of any length beside {body}, so that a part of one could pass for the other; \
+                 take the line away",
+            ),
+            _ => None,
+        }
     }
 
     /// Where ids and types may stand, and whether the signature covers the place.

@@ -1,143 +1,261 @@
 //! Amazon SNS: RSA over named fields of the body, with a certificate that AWS serves.
+//!
+//! A topic belongs to a region, and only the region's own host proves a message of it.
 
-use everhook_journal::event::IdOrigin;
-use serde::Deserialize;
+use everhook_journal::event::{Covers, IdOrigin};
 
+use super::certificate::{self, Served};
 use super::encoding::Encoding;
 use super::key::{Algorithm, Key, Signature};
+use super::members::Members;
 use super::time::{self, Unit};
-use super::{Claims, Scheme, Sent, Unverified, certificate, matching, template};
+use super::{Claims, Scheme, Sent, Unverified, Verified, matching, template};
+use crate::outline::Outline;
 
-/// What SNS posts. A field that occurs twice makes it unreadable.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Message {
-    r#type: String,
-    message_id: String,
-    topic_arn: String,
-    message: String,
-    timestamp: String,
-    signature_version: String,
-    signature: String,
-    #[serde(rename = "SigningCertURL")]
-    signing_cert_url: String,
-    subject: Option<String>,
-    #[serde(rename = "SubscribeURL")]
-    subscribe_url: Option<String>,
-    token: Option<String>,
+/// The types of messages that subscribe and unsubscribe.
+pub(crate) const SUBSCRIBES: &str = "SubscriptionConfirmation";
+const UNSUBSCRIBES: &str = "UnsubscribeConfirmation";
+
+/// How long signatures of RSA are, in bytes.
+const SIGNATURE_BYTES: std::ops::RangeInclusive<usize> = 128..=1024;
+
+/// Partitions of AWS, and what their hosts end in.
+const PARTITIONS: [(&str, &str); 4] = [
+    ("aws", "amazonaws.com"),
+    ("aws-cn", "amazonaws.com.cn"),
+    ("aws-us-gov", "amazonaws.com"),
+    ("aws-eusc", "amazonaws.eu"),
+];
+
+/// A message, as far as it can be judged without a certificate.
+struct Message {
+    kind: String,
+    id: String,
+    /// Names and values of the fields that SNS signs, in its order.
+    signed: String,
+    algorithm: Algorithm,
+    signature: Signature,
+    certificate: Served,
 }
 
-pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverified> {
-    let message = message(sent.body).ok_or(Unverified::Malformed)?;
-    if !is_certificate(&message.signing_cert_url) {
-        return Err(Unverified::Certificate);
-    }
-    // AWS signs with either; the certificate's key is its own for both.
-    let algorithm = match message.signature_version.as_str() {
-        "1" => Algorithm::RsaSha1,
-        "2" => Algorithm::RsaSha256,
-        _ => return Err(Unverified::Malformed),
-    };
+/// Where a topic is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place<'a> {
+    region: &'a str,
+    suffix: &'static str,
+}
+
+pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unverified> {
+    let message = Message::read(scheme, sent)?;
     let pem = sent.certificate.ok_or(Unverified::Certificate)?;
     let key = certificate::key_of(pem, sent.now)?;
-    let key = Key::of("the certificate", algorithm, &key).ok_or(Unverified::Certificate)?;
-    let decoded = template::decoded(Encoding::Base64, &message.signature, None);
-    let signature = Signature::new(decoded.ok_or(Unverified::Malformed)?);
-    let text = signed(&message).ok_or(Unverified::Malformed)?;
-    let secret = matching(&[key], &[text.as_bytes()], &[signature])?;
-    let topics = scheme.settings().topics.as_ref();
-    if topics.is_some_and(|topics| !topics.contains(&message.topic_arn)) {
-        return Err(Unverified::NoMatch);
-    }
-    if let Some(tolerance) = scheme.settings().tolerance {
-        time::check(Unit::Rfc3339.read(&message.timestamp)?, sent.now, tolerance)?;
-    }
-    Ok(Claims {
+    let key = Key::of("the certificate", message.algorithm, &key).ok_or(Unverified::Certificate)?;
+    let secret = matching(&[key], &[message.signed.as_bytes()], &[message.signature])?;
+    let claims = Claims {
         secret: Some(secret),
-        delivery_id: Some((message.message_id, IdOrigin::Signed)),
-        event_type: Some(message.r#type),
-    })
+        delivery_id: Some((message.id, IdOrigin::Signed)),
+        event_type: Some(message.kind),
+    };
+    Ok(Verified::new(scheme.document(sent.body), Some(Covers::Fields), claims))
 }
 
-pub(super) fn certificate_url(sent: &Sent<'_>) -> Result<String, Unverified> {
-    let url = message(sent.body).ok_or(Unverified::Malformed)?.signing_cert_url;
-    if is_certificate(&url) { Ok(url) } else { Err(Unverified::Certificate) }
+/// The certificate that proves a message, if the message can be one of ours at all.
+pub(super) fn certificate(scheme: &Scheme, sent: &Sent<'_>) -> Result<Served, Unverified> {
+    Message::read(scheme, sent).map(|message| message.certificate)
 }
 
-/// The address that confirms a subscription, if AWS serves it.
-pub(crate) fn subscribe_url(body: &[u8]) -> Option<String> {
-    let url = message(body)?.subscribe_url?;
-    let rest = path_of_aws(&url)?;
-    rest.starts_with("/?").then_some(url)
+/// The address that confirms a subscription. Only of a verified message: its type and the address are then signed.
+pub(crate) fn subscribe_url(body: &Outline) -> Option<String> {
+    let (topic, url) = (body.field("TopicArn")?, body.field("SubscribeURL")?);
+    let rest = Place::of(&topic)?.path(&url)?;
+    let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+    (rest.starts_with("/?") && is_plain).then_some(url)
 }
 
-fn message(body: &[u8]) -> Option<Message> {
-    serde_json::from_slice(body).ok()
+/// Whether this is the ARN of a topic whose region has a host that can be trusted.
+pub(crate) fn is_topic(arn: &str) -> bool {
+    Place::of(arn).is_some()
 }
 
-/// Names and values of the fields that SNS signs, in its order.
-fn signed(message: &Message) -> Option<String> {
-    let named = |name: &str, value: &str| format!("{name}\n{value}\n");
-    let mut text = named("Message", &message.message) + &named("MessageId", &message.message_id);
-    match message.r#type.as_str() {
-        "Notification" => {
-            text +=
-                &message.subject.as_deref().map(|text| named("Subject", text)).unwrap_or_default();
-            text += &named("Timestamp", &message.timestamp);
+impl Message {
+    /// Reads a message, the cheap checks first: whoever sends what no topic of ours could send has nothing fetched.
+    fn read(scheme: &Scheme, sent: &Sent<'_>) -> Result<Self, Unverified> {
+        let body = scheme.document(sent.body);
+        let members = Members::of(&body).ok_or(Unverified::Malformed)?;
+        // Lines are what divides the fields that are signed: only the message may have several.
+        // Otherwise other fields would have the same signature.
+        let is_line = |text: &String| !text.is_empty() && !text.contains('\n');
+        let field = |name| members.text(name).filter(is_line).ok_or(Unverified::Malformed);
+        let topic = field("TopicArn")?;
+        let topics = scheme.settings().topics.as_ref();
+        if topics.is_some_and(|topics| !topics.contains(&topic)) {
+            return Err(Unverified::NoMatch);
         }
-        "SubscriptionConfirmation" | "UnsubscribeConfirmation" => {
-            text += &named("SubscribeURL", message.subscribe_url.as_deref()?);
-            text += &named("Timestamp", &message.timestamp);
-            text += &named("Token", message.token.as_deref()?);
+        let place = Place::of(&topic).ok_or(Unverified::Malformed)?;
+        // AWS signs with either; the certificate's key is its own for both.
+        let algorithm = match field("SignatureVersion")?.as_str() {
+            "1" => Algorithm::RsaSha1,
+            "2" => Algorithm::RsaSha256,
+            _ => return Err(Unverified::Malformed),
+        };
+        let decoded = template::decoded(Encoding::Base64, &field("Signature")?, None);
+        let decoded = decoded.filter(|bytes| SIGNATURE_BYTES.contains(&bytes.len()));
+        let signature = Signature::new(decoded.ok_or(Unverified::Malformed)?);
+        let (kind, id, timestamp) = (field("Type")?, field("MessageId")?, field("Timestamp")?);
+        let sent_at = Unit::Rfc3339.read(&timestamp)?;
+        if let Some(tolerance) = scheme.settings().tolerance {
+            time::check(sent_at, sent.now, tolerance)?;
         }
-        _ => return None,
+        let message = members.text("Message").ok_or(Unverified::Malformed)?;
+        let mut signed = vec![("Message", message), ("MessageId", id.clone())];
+        match kind.as_str() {
+            "Notification" => {
+                let subject = members.text("Subject").filter(|text| !text.contains('\n'));
+                let subject = subject.ok_or(Unverified::Malformed)?;
+                // An empty subject is signed, one that is not there is not.
+                let is_there = members.get("Subject").is_some_and(|value| value.get() != "null");
+                signed.extend(is_there.then_some(("Subject", subject)));
+                signed.push(("Timestamp", timestamp));
+            }
+            SUBSCRIBES | UNSUBSCRIBES => {
+                signed.push(("SubscribeURL", field("SubscribeURL")?));
+                signed.push(("Timestamp", timestamp));
+                signed.push(("Token", field("Token")?));
+            }
+            _ => return Err(Unverified::Malformed),
+        }
+        let certificate = place.certificate(field("SigningCertURL")?);
+        let certificate = certificate.ok_or(Unverified::Certificate)?;
+        signed.extend([("TopicArn", topic), ("Type", kind.clone())]);
+        let signed = signed.iter().map(|(name, value)| format!("{name}\n{value}\n")).collect();
+        Ok(Self { kind, id, signed, algorithm, signature, certificate })
     }
-    Some(text + &named("TopicArn", &message.topic_arn) + &named("Type", &message.r#type))
 }
 
-fn is_certificate(url: &str) -> bool {
-    let name = path_of_aws(url).and_then(|path| path.strip_prefix('/'));
-    let name = name.and_then(|name| name.strip_suffix(".pem"));
-    name.is_some_and(|name| !name.is_empty() && is_plain(name))
+impl<'a> Place<'a> {
+    /// Where the topic with this ARN is: `arn:aws:sns:eu-central-1:123456789012:orders`.
+    fn of(arn: &'a str) -> Option<Self> {
+        let [start, partition, service, region, account, name] =
+            <[&str; 6]>::try_from(arn.splitn(6, ':').collect::<Vec<_>>()).ok()?;
+        let (_, suffix) = PARTITIONS.into_iter().find(|(known, _)| *known == partition)?;
+        let is_topic = start == "arn" && service == "sns" && !name.is_empty();
+        let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+        (is_topic && is_account && is_region(region)).then_some(Self { region, suffix })
+    }
+
+    /// What follows the host of an address, if the host is the one of SNS in this region.
+    fn path<'u>(&self, url: &'u str) -> Option<&'u str> {
+        let Self { region, suffix } = self;
+        let rest = url.strip_prefix(&format!("https://sns.{region}.{suffix}"))?;
+        rest.starts_with('/').then_some(rest)
+    }
+
+    /// The certificate at this address, if SNS serves it in this region.
+    fn certificate(&self, url: String) -> Option<Served> {
+        let name = self.path(&url)?.strip_prefix('/')?.strip_suffix(".pem")?;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if name.is_empty() || !name.bytes().all(is_plain) {
+            return None;
+        }
+        let Self { region, suffix } = self;
+        // One name everywhere; regions that came later, China and GovCloud have names of their own.
+        let mut names = vec![
+            format!("sns.{suffix}"),
+            format!("sns.{region}.{suffix}"),
+            format!("sns-signing.{region}.{suffix}"),
+            format!("sns-{region}.{suffix}"),
+        ];
+        if region.starts_with("us-gov-") {
+            names.push(format!("sns-us-gov-west-1.{suffix}"));
+        }
+        // SNS serves no intermediate certificate, so its chain cannot be followed to a root.
+        Some(Served { url, names, has_chain: false })
+    }
 }
 
-/// What follows the host of an address of SNS itself: `https://sns.REGION.amazonaws.com/…`.
-fn path_of_aws(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("https://sns.")?;
-    let (host, path) = rest.split_at(rest.find('/')?);
-    let region = host.strip_suffix(".amazonaws.com").or(host.strip_suffix(".amazonaws.com.cn"))?;
-    (!region.is_empty() && is_plain(region)).then_some(path)
-}
-
-fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+/// Whether this is the name of a region: `eu-central-1`, `us-gov-west-1`. A bucket may be named like anything else.
+fn is_region(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').collect();
+    let [first, words @ .., number] = parts.as_slice() else { return false };
+    let is_word = |word: &&str| {
+        (2..=16).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase())
+    };
+    let is_number =
+        (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_word(first) && !words.is_empty() && words.iter().all(is_word) && is_number
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TOPIC: &str = "arn:aws:sns:us-east-2:123456789012:orders";
+
+    fn is_certificate(topic: &str, url: &str) -> bool {
+        Place::of(topic).unwrap().certificate(url.to_owned()).is_some()
+    }
+
     #[test]
-    fn only_aws_itself_serves_certificates() {
+    fn only_the_topics_region_serves_its_certificates() {
         assert!(is_certificate(
+            TOPIC,
             "https://sns.us-east-2.amazonaws.com/SimpleNotificationService-7f.pem"
         ));
         assert!(is_certificate(
+            "arn:aws-cn:sns:cn-north-1:123456789012:orders",
             "https://sns.cn-north-1.amazonaws.com.cn/SimpleNotificationService-7f.pem"
         ));
         for url in [
+            // A bucket of this name can belong to anybody.
+            "https://sns.s3.amazonaws.com/a.pem",
+            "https://sns.us-east-1.amazonaws.com/a.pem",
+            "https://sns.us-east-2.amazonaws.com.cn/a.pem",
+            "https://sns.us-east-2.amazonaws.com",
+            "https://SNS.us-east-2.amazonaws.com/a.pem",
+            "https://sns-us-east-2.amazonaws.com/a.pem",
+            "https://sns.us-east-2.s3.amazonaws.com/a.pem",
+            "https://sns.s3-us-east-2.amazonaws.com/a.pem",
             "http://sns.us-east-2.amazonaws.com/a.pem",
             "https://sns.us-east-2.amazonaws.com.evil.example/a.pem",
             "https://sns.us-east-2.amazonaws.com@evil.example/a.pem",
             "https://sns.us-east-2.amazonaws.com:8443/a.pem",
+            "https://sns.us-east-2.amazonaws.com./a.pem",
             "https://bucket.s3.amazonaws.com/a.pem",
             "https://sns.s3.us-east-2.amazonaws.com/a.pem",
             "https://sns..amazonaws.com/a.pem",
             "https://sns.us-east-2.amazonaws.com/a.key",
             "https://sns.us-east-2.amazonaws.com/../a.pem",
             "https://sns.us-east-2.amazonaws.com/a.pem?x=.pem",
+            "https://sns.us-east-2.amazonaws.com\\@evil.example/a.pem",
         ] {
-            assert!(!is_certificate(url), "{url}");
+            assert!(!is_certificate(TOPIC, url), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_topic_is_in_a_region_of_aws() {
+        for good in [
+            TOPIC,
+            "arn:aws-us-gov:sns:us-gov-west-1:123456789012:a.fifo",
+            "arn:aws:sns:ap-southeast-7:123456789012:a",
+            "arn:aws-eusc:sns:eusc-de-east-1:123456789012:a",
+        ] {
+            assert!(is_topic(good), "{good}");
+        }
+        for bad in [
+            "arn:aws:sns:s3:123456789012:a",
+            "arn:aws:sns:s3-us-east-1:123456789012:a",
+            "arn:aws:sns:eu-central-1.evil:123456789012:a",
+            "arn:aws:sns:eu-central-1/:123456789012:a",
+            "arn:aws:sns:EU-central-1:123456789012:a",
+            "arn:aws:sns::123456789012:a",
+            "arn:aws:sqs:eu-central-1:123456789012:a",
+            "arn:other:sns:eu-central-1:123456789012:a",
+            "arn:aws:sns:eu-central-1:12345:a",
+            "arn:aws:sns:eu-central-1:123456789012:",
+            "orders",
+        ] {
+            assert!(!is_topic(bad), "{bad}");
         }
     }
 }

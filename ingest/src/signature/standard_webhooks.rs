@@ -5,8 +5,9 @@ use everhook_journal::event::IdOrigin;
 use super::encoding::{Encoding, KeyEncoding};
 use super::key::{Algorithm, Key, Signature};
 use super::preset::Way;
+use super::recipe::ENTRIES_MAX;
 use super::time::Unit;
-use super::{Claims, SIGNATURES_MAX, Scheme, Sent, Unverified, matching, template, time};
+use super::{Claims, SIGNATURES_MAX, Scheme, Sent, Unverified, Verified, matching, template, time};
 use everhook_journal::secret::Secret;
 
 /// What the names of the headers begin with: the standard's, and those of who wrote it.
@@ -21,7 +22,7 @@ pub(super) fn key(secret: &Secret) -> Option<Key> {
     Key::of(secret.reference(), algorithm, &KeyEncoding::Whsec.decode(text)?)
 }
 
-pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverified> {
+pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unverified> {
     let is_sent = |prefix: &&str| sent.headers.has(&format!("{prefix}-signature"));
     let prefix = PREFIXES.into_iter().find(is_sent).ok_or(Unverified::Missing)?;
     let id = sent.headers.only(&format!("{prefix}-id"))?;
@@ -38,11 +39,12 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
     if let Some(tolerance) = scheme.settings().tolerance {
         time::check(sent_at, sent.now, tolerance)?;
     }
-    Ok(Claims {
+    let claims = Claims {
         secret: Some(secret),
         delivery_id: Some((id.to_owned(), IdOrigin::Signed)),
         event_type: None,
-    })
+    };
+    Ok(Verified::new(scheme.document(sent.body), None, claims))
 }
 
 pub(super) fn sign(
@@ -69,22 +71,24 @@ pub(super) fn sign(
 }
 
 /// Each version's signatures with its own keys: a public key is never a secret one.
+/// What is of no known version, or no signature at all, proves nothing and spoils nothing.
 fn matching_of(keys: &[Key], parts: &[&[u8]], header: &str) -> Result<String, Unverified> {
     let mut judged = Err(Unverified::Malformed);
-    for (entry, _) in header.split(' ').zip(0..SIGNATURES_MAX) {
-        let (version, text) = entry.split_once(',').ok_or(Unverified::Malformed)?;
+    let mut tried = 0;
+    for entry in header.split(' ').take(ENTRIES_MAX) {
+        let Some((version, text)) = entry.split_once(',') else { continue };
         let (algorithm, bytes) = match version {
             "v1" => (Algorithm::HmacSha256, 32),
             "v1a" => (Algorithm::Ed25519, 64),
             _ => continue,
         };
-        // Somebody has joined several headers.
-        if text.contains(',') {
-            return Err(Unverified::Ambiguous);
-        }
         let Some(decoded) = template::decoded(Encoding::Base64, text, Some(bytes)) else {
             continue;
         };
+        tried += 1;
+        if tried > SIGNATURES_MAX {
+            break;
+        }
         let of_version = keys.iter().filter(|key| key.algorithm() == algorithm);
         let of_version: Vec<_> = of_version.cloned().collect();
         judged = matching(&of_version, parts, &[Signature::new(decoded)]);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::encoding::Encoding;
+use super::recipe::ENTRIES_MAX;
 use super::{Sent, Unverified, url};
 use crate::outline::{Outline, Path, field};
 use crate::request::HeaderFault;
@@ -149,20 +150,15 @@ impl Place {
     }
 }
 
-/// The name and value of each entry of a header: `t=1,v1=abc`. Every entry must be a pair.
-pub(super) fn entries(
-    header: &str,
-    separator: char,
-    delimiter: char,
-) -> Result<Vec<(&str, &str)>, Unverified> {
-    let pair = |entry: &'_ str| entry.trim_matches(' ').split_once(delimiter).map(|_| ());
-    if header.split(separator).any(|entry| pair(entry).is_none()) {
-        return Err(Unverified::Malformed);
-    }
-    Ok(header
-        .split(separator)
-        .filter_map(|entry| entry.trim_matches(' ').split_once(delimiter))
-        .collect())
+/// The name and value of each entry of a header: `t=1,v1=abc`. What is no pair is passed over.
+pub(super) fn entries(header: &str, separator: char, delimiter: char) -> Vec<(&str, &str)> {
+    let entries = header.split(separator).take(ENTRIES_MAX);
+    entries.filter_map(|entry| trimmed(entry).split_once(delimiter)).collect()
+}
+
+/// An entry without the blanks around it.
+pub(super) fn trimmed(entry: &str) -> &str {
+    entry.trim_matches([' ', '\t'])
 }
 
 /// The first of these places at which something stands, and which of them it was.

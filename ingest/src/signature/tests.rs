@@ -29,9 +29,10 @@ fn verify_owned(
     body: &[u8],
 ) -> Result<Claims, Unverified> {
     let headers = Headers::from_pairs(pairs);
+    let body = &Bytes::copy_from_slice(body);
     let sent =
         Sent { method: "POST", query: "", headers: &headers, body, now: NOW, certificate: None };
-    Ok(scheme.read(scheme.verify(&sent)?, &sent).0)
+    Ok(scheme.read(scheme.verify(&sent)?, &sent).claims)
 }
 
 // GitHub's own example: docs.github.com, "Validating webhook deliveries".
@@ -58,6 +59,106 @@ fn githubs_own_example_is_verified_and_nothing_like_it() {
     let changed =
         verify(&github, &[("X-Hub-Signature-256", &format!("sha256={DIGITS}"))], b"Hello");
     assert_eq!(changed, Err(Unverified::NoMatch));
+}
+
+#[test]
+fn what_is_no_signature_spoils_no_list() {
+    let plain = preset("hmac-sha256").unwrap();
+    let secrets = [Secret::new("env:TEST", SECRET)];
+    let list = Scheme::list_in(plain, "x-signature", &secrets, Settings::default()).unwrap();
+    let bad = "0".repeat(64);
+    for header in [
+        format!("sha256=XXX{},sha256={DIGITS}", &DIGITS[3..]),
+        format!("sha256={DIGITS},sha256=XXX{}", &DIGITS[3..]),
+        format!("sha256={DIGITS},"),
+        format!(",sha256={DIGITS}"),
+        format!(" , ,\tsha256={DIGITS}\t, "),
+        format!("sha256={DIGITS},sha256={DIGITS}"),
+        format!("sha1=abc,sha512=abc,v9=abc,sha256={DIGITS}"),
+        format!("nonsense,{DIGITS},=,sha256=,sha256={}", DIGITS.to_uppercase()),
+        format!("sha256={bad},{DIGITS}"),
+        format!("{}sha256={DIGITS}", "junk,".repeat(31)),
+    ] {
+        assert!(verify(&list, &[("X-Signature", &header)], HELLO).is_ok(), "{header}");
+    }
+    for (header, why) in [
+        (String::new(), Unverified::Malformed),
+        (",".into(), Unverified::Malformed),
+        (format!("sha256={bad},"), Unverified::NoMatch),
+        (format!("sha256=XXX{}", &DIGITS[3..]), Unverified::Malformed),
+        // A bound on what is looked at.
+        (format!("{}sha256={DIGITS}", "junk,".repeat(32)), Unverified::Malformed),
+        (format!("{}sha256={DIGITS}", format!("{bad},").repeat(8)), Unverified::NoMatch),
+    ] {
+        assert_eq!(verify(&list, &[("X-Signature", &header)], HELLO), Err(why), "{header}");
+    }
+}
+
+#[test]
+fn what_is_no_signature_spoils_no_list_with_a_time() {
+    let stripe = scheme("stripe");
+    let [(name, good)] = &*stripe.sign("", None, BODY, NOW) else { panic!("one header") };
+    let (time, signature) = good.split_once(',').unwrap();
+    for header in [
+        format!("{good},"),
+        format!("{time},v1=short,{signature}"),
+        format!("{time}, v0=abc, v2=abc, {signature}"),
+        format!("{time},{signature},{signature}"),
+        format!("nonsense,{signature},{time}"),
+    ] {
+        assert!(verify(&stripe, &[(name, &header)], BODY).is_ok(), "{header}");
+    }
+    let two_times = format!("{time},{good}");
+    assert_eq!(verify(&stripe, &[(name, &two_times)], BODY), Err(Unverified::Ambiguous));
+    assert!(verify(&stripe, &[(name, signature)], BODY).is_err());
+}
+
+#[test]
+fn what_is_no_signature_spoils_no_standard_webhook() {
+    let secret = Secret::new("env:TEST", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let preset = preset("standard-webhooks").unwrap();
+    let standard = Scheme::new(preset, &[secret], Settings::default()).unwrap();
+    let signed = standard.sign("id-1", None, BODY, NOW);
+    let judge = |signature: String| {
+        let mut headers = signed.clone();
+        headers[2].1 = signature;
+        verify_owned(&standard, &headers, BODY).map(drop)
+    };
+    let good = &signed[2].1;
+    for header in [
+        format!("v1,short {good}"),
+        format!("{good} "),
+        format!(" {good} {good}"),
+        format!("v9,abc v1a,abc nonsense {good}"),
+        format!("v1, {good} v1,a,b"),
+    ] {
+        assert_eq!(judge(header.clone()), Ok(()), "{header}");
+    }
+    assert_eq!(judge(format!("{good},{good}")), Err(Unverified::Malformed));
+    assert_eq!(judge("nonsense".into()), Err(Unverified::Malformed));
+}
+
+#[test]
+fn a_byte_order_mark_is_signed_and_not_seen() {
+    let body = [b"\xef\xbb\xbf", BODY].concat();
+    for skips_bom in [true, false] {
+        let settings = Settings { skips_bom, ..Settings::default() };
+        let secrets = [Secret::new("env:TEST", SECRET)];
+        let scheme = Scheme::new(preset("vercel").unwrap(), &secrets, settings).unwrap();
+        let headers = Headers::from_pairs(&scheme.sign("", None, &body, NOW));
+        let body = &Bytes::copy_from_slice(&body);
+        let sent = Sent {
+            method: "POST",
+            query: "",
+            headers: &headers,
+            body,
+            now: NOW,
+            certificate: None,
+        };
+        let read = scheme.read(scheme.verify(&sent).unwrap(), &sent);
+        assert_eq!(read.outline.summary.is_some(), skips_bom);
+        assert_eq!(read.body() == BODY, skips_bom);
+    }
 }
 
 #[test]

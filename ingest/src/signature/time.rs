@@ -6,6 +6,20 @@ use everhook_journal::Timestamp;
 
 use super::Unverified;
 
+/// A moment that a text stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment {
+    at: Timestamp,
+    /// Whether the text has no fraction of a second: the true moment may be up to a second later.
+    is_whole: bool,
+}
+
+impl Moment {
+    pub(super) fn new(at: Timestamp, is_whole: bool) -> Self {
+        Self { at, is_whole }
+    }
+}
+
 /// What a timestamp counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -19,15 +33,21 @@ pub enum Unit {
 
 impl Unit {
     /// The moment that a text stands for.
-    pub(super) fn read(self, text: &str) -> Result<Timestamp, Unverified> {
+    pub(super) fn read(self, text: &str) -> Result<Moment, Unverified> {
         let digits = || {
             let plain = text.len() <= 15 && text.bytes().all(|byte| byte.is_ascii_digit());
             text.parse::<i64>().ok().filter(|_| plain).ok_or(Unverified::Malformed)
         };
         match self {
-            Self::Seconds => Ok(Timestamp::from_millis(digits()?.saturating_mul(1000))),
-            Self::Millis => Ok(Timestamp::from_millis(digits()?)),
-            Self::Rfc3339 => Timestamp::parse(text).ok_or(Unverified::Malformed),
+            Self::Seconds => {
+                let at = Timestamp::from_millis(digits()?.saturating_mul(1000));
+                Ok(Moment::new(at, true))
+            }
+            Self::Millis => Ok(Moment::new(Timestamp::from_millis(digits()?), false)),
+            Self::Rfc3339 => {
+                let at = Timestamp::parse(text).ok_or(Unverified::Malformed)?;
+                Ok(Moment::new(at, !text.contains(['.', ','])))
+            }
         }
     }
 
@@ -42,14 +62,13 @@ impl Unit {
 }
 
 /// Refuses a moment that is further than the tolerance from now, before or after.
-pub(super) fn check(
-    sent: Timestamp,
-    now: Timestamp,
-    tolerance: Duration,
-) -> Result<(), Unverified> {
-    // Senders count whole seconds.
-    let widest = tolerance + Duration::from_millis(999);
-    if now.since(sent).max(sent.since(now)) > widest { Err(Unverified::Stale) } else { Ok(()) }
+pub(super) fn check(sent: Moment, now: Timestamp, tolerance: Duration) -> Result<(), Unverified> {
+    let Moment { at, is_whole } = sent;
+    let dropped = if is_whole { Duration::from_millis(999) } else { Duration::ZERO };
+    if now.since(at) > tolerance + dropped || at.since(now) > tolerance {
+        return Err(Unverified::Stale);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -63,8 +82,11 @@ mod tests {
         {
             assert_eq!(Unit::Seconds.read(text), Err(Unverified::Malformed), "{text}");
         }
-        assert_eq!(Unit::Seconds.read("12345"), Ok(Timestamp::from_millis(12_345_000)));
-        assert_eq!(Unit::Millis.read("12345"), Ok(Timestamp::from_millis(12_345)));
+        let moment = |millis, is_whole| Ok(Moment::new(Timestamp::from_millis(millis), is_whole));
+        assert_eq!(Unit::Seconds.read("12345"), moment(12_345_000, true));
+        assert_eq!(Unit::Millis.read("12345"), moment(12_345, false));
+        assert_eq!(Unit::Rfc3339.read("1970-01-01T00:00:12.345Z"), moment(12_345, false));
+        assert_eq!(Unit::Rfc3339.read("1970-01-01T00:00:12Z"), moment(12_000, true));
     }
 
     #[test]
@@ -76,7 +98,29 @@ mod tests {
             (699_000, Err(Unverified::Stale)),
             (1_301_000, Err(Unverified::Stale)),
         ] {
-            assert_eq!(check(Timestamp::from_millis(millis), now, tolerance), judged, "{millis}");
+            let sent = Moment::new(Timestamp::from_millis(millis), true);
+            assert_eq!(check(sent, now, tolerance), judged, "{millis}");
+        }
+    }
+
+    #[test]
+    fn a_fraction_of_a_second_counts() {
+        let tolerance = Duration::from_secs(300);
+        let judge = |unit: Unit, text: &str, now: i64| {
+            check(unit.read(text).unwrap(), Timestamp::from_millis(now), tolerance)
+        };
+        for (unit, text) in [(Unit::Millis, "1500"), (Unit::Rfc3339, "1970-01-01T00:00:01.5Z")] {
+            assert_eq!(judge(unit, text, 301_500), Ok(()), "{text}");
+            assert_eq!(judge(unit, text, 301_501), Err(Unverified::Stale), "{text}");
+            assert_eq!(judge(unit, text, -298_500), Ok(()), "{text}");
+            assert_eq!(judge(unit, text, -298_501), Err(Unverified::Stale), "{text}");
+        }
+        // Whole seconds may have been anything up to the next one.
+        for (unit, text) in [(Unit::Seconds, "1"), (Unit::Rfc3339, "1970-01-01T00:00:01Z")] {
+            assert_eq!(judge(unit, text, 301_999), Ok(()), "{text}");
+            assert_eq!(judge(unit, text, 302_000), Err(Unverified::Stale), "{text}");
+            assert_eq!(judge(unit, text, -299_000), Ok(()), "{text}");
+            assert_eq!(judge(unit, text, -299_001), Err(Unverified::Stale), "{text}");
         }
     }
 }

@@ -2,32 +2,39 @@
 
 use std::collections::BTreeSet;
 
-use everhook_journal::event::IdOrigin;
+use everhook_journal::event::{Covers, IdOrigin};
 use everhook_journal::payload::sha256_hex;
 
 use crate::request::Headers;
 
 use super::encoding::Encoding;
 use super::key::Signature;
-use super::{Claims, Scheme, Sent, Unverified, matching, template, url};
+use super::{Claims, Scheme, Sent, Unverified, Verified, matching, template, url};
 
 const HEADER: &str = "x-twilio-signature";
 const ID_HEADER: &str = "i-twilio-idempotency-token";
 
-pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverified> {
+pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unverified> {
     let header = sent.headers.only(HEADER)?;
     let decoded = template::decoded(Encoding::Base64, header, Some(20));
     let signature = [Signature::new(decoded.ok_or(Unverified::Malformed)?)];
     let url = signed_url(scheme, sent)?;
     let parameters = parameters(&url, sent)?;
-    let of_form = |form: String| {
-        matching(scheme.keys(), &[form.as_bytes(), parameters.as_bytes()], &signature)
-    };
+    let text = parameters.as_deref().unwrap_or_default();
+    let of_form =
+        |form: String| matching(scheme.keys(), &[form.as_bytes(), text.as_bytes()], &signature);
     let secret = url::twilio_forms(&url).into_iter().map(of_form).find(Result::is_ok);
-    Ok(Claims {
+    let claims = Claims {
         secret: Some(secret.unwrap_or(Err(Unverified::NoMatch))?),
         delivery_id: sent.headers.only(ID_HEADER).ok().map(|id| (id.into(), IdOrigin::Unsigned)),
         event_type: None,
+    };
+    let body = scheme.document(sent.body);
+    Ok(match &parameters {
+        // Forms in another order, or split elsewhere, have the same signature: they are one and the same.
+        Some(text) => Verified::new(body, Some(Covers::Form), claims)
+            .with_content(sha256_hex((url + text).as_bytes())),
+        None => Verified::new(body, None, claims),
     })
 }
 
@@ -36,7 +43,7 @@ pub(super) fn sign(scheme: &Scheme, id: &str, sent: &Sent<'_>) -> Vec<(String, S
     let headers = Headers::from_pairs(std::slice::from_ref(&content_type));
     let sent = Sent { headers: &headers, ..*sent };
     let text = signed_url(scheme, &sent)
-        .and_then(|url| parameters(&url, &sent).map(|parameters| url + &parameters));
+        .and_then(|url| parameters(&url, &sent).map(|text| url + &text.unwrap_or_default()));
     let signature = scheme.keys().first().zip(text.ok());
     let signature = signature.map(|(key, text)| key.sign(&[text.as_bytes()])).unwrap_or_default();
     vec![
@@ -54,16 +61,16 @@ fn signed_url(scheme: &Scheme, sent: &Sent<'_>) -> Result<String, Unverified> {
 }
 
 /// What stands behind the URL: a form's parameters. Any other body must be named by its hash in the URL.
-fn parameters(url: &str, sent: &Sent<'_>) -> Result<String, Unverified> {
+fn parameters(url: &str, sent: &Sent<'_>) -> Result<Option<String>, Unverified> {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let mut hashes =
         form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "bodySHA256");
     if let Some((_, hash)) = hashes.next() {
         let is_named = hashes.next().is_none() && hash == sha256_hex(sent.body);
-        return if is_named { Ok(String::new()) } else { Err(Unverified::NoMatch) };
+        return if is_named { Ok(None) } else { Err(Unverified::NoMatch) };
     }
     if sent.body.is_empty() {
-        return Ok(String::new());
+        return Ok(Some(String::new()));
     }
     let content_type = sent.headers.only("content-type")?;
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -72,7 +79,7 @@ fn parameters(url: &str, sent: &Sent<'_>) -> Result<String, Unverified> {
     }
     // A set: names sorted, the values of one name sorted and without repetitions.
     let pairs: BTreeSet<_> = form_urlencoded::parse(sent.body).collect();
-    Ok(pairs.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]).collect())
+    Ok(Some(pairs.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]).collect()))
 }
 
 /// Whether a form is written as Twilio does, named pairs with escapes in upper case:

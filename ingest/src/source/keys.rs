@@ -15,6 +15,17 @@ const COMMON: &[Key] = &[
         "what a body must be; \"any\" also lets in forms, text and nothing",
     ),
     key(
+        "skip_bom",
+        Form::Flag,
+        "whether a byte order mark may come before the JSON; steps do not see it",
+    )
+    .usual("false"),
+    key(
+        "content_encoding",
+        Form::Text,
+        "what the sender writes into Content-Encoding although nothing is encoded: \"utf-8\"",
+    ),
+    key(
         "items",
         Form::Pointer,
         "where the events are, if one request holds several: a JSON Pointer",

@@ -79,6 +79,73 @@ fn what_is_wrong_with_a_source_is_told_with_its_line() {
     let file = "secrets = [\"file:Cargo.toml\"]";
     assert_problem(&format!("scheme = \"discord\"\n{file}"), 3, "the application's public key");
     assert_problem("scheme = \"sns\"", 1, "`topics` is missing");
+    let topics = "scheme = \"sns\"\ntopics = [\"arn:aws:sns:s3:123456789012:orders\"]";
+    assert_problem(topics, 3, "is no ARN of a topic");
     assert_problem("scheme = \"paypal\"", 1, "`webhook_id` is missing");
     assert_problem(&format!("scheme = \"none\"\n{SECRETS}"), 3, "unknown key");
+}
+
+#[test]
+fn what_could_be_made_of_another_body_must_be_json() {
+    let recipe = |more: &str| {
+        format!("scheme = \"recipe\"\n{SECRETS}\nheader = \"x-a\"\nexpect = \"any\"\n{more}")
+    };
+    let url = "public_url = \"https://hooks.example.com/\"";
+    for (section, why) in [
+        (recipe("hash = \"plain-sha256\""), "can add to its end"),
+        (recipe("signed = \"{header:x-id}.{body}\""), "could pass for the other"),
+        (recipe(&format!("signed = \"{{url}}{{body}}\"\n{url}")), "could pass for the other"),
+        (format!("scheme = \"hubspot-v1\"\n{SECRETS}\nexpect = \"any\""), "can add to its end"),
+        (format!("scheme = \"trello\"\n{SECRETS}\n{url}\nexpect = \"any\""), "could pass"),
+    ] {
+        let (_, said) = problem(&section).expect(&section);
+        assert!(
+            said.contains("`expect = \"any\"` is not safe here") && said.contains(why),
+            "{said}"
+        );
+        assert_eq!(problem(&section.replace("expect = \"any\"", "expect = \"json\"")), None);
+    }
+    for fine in ["", "signed = \"v0:{timestamp}:{body}\"\ntimestamp = \"header:x-time\""] {
+        assert_eq!(problem(&recipe(fine)), None, "{fine}");
+    }
+}
+
+#[test]
+fn only_the_signature_says_what_the_items_are() {
+    let topics = "topics = [\"arn:aws:sns:eu-central-1:123456789012:orders\"]";
+    for section in [
+        format!("scheme = \"sns\"\n{topics}"),
+        format!("scheme = \"adyen-item\"\n{SECRETS}"),
+        format!("scheme = \"msgraph\"\n{SECRETS}"),
+    ] {
+        assert_problem(&format!("{section}\nitems = \"/other\""), 4, "`items` cannot be set here");
+    }
+}
+
+#[test]
+fn a_content_encoding_that_is_one_is_refused() {
+    let with =
+        |word: &str| format!("scheme = \"github\"\n{SECRETS}\ncontent_encoding = \"{word}\"");
+    assert_eq!(problem(&with("UTF-8")), None);
+    assert_problem(&with("gzip"), 4, "are not decoded");
+    assert_problem(&with("a, b"), 4, "must be one word");
+}
+
+#[test]
+fn a_padded_secret_is_warned_of_without_its_value() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("padded"), "a canary of mine \n").unwrap();
+    std::fs::write(folder.path().join("plain"), "a canary of mine\n").unwrap();
+    let text = "[sources.acme]\nscheme = \"github\"\nsecrets = [\"file:plain\", \"file:padded\"]\n\
+                [[workflows.default.steps]]\nname = \"look\"\nrun = \"validate\"\n";
+    let config = Config::parse(text, folder.path().to_owned()).unwrap();
+
+    let warnings = Sources::warnings(&config, &Secrets::pretending(folder.path().to_owned()));
+
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(
+        warning.starts_with("source acme: file:padded begins or ends with a blank"),
+        "{warning}"
+    );
+    assert!(!warning.contains("canary"));
 }

@@ -92,4 +92,22 @@ pub struct Verified {
     /// Which of the source's secrets matched, by its reference; never its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
+    /// What the signature covers of the body, if that is less than every byte.
+    /// Histories of earlier versions never say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covers: Option<Covers>,
+}
+
+/// What a signature covers of a body, where it does not cover every byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Covers {
+    /// Some fields, which the documentation of the scheme names.
+    Fields,
+    /// The parameters of a form, but not where one ends and the next begins.
+    Form,
+    /// A checksum, for which other bodies are easily found.
+    Checksum,
+    /// Nothing.
+    Nothing,
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::event::{Cause, IdOrigin, Verified, Webhook};
+use crate::event::{Cause, Covers, IdOrigin, Verified, Webhook};
 use crate::payload::Payload;
 use crate::samples::{
     at, completed, ended_badly, failed, fired, id, received, step, text as body, webhook,
@@ -61,6 +61,7 @@ fn whole_webhook() -> Webhook {
         verified: Verified {
             scheme: "github".into(),
             secret: Some("env:GITHUB_WEBHOOK_SECRET".into()),
+            covers: None,
         },
         query: "a=1&b=%20".into(),
         headers: BTreeMap::from([("content-type".into(), "application/json".into())]),
@@ -84,6 +85,22 @@ fn with_output(output: Payload) -> Event {
 #[test]
 fn a_webhook_with_everything_is_stored() {
     insta::assert_snapshot!(stored(Event::WebhookReceived(Arc::new(whole_webhook()))));
+}
+
+#[test]
+fn what_a_signature_covers_is_stored_where_it_is_less_than_every_byte() {
+    for (covers, text) in [
+        (None, r#""verified":{"scheme":"none"}"#),
+        (Some(Covers::Fields), r#""verified":{"scheme":"none","covers":"fields"}"#),
+        (Some(Covers::Form), r#""verified":{"scheme":"none","covers":"form"}"#),
+        (Some(Covers::Checksum), r#""verified":{"scheme":"none","covers":"checksum"}"#),
+        (Some(Covers::Nothing), r#""verified":{"scheme":"none","covers":"nothing"}"#),
+    ] {
+        let verified = Verified { covers, ..webhook(&[]).verified };
+        let event = Event::WebhookReceived(Arc::new(Webhook { verified, ..webhook(&[]) }));
+        let stored = stored(event);
+        assert!(stored.contains(text), "{stored}");
+    }
 }
 
 #[test]

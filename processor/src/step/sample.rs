@@ -59,7 +59,7 @@ impl Input {
             delivery_id_from: IdOrigin::Signed,
             event_type: None,
             workflow: workflow.reference(),
-            verified: Verified { scheme: "none".into(), secret: None },
+            verified: Verified { scheme: "none".into(), secret: None, covers: None },
             method: "POST".into(),
             path: "/webhook/sample".into(),
             query: String::new(),

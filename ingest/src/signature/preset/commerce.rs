@@ -94,7 +94,8 @@ pub(super) const PRESETS: &[Preset] = &[
             "webhook_id = \"4JH86294D6297924G\"   # the webhook's id, from PayPal's dashboard",
         ],
         note: "The body is covered by a checksum only, for which other bodies are easily found: \
-               whoever has seen one signed transmission can make another body of it. A transmission counts once.",
+               whoever has seen one signed transmission can make another body of it. A transmission counts once. \
+               The certificate's chain must be served with it, and end at a root that the machine trusts.",
         limits: "up to 25 retries in 3 days",
         ..PRESET
     },
@@ -113,7 +114,8 @@ pub(super) const PRESETS: &[Preset] = &[
             },
         ),
         secret: "the webhook's HMAC key, in hexadecimal",
-        note: "Every item must be signed, at most 8 in one request. A request with several items has no id.",
+        note: "Every item must be signed, at most 8 in one request. A request with several items has no id. \
+               A body that is an item and a list of items at once is refused.",
         batch: Some(Batch {
             list: "/notificationItems",
             id: &["/NotificationRequestItem/eventCode", "/NotificationRequestItem/pspReference"],

@@ -45,7 +45,7 @@ pub(super) const PRESETS: &[Preset] = &[
             headers: &["X-Hub-Signature"],
             tag: "sha256=",
             id: "header:x-request-uuid header:x-atlassian-webhook-identifier",
-            event_type: "header:x-event-key json:webhookEvent",
+            event_type: "json:webhookEvent header:x-event-key",
             ..PLAIN
         }),
         ..PRESET
@@ -58,7 +58,7 @@ pub(super) const PRESETS: &[Preset] = &[
             timestamp: "json:webhookTimestamp",
             unit: Unit::Millis,
             id: "header:linear-delivery",
-            event_type: "header:linear-event json:type",
+            event_type: "json:type header:linear-event",
             ..PLAIN
         }),
         tolerance_s: Some(60),

@@ -118,7 +118,7 @@ pub(super) const PRESETS: &[Preset] = &[
             timestamp: "header:twitch-eventsub-message-timestamp",
             unit: Unit::Rfc3339,
             id: "header:twitch-eventsub-message-id",
-            event_type: "header:twitch-eventsub-subscription-type",
+            event_type: "json:subscription.type header:twitch-eventsub-subscription-type",
             ..PLAIN
         }),
         tolerance_s: Some(600),

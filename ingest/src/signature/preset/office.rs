@@ -259,7 +259,8 @@ pub(super) const PRESETS: &[Preset] = &[
         lines: &[
             "topics = [\"arn:aws:sns:eu-central-1:123456789012:orders\"]   # who may send: anybody can sign for a topic of their own",
         ],
-        note: "A subscription of one of these topics is confirmed by itself. Choose signature version 2 where you can.",
+        note: "A subscription of one of these topics is confirmed by itself. Choose signature version 2 where you can. \
+               The certificate must come from `sns.REGION.amazonaws.com` of the topic's own region.",
         ..PRESET
     },
     Preset {

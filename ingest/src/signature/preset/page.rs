@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Described, PRESETS, Preset, Way};
+use super::{Custom, Described, PRESETS, Preset, Way};
 use crate::signature::encoding::{Encoding, KeyEncoding};
 use crate::signature::key::Algorithm;
 use crate::signature::recipe::{Recipe, Written};
@@ -20,6 +20,7 @@ How verification works, where ids come from and how to sign by hand is in [signa
 every key of the configuration in [configuration.md](configuration.md).
 
 - **Signed** means that the signature covers it. An id that is not signed can be changed by whoever has seen a request.
+- **Covered of the body** says what the signature proves: [signatures.md](signatures.md#what-a-signature-covers).
 - **Weak** means that nothing signs the body: whoever knows the token, or has seen a request, can send any. \
 A source of a weak sender is warned of at every start.
 - A body may be as large as `body_bytes_max` says, 1 MiB if it says nothing, whoever sends it.
@@ -73,6 +74,7 @@ fn section(page: &mut String, preset: &Preset) -> std::fmt::Result {
         Way::Custom(_, described) => custom(page, described)?,
         Way::Open(written) => places(page, written)?,
     }
+    writeln!(page, "- Covered of the body: {}.", covered(preset))?;
     match preset.tolerance_s {
         Some(seconds) => writeln!(
             page,
@@ -95,6 +97,27 @@ fn section(page: &mut String, preset: &Preset) -> std::fmt::Result {
         writeln!(page, "- {note}")?;
     }
     Ok(())
+}
+
+/// What the signature covers of a body, in words.
+fn covered(preset: &Preset) -> &'static str {
+    let custom = match &preset.way {
+        Way::Recipe(written) => match written.signed.contains("{body}") {
+            true => return "every byte",
+            false => return "nothing",
+        },
+        Way::Open(_) => return "nothing",
+        Way::Custom(custom, _) => custom,
+    };
+    match custom {
+        Custom::StandardWebhooks => "every byte",
+        Custom::Twilio => {
+            "a form's names and values, but not where one ends and the next begins (`form`); every byte of a JSON body"
+        }
+        Custom::PayPal => "a checksum (`checksum`)",
+        Custom::Sns | Custom::AdyenItem => "the fields that are named above (`fields`)",
+        Custom::Mailgun | Custom::Monday | Custom::MsGraph => "nothing of the event (`nothing`)",
+    }
 }
 
 fn recipe(page: &mut String, written: &Written<'_>) -> std::fmt::Result {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use everhook_journal::event::IdOrigin;
 
-use super::Recipe;
+use super::{ENTRIES_MAX, Recipe};
 use crate::outline::Outline;
 use crate::request::{HeaderFault, Headers};
 use crate::signature::encoding::Encoding;
@@ -12,9 +12,6 @@ use crate::signature::key::{Algorithm, Key, Signature};
 use crate::signature::template::{self, Place};
 use crate::signature::time;
 use crate::signature::{Claims, SIGNATURES_MAX, Sent, Settings, Unverified, matching};
-
-/// How many entries a header may have, signatures and others.
-const ENTRIES_MAX: usize = 32;
 
 impl Recipe {
     pub(in crate::signature) fn verify(
@@ -130,7 +127,7 @@ impl Recipe {
         let signatures = self.signatures(header)?;
         let entries = match self.separator {
             Some(separator) if !self.bare && !self.tag.is_empty() => {
-                template::entries(header, separator, self.delimiter())?
+                template::entries(header, separator, self.delimiter())
             }
             Some(_) | None => Vec::new(),
         };
@@ -164,45 +161,25 @@ impl Recipe {
         self.signed.iter().map(|part| part.bytes(sent, timestamp, public_url, entries)).collect()
     }
 
-    /// The signatures in a header; there is at least one.
+    /// The signatures in a header; there is at least one. In a list, what is no signature is passed over:
+    /// it proves nothing, and the sender may mean something by it.
     fn signatures(&self, header: &str) -> Result<Vec<Signature>, Unverified> {
-        let bytes = self.algorithm.signature_bytes();
-        let mut signatures = Vec::new();
-        let mut tried = 0;
         // No signature contains a comma: somebody has joined several headers.
         let joined = self.separator != Some(',') && self.encoding != Encoding::Text;
         if joined && header.contains(',') {
             return Err(Unverified::Ambiguous);
         }
         let entries: Vec<&str> = match self.separator {
-            Some(separator) => header.split(separator).map(|text| text.trim_matches(' ')).collect(),
+            Some(separator) => header.split(separator).map(template::trimmed).collect(),
             None => vec![header],
         };
-        if entries.len() > ENTRIES_MAX {
-            return Err(Unverified::Malformed);
-        }
-        for (at, entry) in entries.iter().enumerate() {
-            // What joins repeated headers would make a list of them.
-            if entries[..at].contains(entry) {
-                return Err(Unverified::Ambiguous);
-            }
-            let text = match entry.strip_prefix(self.tag.as_str()) {
-                Some(text) => text,
-                None if self.bare => entry,
-                // An entry of another kind.
-                None if self.separator.is_some() && entry.contains(self.delimiter()) => continue,
-                None => return Err(Unverified::Malformed),
-            };
-            tried += 1;
-            if tried > SIGNATURES_MAX {
-                break;
-            }
-            let decoded = template::decoded(self.encoding, text, bytes);
-            if decoded.is_none() && (self.bare || self.tag.is_empty()) {
-                return Err(Unverified::Malformed);
-            }
-            signatures.extend(decoded.map(Signature::new));
-        }
+        let bytes = self.algorithm.signature_bytes();
+        let decoded = |entry: &str| {
+            let text = entry.strip_prefix(self.tag.as_str()).or(self.bare.then_some(entry))?;
+            template::decoded(self.encoding, text, bytes)
+        };
+        let signatures = entries.into_iter().take(ENTRIES_MAX).filter_map(decoded);
+        let signatures: Vec<_> = signatures.take(SIGNATURES_MAX).map(Signature::new).collect();
         if signatures.is_empty() { Err(Unverified::Malformed) } else { Ok(signatures) }
     }
 
@@ -212,7 +189,7 @@ impl Recipe {
             return Ok(Vec::new());
         };
         let header = self.headers.iter().find_map(|name| sent.headers.only(name).ok());
-        template::entries(header.ok_or(Unverified::Missing)?, separator, self.delimiter())
+        Ok(template::entries(header.ok_or(Unverified::Missing)?, separator, self.delimiter()))
     }
 
     /// What divides a tag from its value.

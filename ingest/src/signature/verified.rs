@@ -1,0 +1,96 @@
+//! What verification yields: the bytes that it verified, and how far. Nothing else can become an execution.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use everhook_journal::event::Covers;
+
+use super::Claims;
+use crate::items::{Item, Items, TooMany};
+use crate::outline::Outline;
+
+/// A request whose signature is right. Only a scheme makes one, and its body is read only now.
+#[derive(Debug)]
+pub struct Verified {
+    body: Bytes,
+    /// What is covered of the body, if that is less than every byte.
+    covers: Option<Covers>,
+    /// Where the items are that were verified one by one.
+    items: Option<Vec<Range<usize>>>,
+    /// SHA-256 of what was signed, where several bodies have one signature.
+    content: Option<String>,
+    /// What verification had to read anyway.
+    pub(super) claims: Claims,
+    /// What was found in the body, if its time stands there.
+    outline: Option<Outline>,
+}
+
+/// A verified request whose body was read: what its executions are made of.
+#[derive(Debug)]
+pub struct Authentic {
+    /// What it says of itself.
+    pub claims: Claims,
+    /// What was found in its body.
+    pub outline: Outline,
+    body: Bytes,
+    covers: Option<Covers>,
+    content: Option<String>,
+}
+
+impl Verified {
+    /// This body is verified, as far as `covers` says; every byte of it if that is nothing.
+    pub(super) fn new(body: Bytes, covers: Option<Covers>, claims: Claims) -> Self {
+        Self { body, covers, items: None, content: None, claims, outline: None }
+    }
+
+    /// These items of the body were verified, each for itself. None means that the body is one event.
+    pub(super) fn with_items(self, items: Vec<Range<usize>>) -> Self {
+        Self { items: Some(items), ..self }
+    }
+
+    /// Other bodies have the same signature: this hash tells what was signed.
+    pub(super) fn with_content(self, sha256: String) -> Self {
+        Self { content: Some(sha256), ..self }
+    }
+
+    /// Verification has read the body already.
+    pub(super) fn with_outline(self, outline: Option<Outline>) -> Self {
+        Self { outline, ..self }
+    }
+
+    /// The same request, read. The items that were verified are its items, whatever else its body has.
+    pub(super) fn read(
+        self,
+        outline: impl FnOnce(&[u8]) -> Outline,
+        claims: impl FnOnce(Claims, &Outline) -> Claims,
+    ) -> Authentic {
+        let Self { body, covers, items, content, claims: found, outline: read } = self;
+        let mut outline = read.unwrap_or_else(|| outline(&body));
+        if items.is_some() {
+            outline.list = items;
+        }
+        Authentic { claims: claims(found, &outline), outline, body, covers, content }
+    }
+}
+
+impl Authentic {
+    /// The verified body.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The events in it, which are where these say or where verification found them.
+    pub fn items(self, items: &Items) -> Result<Vec<Item>, TooMany> {
+        items.of(&self.body, self.outline)
+    }
+
+    /// What the signature covers of the body, if that is less than every byte.
+    pub fn covers(&self) -> Option<Covers> {
+        self.covers
+    }
+
+    /// SHA-256 of what was signed, where several bodies have one signature.
+    pub fn content(&self) -> Option<&str> {
+        self.content.as_deref()
+    }
+}
