@@ -79,7 +79,8 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
         let (kind, reference) = (item.event_code.as_ref()?, item.psp_reference.as_ref()?);
         Some((format!("{kind}:{reference}"), IdOrigin::Signed))
     });
-    Ok(Claims { secret, delivery_id: id, event_type: one.and_then(|item| item.event_code) })
+    let event_type = one.and_then(|item| item.event_code);
+    Ok(Claims { secret, delivery_id: id, event_type, ..Claims::default() })
 }
 
 /// The eight fields that Adyen signs; one that is missing is empty.

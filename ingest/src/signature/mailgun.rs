@@ -41,6 +41,6 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
     Ok(Claims {
         secret: Some(secret),
         delivery_id: Some((token, IdOrigin::Signed)),
-        event_type: None,
+        ..Claims::default()
     })
 }

@@ -46,5 +46,6 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
         secret,
         delivery_id: id.map(|id| (id, IdOrigin::Unsigned)),
         event_type: one.and_then(|[item]| item.change_type),
+        ..Claims::default()
     })
 }

@@ -40,7 +40,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
     Ok(Claims {
         secret: Some(secret),
         delivery_id: Some((id.to_owned(), IdOrigin::Signed)),
-        event_type: None,
+        ..Claims::default()
     })
 }
 

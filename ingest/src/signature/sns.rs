@@ -56,6 +56,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
         secret: Some(secret),
         delivery_id: Some((message.message_id, IdOrigin::Signed)),
         event_type: Some(message.r#type),
+        ..Claims::default()
     })
 }
 

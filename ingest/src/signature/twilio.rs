@@ -26,8 +26,10 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Claims, Unverif
     let secret = url::twilio_forms(&url).into_iter().map(of_form).find(Result::is_ok);
     Ok(Claims {
         secret: Some(secret.unwrap_or(Err(Unverified::NoMatch))?),
-        delivery_id: sent.headers.only(ID_HEADER).ok().map(|id| (id.into(), IdOrigin::Unsigned)),
-        event_type: None,
+        delivery_id: sent.headers.id(ID_HEADER).map(|id| (id, IdOrigin::Unsigned)),
+        // A form may be written in several ways that are signed alike: they are one event.
+        content: Some(sha256_hex(format!("{url}{parameters}").as_bytes())),
+        ..Claims::default()
     })
 }
 
