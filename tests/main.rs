@@ -14,6 +14,7 @@ mod failures;
 mod first_way;
 mod handshakes;
 mod hostile;
+mod identities;
 mod http_door;
 mod mutations;
 mod outbound;

@@ -31,20 +31,42 @@ pub enum Content {
     Empty,
 }
 
+/// What came of an event that is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// Whether it had been recorded before.
+    pub duplicate: bool,
+    /// The execution that the same body came with first, if that is another one.
+    pub repeat_of: Option<ExecutionId>,
+}
+
+impl Accepted {
+    fn to_json(&self) -> Value {
+        let mut json =
+            json!({ "executionToken": self.execution, "duplicate": self.duplicate });
+        if let Some(first) = &self.repeat_of {
+            json["repeatOf"] = json!(first);
+        }
+        json
+    }
+}
+
 impl Answer {
-    /// Recorded, now or before: each event of the request with its execution and whether it was known.
+    /// Recorded, now or before.
     /// What is said of one event is said of the first, and of all of them below `executions`.
-    pub fn accepted(recorded: &[(ExecutionId, bool)]) -> Self {
-        let duplicate = recorded.iter().all(|(_, duplicate)| *duplicate);
+    pub fn accepted(recorded: &[Accepted]) -> Self {
+        let duplicate = recorded.iter().all(|event| event.duplicate);
         let message = if duplicate { "Webhook already received" } else { "Webhook received" };
-        let mut body = json!({ "message": message, "duplicate": duplicate });
-        if let Some((first, _)) = recorded.first() {
-            body["executionToken"] = json!(first);
-            body["statusUrl"] = json!(format!("/status/{first}"));
+        let mut body = recorded.first().map_or_else(|| json!({}), Accepted::to_json);
+        body["message"] = json!(message);
+        body["duplicate"] = json!(duplicate);
+        if let Some(first) = recorded.first() {
+            body["statusUrl"] = json!(format!("/status/{}", first.execution));
         }
         if recorded.len() > 1 {
-            let each = |(id, duplicate): &(ExecutionId, bool)| json!({ "executionToken": id, "duplicate": duplicate });
-            body["executions"] = recorded.iter().map(each).collect();
+            body["executions"] = recorded.iter().map(Accepted::to_json).collect();
         }
         Self::of(202, Content::Ours(body))
     }

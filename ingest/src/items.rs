@@ -138,6 +138,26 @@ mod tests {
     }
 
     #[test]
+    fn ids_keep_all_their_digits() {
+        let events = items("", &["/id"], "");
+        let body = "[{\"id\": 123456789012345678901234567890123}, {\"id\": 123456789012345678901234567890124}, \
+                    {\"id\": 1.10}, {\"id\": 1e3}, {\"id\": \" \"}, {\"id\": true}]";
+        let found = of(&events, body).unwrap();
+        let ids: Vec<_> = found.iter().map(|item| item.delivery_id.as_deref()).collect();
+        assert_eq!(
+            ids,
+            [
+                Some("123456789012345678901234567890123"),
+                Some("123456789012345678901234567890124"),
+                Some("1.10"),
+                Some("1e3"),
+                None,
+                None
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_no_list_is_one_event_and_too_long_a_list_is_refused() {
         let nested = items("/value", &["/id"], "/changeType");
         for body in ["", "[]", "{}", "null", r#"{"value": {}}"#, r#"{"value": []}"#, "\u{e9}"] {

@@ -17,6 +17,7 @@
 
 pub mod answer;
 pub mod callbacks;
+pub mod content;
 pub mod fact;
 pub mod fetch;
 pub mod handshake;

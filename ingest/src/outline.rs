@@ -6,8 +6,6 @@ mod reader;
 
 use std::ops::Range;
 
-use serde_json::Number;
-
 use crate::summary::Summary;
 
 pub use path::Path;
@@ -37,7 +35,8 @@ pub struct Outline {
 #[derive(Debug, Clone, PartialEq)]
 enum Found {
     Text(String),
-    Number(Number),
+    /// As it is written: as a number it may lose digits.
+    Number(String),
     EmptyList,
     Other,
 }
@@ -55,23 +54,19 @@ impl Outline {
         Self { summary, list: list.flatten(), found }
     }
 
-    /// The text or whole number at a place that was wanted.
+    /// The text or number at a place that was wanted; numbers as they are written.
     /// Of a key that occurs twice the last one counts, as for everybody who reads the body later.
     pub fn field(&self, path: &str) -> Option<String> {
         match self.found(path)? {
             Found::Text(text) => Some(text.clone()),
-            Found::Number(number) => (!number.is_f64()).then(|| number.to_string()),
+            Found::Number(number) => Some(number.clone()),
             Found::EmptyList | Found::Other => None,
         }
     }
 
-    /// The text, if it is not empty, or the number of any kind at a place that was wanted.
+    /// The same, if it is not blank.
     pub fn text(&self, path: &str) -> Option<String> {
-        match self.found(path)? {
-            Found::Text(text) => (!text.is_empty()).then(|| text.clone()),
-            Found::Number(number) => Some(number.to_string()),
-            Found::EmptyList | Found::Other => None,
-        }
+        self.field(path).filter(|text| !text.trim().is_empty())
     }
 
     /// Whether a list without items stands at a place that was wanted.
@@ -86,7 +81,7 @@ impl Outline {
     }
 }
 
-/// The text or whole number at a path of keys (`data.id`); `None` if there is none.
+/// The text or number at a path of keys (`data.id`); `None` if there is none.
 pub(crate) fn field(body: &[u8], path: &str) -> Option<String> {
     let wanted = Wanted { paths: vec![Path::dotted(path)], list: None };
     Outline::of(body, &wanted).field(path)

@@ -12,17 +12,17 @@ use everhook_journal::config::{Config, Problem, SourceSection};
 use everhook_journal::event::{self, Webhook};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::id::{EXECUTION_KEY_BYTES_MIN, ExecutionKey};
-use everhook_journal::payload::{PayloadError, sha256_hex};
+use everhook_journal::payload::PayloadError;
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
 use everhook_journal::{
-    Clock, ExecutionId, Executions, Journal, Payloads, Timestamp, Workflow, ambient, failpoint,
+    Clock, Executions, Journal, Payloads, Timestamp, Workflow, ambient, failpoint,
     telemetry,
 };
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
-use crate::answer::Answer;
+use crate::answer::{Accepted, Answer};
 use crate::fetch::Fetch;
 use crate::handshake::Reply;
 use crate::quarantine::Quarantine;
@@ -93,7 +93,9 @@ pub struct Counts {
     pub duplicates: AtomicU64,
     /// Recorded before under the same id with another body.
     pub mismatched: AtomicU64,
-    /// Recorded, but the same body had come before under another id that nobody signed.
+    /// Recorded before with the same body and no id.
+    pub by_body: AtomicU64,
+    /// Recorded, but the same body had come before: under another id that is not signed, or without an id.
     pub repeated: AtomicU64,
     /// Not verified.
     pub unverified: AtomicU64,
@@ -303,7 +305,7 @@ impl Ingest {
         source: &Source,
         events: Vec<Arrived>,
         now: Timestamp,
-    ) -> Result<Vec<(ExecutionId, bool)>, Outage> {
+    ) -> Result<Vec<Accepted>, Outage> {
         self.publish().await?;
         let is_one = events.len() == 1;
         let together = if events.len() > MANY { MANY_TOGETHER } else { RECORDED_TOGETHER };
@@ -315,30 +317,26 @@ impl Ingest {
         Ok(recorded.filter_map(|recorded| std::future::ready(recorded.ok())).collect().await)
     }
 
-    /// Makes an event durable. Returns its execution, and whether it had been recorded before.
+    /// Makes an event durable, if it is not.
     async fn record(
         &self,
         request: &Request,
         source: &Source,
         event: Arrived,
         now: Timestamp,
-    ) -> Result<(ExecutionId, bool), Outage> {
-        let Parts { body, claims, summary, covers, content } = event.into_parts();
-        let name = &request.source;
-        let body_sha256 = sha256_hex(&body);
-        let content_sha256 = content.unwrap_or_else(|| body_sha256.clone());
-        let (delivery_id, delivery_id_from) = arrived::delivery_id(&claims, &content_sha256);
-        let id = ExecutionId::derive(&self.key, name, &delivery_id);
-        let event_type = claims.event_type.or(summary.event_type);
+    ) -> Result<Accepted, Outage> {
+        let Parts { body, body_sha256, secret, event_type, known, summary, covers } =
+            event.into_parts();
+        let event_type = event_type.or(summary.event_type);
         let webhook = Webhook {
-            source: name.clone(),
-            delivery_id,
-            delivery_id_from,
+            source: request.source.clone(),
+            delivery_id: known.delivery_id.clone(),
+            delivery_id_from: known.origin,
             event_type: event_type.map(|text| text.chars().take(EVENT_TYPE_MAX).collect()),
             workflow: source.workflow.clone(),
             verified: event::Verified {
                 scheme: source.scheme.name().into(),
-                secret: claims.secret,
+                secret,
                 covers,
             },
             method: "POST".into(),
@@ -355,7 +353,7 @@ impl Ingest {
             key_count: summary.key_count,
             expires_at: now + source.longest + self.retention,
         };
-        self.begin(&id, Arc::new(webhook), &content_sha256, now).await
+        self.begin(&known, source.dedup_window, Arc::new(webhook), now).await
     }
 }
 

@@ -226,6 +226,16 @@ impl Headers {
         value.to_str().map_err(|_| HeaderFault::Ambiguous)
     }
 
+    /// The value of a header that names something, whatever bytes it has: each byte is one character,
+    /// so that different values stay different. Several are joined by commas, as API Gateway does it.
+    pub fn id(&self, name: &str) -> Option<String> {
+        let values = self.0.get_all(name).iter();
+        let text = |value: &HeaderValue| value.as_bytes().iter().copied().map(char::from).collect();
+        let values: Vec<String> = values.map(text).collect();
+        let joined = values.join(",");
+        (!joined.trim().is_empty()).then_some(joined)
+    }
+
     /// Whether a header is sent, however often.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -290,6 +300,30 @@ mod tests {
         }
         let kept = Headers(headers).kept();
         assert_eq!(kept.into_keys().collect::<Vec<_>>(), ["x-github-event"]);
+    }
+
+    #[test]
+    fn any_value_can_name_something_and_no_two_values_are_one() {
+        let ids = |values: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-id", HeaderValue::from_bytes(value).unwrap());
+            }
+            Headers(headers).id("X-Id")
+        };
+        assert_eq!(ids(&[b"caf\xe9"]).as_deref(), Some("caf\u{e9}"));
+        let all: [&[&[u8]]; 7] = [
+            &[b"caf\xe9"],
+            &["caf\u{e9}".as_bytes()],
+            &[b"caf\xea"],
+            &[b"a"],
+            &[b"A"],
+            &[b"a", b"b"],
+            &[b"b", b"a"],
+        ];
+        let unique: std::collections::BTreeSet<_> = all.iter().map(|values| ids(values)).collect();
+        assert_eq!(unique.len(), all.len());
+        assert_eq!((ids(&[]), ids(&[b""]), ids(&[b" "])), (None, None, None));
     }
 
     #[test]

@@ -145,8 +145,8 @@ impl Ingest {
         if let Err(unavailable) = self.quarantine.remove(name, kept).await {
             tracing::warn!(source = %name, "a released request is still kept: {unavailable}");
         }
-        let duplicate = recorded.iter().all(|(_, duplicate)| *duplicate);
-        let executions = recorded.into_iter().map(|(id, _)| id).collect();
+        let duplicate = recorded.iter().all(|event| event.duplicate);
+        let executions = recorded.into_iter().map(|event| event.execution).collect();
         Ok(Some(Outcome::Released { executions, duplicate }))
     }
 

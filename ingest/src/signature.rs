@@ -48,6 +48,7 @@ pub use verified::{Authentic, Verified};
 
 use claims::Unread;
 use preset::Way;
+use template::Place;
 
 /// How many signatures of one request are tried.
 pub const SIGNATURES_MAX: usize = 8;
@@ -94,6 +95,8 @@ pub struct Scheme {
     keys: Vec<Key>,
     settings: Settings,
     wanted: Wanted,
+    /// Where a body has a time or a counter of its own.
+    dated: Vec<Vec<Place>>,
 }
 
 #[derive(Debug, Clone)]
@@ -239,11 +242,17 @@ impl Scheme {
 
     /// Reads a verified request: what it says of itself, and what is in its body. The body is parsed once.
     pub fn read(&self, verified: Verified, sent: &Sent<'_>) -> Authentic {
-        let claims = |claims: Claims, outline: &Outline| match &self.verifier {
-            Verifier::Recipe(recipe) | Verifier::Open(recipe) => {
-                recipe.claims(claims.secret, sent, outline)
-            }
-            Verifier::Custom(_, unread) => unread.complete(claims, sent, outline),
+        let claims = |claims: Claims, outline: &Outline| {
+            let mut claims = match &self.verifier {
+                Verifier::Recipe(recipe) | Verifier::Open(recipe) => {
+                    recipe.claims(claims.secret, sent, outline)
+                }
+                Verifier::Custom(_, unread) => unread.complete(claims, sent, outline),
+            };
+            let header = |name: &&str| sent.headers.id(name).unwrap_or_default();
+            claims.beside.extend(self.preset.identity().beside.iter().map(header));
+            claims.is_dated = template::first(&self.dated, sent, &[], outline).is_some();
+            claims
         };
         verified.read(|body| Outline::of(body, &self.wanted), claims)
     }
@@ -254,6 +263,27 @@ impl Scheme {
         match self.settings.skips_bom && body.starts_with(BOM) {
             true => body.slice(BOM.len()..),
             false => body.clone(),
+        }
+    }
+
+    /// Whether the signature covers a place at which it finds an id.
+    pub(crate) fn signs_ids(&self) -> bool {
+        match &self.verifier {
+            Verifier::Recipe(recipe) => recipe.ids().any(|(_, is_signed)| is_signed),
+            Verifier::Custom(..) => match &self.preset.way {
+                Way::Custom(_, described) => described.id_signed,
+                Way::Recipe(_) | Way::Open(_) => false,
+            },
+            Verifier::Open(_) => false,
+        }
+    }
+
+    /// Whether the signature covers what is in the body.
+    pub(crate) fn signs_body(&self) -> bool {
+        match &self.verifier {
+            Verifier::Recipe(recipe) => recipe.covers_body(),
+            Verifier::Custom(custom, _) => custom.signs_body(),
+            Verifier::Open(_) => false,
         }
     }
 
@@ -338,8 +368,10 @@ impl Scheme {
             Verifier::Custom(_, unread) => unread.paths().collect(),
         };
         paths.extend(preset.handshake.paths().iter().map(|path| Path::dotted(path)));
+        let dated = template::places(preset.identity().dated)?;
+        paths.extend(dated.iter().flatten().filter_map(Place::path));
         let wanted = Wanted { paths, list: None };
-        Ok(Self { preset, verifier, keys, settings, wanted })
+        Ok(Self { preset, verifier, keys, settings, wanted, dated })
     }
 }
 

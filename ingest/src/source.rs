@@ -21,6 +21,9 @@ use everhook_journal::secret::{Secret, Secrets};
 
 use slot::Slot;
 
+/// The longest that equal bodies may count as one delivery.
+const DEDUP_WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// All sources.
 #[derive(Debug)]
 pub struct Sources {
@@ -42,6 +45,10 @@ pub struct Source {
     pub quarantine: bool,
     /// Where the events of a request are, if it may have several.
     pub items: Option<Items>,
+    /// Whether a signed id alone names an event: another body under it is a redelivery.
+    pub id_unique: bool,
+    /// How long equal bodies without an id count as one delivery.
+    pub dedup_window: Duration,
     /// The workflow they start.
     pub workflow: WorkflowRef,
     /// The longest that the workflow can take.
@@ -167,14 +174,18 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
         return Err(section.problem(format!("`expect = \"any\"` is not safe here: {why}")));
     }
     let content_encoding = content_encoding(&mut section)?;
-    let items = match (items(&mut section)?, &preset.way) {
-        (Some(_), Way::Custom(custom, _)) if custom.names_items() => {
-            let message =
-                "`items` cannot be set here: the signature says which parts of a body are events";
-            return Err(section.problem_of("items", message));
-        }
-        (items, _) => items.or_else(|| preset.items()),
-    };
+    let own_items = items(&mut section)?;
+    if own_items.is_some()
+        && let Way::Custom(custom, _) = &preset.way
+        && custom.names_items()
+    {
+        let message =
+            "`items` cannot be set here: the signature says which parts of a body are events";
+        return Err(section.problem_of("items", message));
+    }
+    let id_unique = id_unique(&mut section, &scheme, own_items.is_some())?;
+    let dedup_window = dedup_window(&mut section, preset)?;
+    let items = own_items.or_else(|| preset.items());
     let quarantine = section.flag("quarantine")?.unwrap_or(false);
     if quarantine && matches!(preset.way, Way::Open(_)) {
         let message = "`quarantine` says nothing here: a source that verifies nothing refuses nothing; take it away";
@@ -191,6 +202,8 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
         content_encoding,
         quarantine,
         items,
+        id_unique,
+        dedup_window,
         workflow: workflow.reference(),
         longest: workflow.longest(),
     })
@@ -216,6 +229,35 @@ fn content_encoding(section: &mut Section) -> Result<Option<String>, Problem> {
         }
         _ => Ok(word),
     }
+}
+
+/// `id_unique = true`: as the sender's documentation says, unless the section says where the ids are.
+fn id_unique(
+    section: &mut Section,
+    scheme: &Scheme,
+    has_own_items: bool,
+) -> Result<bool, Problem> {
+    let is_signed = if has_own_items { scheme.signs_body() } else { scheme.signs_ids() };
+    match section.flag("id_unique")? {
+        Some(true) if !is_signed => Err(section.problem_of(
+            "id_unique",
+            "`id_unique = true` needs an id that the signature covers: anybody who has seen a request \
+             could use the id of another one; remove it, or sign the id",
+        )),
+        Some(is_unique) => Ok(is_unique),
+        None => Ok(scheme.preset().identity().unique && !has_own_items),
+    }
+}
+
+/// `dedup_window = "10m"`.
+fn dedup_window(section: &mut Section, preset: &Preset) -> Result<Duration, Problem> {
+    let usual = Duration::from_secs(preset.identity().window_s);
+    let window = section.duration("dedup_window")?.unwrap_or(usual);
+    if window > DEDUP_WINDOW_MAX {
+        let message = "`dedup_window` must be between 0s and 30d";
+        return Err(section.problem_of("dedup_window", message));
+    }
+    Ok(window)
 }
 
 /// `items = "/value"`, `item_id = ["/id"]`, `item_type = "/changeType"`.
@@ -290,6 +332,8 @@ fn decoy() -> Source {
         content_encoding: None,
         quarantine: false,
         items: None,
+        id_unique: false,
+        dedup_window: Duration::ZERO,
         workflow: workflow.reference(),
         longest: Duration::ZERO,
     }

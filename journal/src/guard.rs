@@ -97,6 +97,10 @@ guards! {
     AppendBeforeNext,
     /// An execution's id derives from its delivery.
     DerivedId,
+    /// An id that does not name one event for sure is completed by its body.
+    BodyCompletesId,
+    /// A body without an id counts as a redelivery for a while only.
+    WindowEnds,
     /// What this process remembers is brought up to date from the journal.
     JournalDecides,
     /// An outcome is decided again after a conflict.

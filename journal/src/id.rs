@@ -67,11 +67,19 @@ pub const EXECUTION_ID_LENGTH: usize = 26;
 
 impl ExecutionId {
     /// The id of what this delivery causes: the same for a redelivery, and unguessable without the key.
-    pub fn derive(key: &ExecutionKey, source: &SourceName, delivery: &DeliveryId) -> Self {
+    /// `also` is what tells two deliveries of one id apart, where the id alone does not name an event.
+    pub fn derive(
+        key: &ExecutionKey,
+        source: &SourceName,
+        delivery: &DeliveryId,
+        also: &[&str],
+    ) -> Self {
         if !guard::holds(Guard::DerivedId) {
             return Self(key.derive_text(&[source.as_str(), &fresh()]));
         }
-        Self(key.derive_text(&[source.as_str(), delivery.as_str()]))
+        let mut parts = vec![source.as_str(), delivery.as_str()];
+        parts.extend(also);
+        Self(key.derive_text(&parts))
     }
 
     /// Reads an id somebody sent us; `None` where it cannot be one.
@@ -205,7 +213,7 @@ mod tests {
     }
 
     fn derived(source: &str, delivery: &str) -> ExecutionId {
-        ExecutionId::derive(&key(), &SourceName::new(source), &DeliveryId::new(delivery))
+        ExecutionId::derive(&key(), &SourceName::new(source), &DeliveryId::new(delivery), &[])
     }
 
     #[test]
@@ -221,6 +229,23 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_beside_an_id_tells_deliveries_apart() {
+        let (source, id) = (SourceName::new("github"), DeliveryId::new("d-1"));
+        let also = |also: &[&str]| ExecutionId::derive(&key(), &source, &id, also);
+        assert_eq!(also(&[]), derived("github", "d-1"));
+        assert_eq!(also(&["body", "00"]), also(&["body", "00"]));
+        let different = [also(&[]), also(&["body", "00"]), also(&["body", "01"]), also(&["body00"])];
+        let unique: std::collections::BTreeSet<_> = different.iter().collect();
+        assert_eq!(unique.len(), different.len());
+    }
+
+    /// Histories outlive the program that wrote them: an id derives tomorrow as it did yesterday.
+    #[test]
+    fn ids_derive_as_they_always_did() {
+        assert_eq!(derived("github", "d-1").as_str(), "PLACEHOLDER");
+    }
+
+    #[test]
     fn a_body_is_known_by_its_source_and_content() {
         let derived = |source: &str, hash: &str| {
             BodyKey::derive(&key(), &SourceName::new(source), hash).to_string()
@@ -233,7 +258,7 @@ mod tests {
     #[test]
     fn ids_of_another_deployment_differ() {
         let other = ExecutionKey::new(b"another key of 16").unwrap();
-        let id = ExecutionId::derive(&other, &SourceName::new("github"), &DeliveryId::new("d-1"));
+        let id = ExecutionId::derive(&other, &SourceName::new("github"), &DeliveryId::new("d-1"), &[]);
         assert_ne!(id, derived("github", "d-1"));
     }
 

@@ -139,6 +139,20 @@ impl Journal {
         Err(ReadError::TooLong { id: id.clone() })
     }
 
+    /// The first event of an execution, as of the last acknowledged append; `None` if there is none,
+    /// or if its history has expired.
+    pub async fn first(&self, id: &ExecutionId) -> Result<Option<Recorded>, ReadError> {
+        let malformed = |source| ReadError::Malformed { id: id.clone(), source };
+        let first = key(id.as_str(), Sequence::START.next());
+        let Some(item) = self.store.get(&self.table, first).await? else { return Ok(None) };
+        let now = (self.clock.now().as_millis() / 1000).unsigned_abs();
+        if item::read_number(&item, "ttl").map_err(malformed)? < now {
+            return Ok(None);
+        }
+        let append = item::to_append(&item).map_err(malformed)?;
+        Ok(append.recorded.into_iter().next())
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -18,9 +18,10 @@ const NAMESPACE: &str = "Everhook";
 /// A document holds 100 values of one metric at most; what comes after would be lost.
 const VALUES_MAX: usize = 50;
 
-const COUNTERS: [&str; 10] = [
+const COUNTERS: [&str; 11] = [
     "Accepted",
     "Duplicate",
+    "DuplicateBodies",
     "MismatchedBodies",
     "RepeatedBodies",
     "Rejected",
@@ -79,12 +80,17 @@ pub fn duplicate() {
     counter!("Duplicate").increment(1);
 }
 
+/// A webhook without an id had been recorded before, by its body.
+pub fn duplicate_body() {
+    counter!("DuplicateBodies").increment(1);
+}
+
 /// A webhook had been recorded before, under the same id with another body.
 pub fn mismatched_body() {
     counter!("MismatchedBodies").increment(1);
 }
 
-/// The body of a webhook had been recorded before, under another id that nobody signed.
+/// The body of a webhook had been recorded before: under another id that is not signed, or without an id.
 pub fn repeated_body() {
     counter!("RepeatedBodies").increment(1);
 }

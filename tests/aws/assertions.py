@@ -188,6 +188,7 @@ LOGGABLE = {
 OURS = {
     "Accepted": {},
     "Duplicate": {},
+    "DuplicateBodies": {},
     "MismatchedBodies": {},
     "RepeatedBodies": {},
     "Rejected": {

@@ -226,7 +226,7 @@ impl Found {
         let text = raw.get();
         let found = match text.as_bytes().first() {
             Some(b'"') => serde_json::from_str(text).map(Self::Text),
-            Some(b'-' | b'0'..=b'9') => serde_json::from_str(text).map(Self::Number),
+            Some(b'-' | b'0'..=b'9') => Ok(Self::Number(text.to_owned())),
             Some(b'[') => serde_json::from_str::<[IgnoredAny; 0]>(text).map(|_| Self::EmptyList),
             Some(_) | None => Ok(Self::Other),
         };

@@ -5,7 +5,7 @@ fn summary(body: &[u8]) -> Option<Summary> {
 }
 
 #[test]
-fn a_path_of_keys_finds_texts_and_whole_numbers() {
+fn a_path_of_keys_finds_texts_and_numbers() {
     let body =
         br#"{"id": "a", "n": 7, "data": {"id": "b", "list": [{"id": "c"}]}, "x": {}, "f": 1.5}"#;
     let found = [
@@ -14,7 +14,7 @@ fn a_path_of_keys_finds_texts_and_whole_numbers() {
         ("data.id", Some("b")),
         ("data.list.0.id", Some("c")),
         ("x", None),
-        ("f", None),
+        ("f", Some("1.5")),
         ("data", None),
         ("data.nothing", None),
         ("id.more", None),
@@ -48,13 +48,33 @@ fn a_value_that_cannot_be_read_is_none_and_takes_nothing_with_it() {
     let body = br#"{"id": "a", "n": 1e400, "t": "\ud800", "type": {"x": 1e400}}"#;
     let outline = Outline::of(body, &Wanted { paths, list: None });
     assert_eq!(outline.field("id").as_deref(), Some("a"));
-    assert_eq!((outline.field("n"), outline.field("t")), (None, None));
+    assert_eq!((outline.field("n").as_deref(), outline.field("t")), (Some("1e400"), None));
     assert_eq!(outline.summary.map(|summary| summary.key_count), Some(4));
     // On the way to a place it leaves no place found, but the body is still JSON.
     let body = br#"{"id": "a", "x": 1e400}"#;
     let paths = ["id", "x.y"].map(Path::dotted).to_vec();
     let outline = Outline::of(body, &Wanted { paths, list: None });
     assert_eq!((outline.field("id"), outline.summary.is_some()), (None, true));
+}
+
+#[test]
+fn numbers_are_found_as_they_are_written() {
+    for number in [
+        "18446744073709551615",
+        "18446744073709551616",
+        "123456789012345678901234567890123",
+        "123456789012345678901234567890124",
+        "-123456789012345678901234567890124",
+        "1.0",
+        "1.50",
+        "1e2",
+        "1E+2",
+        "-0",
+        "0.1234567890123456789",
+    ] {
+        let body = format!("{{\"id\": {number} }}");
+        assert_eq!(field(body.as_bytes(), "id").as_deref(), Some(number));
+    }
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unver
         is_there.then(|| (format!("{kind}:{reference}"), IdOrigin::Signed))
     });
     let event_type = one.map(|item| item.event_code).filter(|kind| !kind.is_empty());
-    let claims = Claims { secret, delivery_id: id, event_type };
+    let claims = Claims { secret, delivery_id: id, event_type, ..Claims::default() };
     Ok(Verified::new(body, Some(Covers::Fields), claims).with_items(places))
 }
 

@@ -16,6 +16,12 @@ pub struct Claims {
     pub delivery_id: Option<(String, IdOrigin)>,
     /// What the sender calls this kind of event.
     pub event_type: Option<String>,
+    /// What stands outside of the body and tells deliveries of one id, or of one body, apart.
+    pub beside: Vec<String>,
+    /// Whether the body has a time or a counter that no other event has.
+    pub is_dated: bool,
+    /// The digest of what is signed, where the body's bytes are not.
+    pub content: Option<String>,
 }
 
 /// What a scheme in code leaves unread.
@@ -38,12 +44,11 @@ impl Unread {
 
     pub(super) fn complete(&self, claims: Claims, sent: &Sent<'_>, outline: &Outline) -> Claims {
         let first = |places| template::first(places, sent, &[], outline).map(|(text, _)| text);
-        let Claims { secret, delivery_id, event_type } = claims;
         let unsigned = || first(&self.ids).map(|id| (id, IdOrigin::Unsigned));
         Claims {
-            secret,
-            delivery_id: delivery_id.or_else(unsigned),
-            event_type: event_type.or_else(|| first(&self.types)),
+            delivery_id: claims.delivery_id.or_else(unsigned),
+            event_type: claims.event_type.or_else(|| first(&self.types)),
+            ..claims
         }
     }
 }

@@ -102,6 +102,14 @@ impl Custom {
         }
     }
 
+    /// Whether the body's bytes, or the part of them that tells events apart, are signed.
+    pub(crate) fn signs_body(self) -> bool {
+        match self {
+            Self::StandardWebhooks | Self::Twilio | Self::AdyenItem => true,
+            Self::Sns | Self::PayPal | Self::Mailgun | Self::MsGraph | Self::Monday => false,
+        }
+    }
+
     pub(super) fn signs_in_headers(self) -> bool {
         match self {
             Self::StandardWebhooks | Self::Twilio | Self::Monday => true,

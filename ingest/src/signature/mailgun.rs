@@ -33,7 +33,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unver
     let claims = Claims {
         secret: Some(secret),
         delivery_id: Some((token, IdOrigin::Signed)),
-        event_type: None,
+        ..Claims::default()
     };
     Ok(Verified::new(body, Some(Covers::Nothing), claims))
 }

@@ -36,6 +36,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unver
         secret,
         delivery_id: id.map(|id: String| (id, IdOrigin::Unsigned)),
         event_type: event_type.filter(|text| !text.is_empty()),
+        ..Claims::default()
     };
     let places = list.iter().map(|item| place(&body, item)).collect();
     Ok(Verified::new(body, Some(Covers::Nothing), claims).with_items(places))

@@ -3,6 +3,7 @@
 mod commerce;
 mod developer;
 mod generic;
+pub mod identity;
 mod messaging;
 mod office;
 mod page;
@@ -13,6 +14,7 @@ use super::recipe::{PLAIN, Written};
 use crate::handshake::Handshake;
 use crate::items::Items;
 
+pub use identity::Identity;
 pub use page::page;
 
 /// A sender, and how it signs.

@@ -55,6 +55,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unver
         secret: Some(secret),
         delivery_id: Some((message.id, IdOrigin::Signed)),
         event_type: Some(message.kind),
+        ..Claims::default()
     };
     Ok(Verified::new(scheme.document(sent.body), Some(Covers::Fields), claims))
 }

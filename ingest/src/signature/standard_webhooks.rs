@@ -42,7 +42,7 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unver
     let claims = Claims {
         secret: Some(secret),
         delivery_id: Some((id.to_owned(), IdOrigin::Signed)),
-        event_type: None,
+        ..Claims::default()
     };
     Ok(Verified::new(scheme.document(sent.body), None, claims))
 }

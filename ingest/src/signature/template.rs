@@ -146,7 +146,21 @@ impl Place {
                 Cow::Owned(found.ok_or(Unverified::Missing)?)
             }
         };
-        if value.is_empty() { Err(Unverified::Malformed) } else { Ok(value) }
+        if value.trim().is_empty() { Err(Unverified::Malformed) } else { Ok(value) }
+    }
+
+    /// The id or the type that stands here, if there is one. Unlike what verification reads,
+    /// it may be in a header of any bytes, or in several of one name.
+    fn named<'s>(
+        &self,
+        sent: &Sent<'s>,
+        entries: &[(&str, &'s str)],
+        outline: &Outline,
+    ) -> Option<Cow<'s, str>> {
+        match self {
+            Self::Header(name) => sent.headers.id(name).map(Cow::Owned),
+            Self::Entry(_) | Self::Json(_) => self.find(sent, entries, Some(outline)).ok(),
+        }
     }
 }
 
@@ -171,7 +185,7 @@ pub(super) fn first<'p>(
 ) -> Option<(String, &'p [Place])> {
     places.iter().find_map(|joined| {
         let values: Option<Vec<_>> =
-            joined.iter().map(|place| place.find(sent, entries, Some(outline)).ok()).collect();
+            joined.iter().map(|place| place.named(sent, entries, outline)).collect();
         let values = values?;
         let text = match values.as_slice() {
             [only] => only.to_string(),

@@ -26,16 +26,13 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unver
     let secret = url::twilio_forms(&url).into_iter().map(of_form).find(Result::is_ok);
     let claims = Claims {
         secret: Some(secret.unwrap_or(Err(Unverified::NoMatch))?),
-        delivery_id: sent.headers.only(ID_HEADER).ok().map(|id| (id.into(), IdOrigin::Unsigned)),
-        event_type: None,
+        delivery_id: sent.headers.id(ID_HEADER).map(|id| (id, IdOrigin::Unsigned)),
+        // Forms in another order, or split elsewhere, have the same signature: they are one event.
+        content: Some(sha256_hex(format!("{url}{text}").as_bytes())),
+        ..Claims::default()
     };
-    let body = scheme.document(sent.body);
-    Ok(match &parameters {
-        // Forms in another order, or split elsewhere, have the same signature: they are one and the same.
-        Some(text) => Verified::new(body, Some(Covers::Form), claims)
-            .with_content(sha256_hex((url + text).as_bytes())),
-        None => Verified::new(body, None, claims),
-    })
+    let covers = parameters.is_some().then_some(Covers::Form);
+    Ok(Verified::new(scheme.document(sent.body), covers, claims))
 }
 
 pub(super) fn sign(scheme: &Scheme, id: &str, sent: &Sent<'_>) -> Vec<(String, String)> {

@@ -17,8 +17,6 @@ pub struct Verified {
     covers: Option<Covers>,
     /// Where the items are that were verified one by one.
     items: Option<Vec<Range<usize>>>,
-    /// SHA-256 of what was signed, where several bodies have one signature.
-    content: Option<String>,
     /// What verification had to read anyway.
     pub(super) claims: Claims,
     /// What was found in the body, if its time stands there.
@@ -34,23 +32,17 @@ pub struct Authentic {
     pub outline: Outline,
     body: Bytes,
     covers: Option<Covers>,
-    content: Option<String>,
 }
 
 impl Verified {
     /// This body is verified, as far as `covers` says; every byte of it if that is nothing.
     pub(super) fn new(body: Bytes, covers: Option<Covers>, claims: Claims) -> Self {
-        Self { body, covers, items: None, content: None, claims, outline: None }
+        Self { body, covers, items: None, claims, outline: None }
     }
 
     /// These items of the body were verified, each for itself. None means that the body is one event.
     pub(super) fn with_items(self, items: Vec<Range<usize>>) -> Self {
         Self { items: Some(items), ..self }
-    }
-
-    /// Other bodies have the same signature: this hash tells what was signed.
-    pub(super) fn with_content(self, sha256: String) -> Self {
-        Self { content: Some(sha256), ..self }
     }
 
     /// Verification has read the body already.
@@ -64,12 +56,12 @@ impl Verified {
         outline: impl FnOnce(&[u8]) -> Outline,
         claims: impl FnOnce(Claims, &Outline) -> Claims,
     ) -> Authentic {
-        let Self { body, covers, items, content, claims: found, outline: read } = self;
+        let Self { body, covers, items, claims: found, outline: read } = self;
         let mut outline = read.unwrap_or_else(|| outline(&body));
         if items.is_some() {
             outline.list = items;
         }
-        Authentic { claims: claims(found, &outline), outline, body, covers, content }
+        Authentic { claims: claims(found, &outline), outline, body, covers }
     }
 }
 
@@ -87,10 +79,5 @@ impl Authentic {
     /// What the signature covers of the body, if that is less than every byte.
     pub fn covers(&self) -> Option<Covers> {
         self.covers
-    }
-
-    /// SHA-256 of what was signed, where several bodies have one signature.
-    pub fn content(&self) -> Option<&str> {
-        self.content.as_deref()
     }
 }

@@ -32,7 +32,18 @@ const COMMON: &[Key] = &[
     ),
     key("item_id", Form::Pointers, "with `items`: the ways to what tells an item from all others"),
     key("item_type", Form::Pointer, "with `items`: the way to its type"),
+    key(
+        "dedup_window",
+        Form::Duration,
+        "how long equal bodies without an id count as one delivery; \"0s\" for never; up to 30d",
+    ),
 ];
+
+const ID_UNIQUE: Key = key(
+    "id_unique",
+    Form::Flag,
+    "whether a signed id alone names an event: another body under it is then a redelivery, not another event",
+);
 
 const SECRETS: Key =
     key("secrets", Form::References, "references to the secrets, the newest first: [\"env:NAME\"]")
@@ -122,6 +133,13 @@ pub fn keys(preset: &Preset) -> Vec<Key> {
         Way::Recipe(written) | Way::Open(written) => (Recipe::parse(written).ok(), None),
         Way::Custom(custom, _) => (None, Some(*custom)),
     };
+    // Where nothing is signed, no id can be trusted alone.
+    let signs = match &preset.way {
+        Way::Recipe(_) => written.as_ref().is_some_and(Recipe::covers_body),
+        Way::Custom(custom, described) => custom.signs_body() || described.id_signed,
+        Way::Open(_) => false,
+    };
+    keys.push(if signs { ID_UNIQUE } else { Key { form: Form::Off, ..ID_UNIQUE } });
     if preset.name == "recipe" {
         keys.extend(RECIPE);
         keys.extend([TAG, SEPARATOR, TOKEN_ENCODING]);

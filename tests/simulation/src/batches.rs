@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use everhook_journal::Timestamp;
 use everhook_journal::payload::sha256_hex;
 use serde_json::Value;
 
+use crate::checks::Meant;
 use crate::executor::{WORLD, executor, roll, sleep};
 use crate::faults::Fault;
 use crate::functions;
@@ -47,6 +49,16 @@ impl Sent {
             false => {
                 let body = format!("{{\"id\":\"{}\",\"other\":true}}", self.delivery);
                 Self { delivery: self.delivery.clone(), body }.noted()
+            }
+        }
+    }
+
+    fn meant(&self, sent_at: Timestamp) -> Meant {
+        match self.delivery.starts_with("body:") {
+            true => Meant::Body { name: self.delivery.clone(), sent_at },
+            false => {
+                let body_sha256 = sha256_hex(self.body.as_bytes());
+                Meant::Event(kit().event(SOURCE, &self.delivery, &body_sha256))
             }
         }
     }
@@ -115,7 +127,8 @@ fn together(left: &[Sent], all: &[Sent]) -> Vec<Sent> {
 async fn deliver(events: &[Sent]) -> bool {
     let each: Vec<_> = events.iter().map(|event| event.body.as_str()).collect();
     let body = format!("{{\"events\":[{}]}}", each.join(", "));
-    let headers = kit().signed(SOURCE, "request", body.as_bytes(), world().now());
+    let sent_at = world().now();
+    let headers = kit().signed(SOURCE, "request", body.as_bytes(), sent_at);
     let request = post(&format!("/webhook/{SOURCE}"), "", &headers, body);
     let Some(response) = functions::request(request).await else { return false };
     if response.status_code != 202 {
@@ -125,8 +138,8 @@ async fn deliver(events: &[Sent]) -> bool {
     let tokens = tokens(&answer(&response));
     world().tell(|| format!("202 {}", tokens.join(" ")));
     let now = world().now();
-    let deliveries: Vec<_> = events.iter().map(|event| event.delivery.clone()).collect();
-    world().check(|checks| checks.all_acknowledged(&deliveries, &tokens, now));
+    let meant: Vec<_> = events.iter().map(|event| event.meant(sent_at)).collect();
+    world().check(|checks| checks.all_acknowledged(&meant, &tokens, now));
     true
 }
 

@@ -8,12 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use everhook_journal::executions::{Due, Row};
+use everhook_journal::event::{IdOrigin, Webhook};
 use everhook_journal::item::Append;
 use everhook_journal::store::Item;
 use everhook_journal::{Event, ExecutionId, Recorded, Status, Timestamp, View, item};
 use everhook_processor::Input;
 
+use crate::bodies;
 use crate::executor::Process;
+use crate::kit::kit;
 use history::History;
 pub(crate) use said::{RESULT_BYTES_MAX, Said};
 
@@ -30,10 +33,22 @@ const STALLED: Duration = Duration::from_secs(6 * 3600);
 /// Something that must not happen, and did.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Which rule: `S1` to `S14`, `L1` to `L4`, `P1` to `P3`.
+    /// Which rule: `S1` to `S15`, `L1` to `L4`, `P1` to `P3`.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
+}
+
+/// How long equal bodies without an id count as one delivery.
+const WINDOW: Duration = Duration::from_secs(600);
+
+/// What a sender means by something that it sends.
+#[derive(Debug, Clone)]
+pub(crate) enum Meant {
+    /// One event, known by this.
+    Event(String),
+    /// An event that looks like any other of its body.
+    Body { name: String, sent_at: Timestamp },
 }
 
 /// The result of a check.
@@ -251,7 +266,7 @@ impl Checks {
     /// S2, S9: somebody was answered 202 to several events at once: that promises each of them.
     pub(crate) fn all_acknowledged(
         &mut self,
-        deliveries: &[String],
+        deliveries: &[Meant],
         tokens: &[String],
         now: Timestamp,
     ) -> Checked {
@@ -260,13 +275,20 @@ impl Checks {
             return violated("S9", format!("202 for {events} events, with {told} executions"));
         }
         let mut each = deliveries.iter().zip(tokens);
-        each.try_for_each(|(delivery, token)| self.acknowledged(delivery, token, now))
+        each.try_for_each(|(meant, token)| match meant {
+            Meant::Event(event) => self.acknowledged(event, token, now),
+            Meant::Body { name, sent_at } => self.acknowledged_body(name, token, *sent_at, now),
+        })
     }
 
     /// S9: an operator was told that a request is recorded that was refused at first. That promises as much.
     pub(crate) fn released(&mut self, execution: &str, now: Timestamp) -> Checked {
-        match self.of(execution).state.as_ref().map(|state| state.webhook.delivery_id.to_string()) {
-            Some(delivery) => self.acknowledged(&delivery, execution, now),
+        let event = self.of(execution).state.as_ref().map(|state| {
+            let Webhook { source, delivery_id, body_sha256, .. } = &*state.webhook;
+            kit().event(source.as_str(), delivery_id.as_str(), body_sha256)
+        });
+        match event {
+            Some(event) => self.acknowledged(&event, execution, now),
             None => violated("S9", format!("{execution} was released and is not there")),
         }
     }
@@ -290,6 +312,34 @@ impl Checks {
         if own != delivery {
             return violated("S2", format!("{execution} is that of {own} and of {delivery}"));
         }
+        self.promised(execution, now)
+    }
+
+    /// S15: somebody was answered 202 to a body that has no id. It has an execution of its own,
+    /// or one that began within the window.
+    pub(crate) fn acknowledged_body(
+        &mut self,
+        name: &str,
+        execution: &str,
+        sent_at: Timestamp,
+        now: Timestamp,
+    ) -> Checked {
+        // The clock that stamped the first event, and the one that looked at it, may be off.
+        let latest = WINDOW + SKEW * 2;
+        if let Some(first) = self.of(execution).recorded.first()
+            && sent_at.since(first.at) >= latest
+        {
+            let began = first.at;
+            return violated(
+                "S15",
+                format!("{name}, sent at {sent_at}, was given to {execution}, which began at {began}"),
+            );
+        }
+        self.promised(execution, now)
+    }
+
+    /// S9: a 202 promises an execution.
+    fn promised(&mut self, execution: &str, now: Timestamp) -> Checked {
         let history = self.of(execution);
         if history.recorded.is_empty() {
             return violated("S9", format!("202 for {execution}, whose first event is not there"));
@@ -366,8 +416,32 @@ impl Checks {
         })
     }
 
+    /// S15: of the executions of one body without an id, all but the first say whose repeat they are.
+    fn repeats_are_told(&self) -> Checked {
+        let mut first = BTreeMap::new();
+        for (execution, history) in &self.histories {
+            let (Some(state), Some(row)) = (&history.state, &history.row) else { continue };
+            let webhook = &state.webhook;
+            if webhook.delivery_id_from != IdOrigin::Body
+                || !history.is_acknowledged
+                || row.repeat_of.is_some()
+                || webhook.source.as_str() != bodies::POKE
+            {
+                continue;
+            }
+            if let Some(other) = first.insert(webhook.delivery_id.clone(), execution) {
+                return violated(
+                    "S15",
+                    format!("neither {execution} nor {other} says whose repeat it is"),
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// L2, L3: what is shown at the end.
     pub(crate) fn end(&self) -> Checked {
+        self.repeats_are_told()?;
         for (execution, history) in &self.histories {
             let (Some(state), Some(row)) = (&history.state, &history.row) else { continue };
             if !history.is_acknowledged {

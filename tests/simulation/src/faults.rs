@@ -57,6 +57,7 @@ faults! {
     WebhookAgain 0.2 "webhook sent again after its 202",
     WebhookTwice 0.15 "webhook sent twice at once",
     OtherBody 0.05 "same delivery id with another body",
+    Captured 0.2 "another body sent by an attacker under an id that is to come",
     CallbackEarly 0.15 "callback before the call that asked has ended",
     CallbackLate 0.1 "callback near its expiry",
     CallbackTwice 0.2 "callback made twice",

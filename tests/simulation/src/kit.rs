@@ -19,10 +19,10 @@ use crate::targets;
 /// The workflows, and what some of them become while executions are under way.
 const CONFIG: &str = include_str!("workflows.toml");
 
-/// The sources, each with a workflow of its own name.
-pub(crate) const SOURCES: [&str; 14] = [
+/// The sources. Each has a workflow of its own name, but for those that are about their ids.
+pub(crate) const SOURCES: [&str; 16] = [
     "plain", "once", "attempt", "wait", "ask", "fork", "claims", "rescue", "long", "batch", "list",
-    "beat", "late", "look",
+    "beat", "late", "look", "poke", "shop",
 ];
 
 /// What all worlds share.
@@ -102,6 +102,21 @@ impl Kit {
     pub(crate) fn workflow(&self, hash: &WorkflowHash) -> Option<&Workflow> {
         let found = self.plans.iter().flatten().find(|(known, _)| known == hash);
         found.map(|(_, plan)| &plan.workflow)
+    }
+
+    /// What tells one event of a source from all others, as its sender means it: the id, if that is unique.
+    pub(crate) fn event(&self, source: &str, id: &str, body_sha256: &str) -> String {
+        let source = self.sources.find(&SourceName::new(source));
+        match source.id_unique {
+            true => id.to_owned(),
+            false => format!("{id} with {}", &body_sha256[..8]),
+        }
+    }
+
+    /// Whether a signed request of this source can be sent again under any id.
+    pub(crate) fn is_signed_without_id(&self, source: &str) -> bool {
+        let source = self.sources.find(&SourceName::new(source));
+        !source.id_unique && source.scheme.name() == "github"
     }
 
     /// The headers with which a sender signs this.

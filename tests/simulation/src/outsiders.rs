@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use everhook_journal::payload::sha256_hex;
 use everhook_journal::{ExecutionId, Timestamp, ambient};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -34,6 +35,10 @@ pub(crate) async fn sender(source: &'static str, number: usize) {
                 deliver(source, source, &id, body(large, false)).await;
             }
         });
+    }
+    if kit().is_signed_without_id(source) && world().strikes(Fault::Captured) {
+        // Somebody who has seen another request sends it again under this id, before its own webhook comes.
+        deliver(source, source, &id, captured()).await;
     }
     let mut is_hasty = false;
     while !deliver(source, source, &id, body(large, false)).await {
@@ -73,21 +78,33 @@ pub(crate) fn body(large: bool, other: bool) -> String {
     }
 }
 
+/// A body that was seen on its way.
+fn captured() -> String {
+    "{\"n\":3}".to_owned()
+}
+
 /// Sends it once, signed as by the sender of some source; says whether it was accepted.
 pub(crate) async fn deliver(source: &str, signer: &str, id: &str, body: String) -> bool {
     world().checks.borrow_mut().said.sent(id, body.as_bytes());
+    let event = kit().event(source, id, &sha256_hex(body.as_bytes()));
     let headers = kit().signed(signer, id, body.as_bytes(), world().now());
     let request = post(&format!("/webhook/{source}"), "", &headers, body);
-    let Some(response) = functions::request(request).await else { return false };
+    let Some(token) = send(id, request).await else { return false };
+    let now = world().now();
+    world().check(|checks| checks.acknowledged(&event, &token, now));
+    true
+}
+
+/// Sends a request with one event; returns the execution that it was told, if it was accepted.
+pub(crate) async fn send(id: &str, request: ApiGatewayV2httpRequest) -> Option<String> {
+    let response = functions::request(request).await?;
     if response.status_code != 202 {
         world().tell(|| format!("{id} answered {}", response.status_code));
-        return false;
+        return None;
     }
     let token = answer(&response)["executionToken"].as_str().unwrap_or_default().to_owned();
     world().tell(|| format!("202 {token}"));
-    let now = world().now();
-    world().check(|checks| checks.acknowledged(id, &token, now));
-    true
+    Some(token)
 }
 
 pub(crate) fn post(

@@ -12,6 +12,7 @@ use everhook_journal::{ExecutionId, Timestamp};
 use tokio::sync::Notify;
 
 use crate::batches;
+use crate::bodies;
 use crate::checks::{Checked, Checks, Violation};
 use crate::dice::Dice;
 use crate::executor::{Executor, Process, WORLD, executor, roll, sleep};
@@ -143,6 +144,8 @@ fn begin(world: &Rc<World>, sources: &[&'static str]) {
         match source {
             batches::SOURCE => executor.spawn(WORLD, batches::sender(number)),
             quarantine::SOURCE => executor.spawn(WORLD, quarantine::sender(number)),
+            bodies::POKE => executor.spawn(WORLD, bodies::poke(number)),
+            bodies::SHOP => executor.spawn(WORLD, bodies::shop(number)),
             _ => executor.spawn(WORLD, sender(source, number)),
         }
     }

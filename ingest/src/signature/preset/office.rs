@@ -135,7 +135,7 @@ pub(super) const PRESETS: &[Preset] = &[
             signed: "{body}{timestamp}",
             timestamp: "header:box-delivery-timestamp",
             unit: Unit::Rfc3339,
-            id: "header:box-delivery-id",
+            id: "json:id header:box-delivery-id",
             event_type: "json:trigger",
             requires: &[("box-signature-version", "1"), ("box-signature-algorithm", "HmacSHA256")],
             ..BASE64
@@ -271,7 +271,8 @@ pub(super) const PRESETS: &[Preset] = &[
             encoding: Encoding::Text,
             algorithm: Algorithm::Token,
             signed: "",
-            event_type: "json:0.eventType",
+            id: "json:0.topic+json:0.id json:0.id json:source+json:id",
+            event_type: "json:0.eventType json:type",
             ..PLAIN
         }),
         handshake: Handshake::EventGrid,

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Custom, Described, PRESETS, Preset, Way};
+use super::{Custom, Described, Identity, PRESETS, Preset, Way};
+use crate::content::Content;
 use crate::signature::encoding::{Encoding, KeyEncoding};
 use crate::signature::key::Algorithm;
 use crate::signature::recipe::{Recipe, Written};
@@ -41,10 +42,109 @@ pub fn page() -> String {
         let (name, title) = (preset.name, preset.title);
         page += &format!("| [`{name}`](#{name}) | {title} | {weak} | {handshake} |\n");
     }
+    identities(&mut page).expect("a text takes any text");
     for preset in PRESETS.iter().copied().flatten() {
         section(&mut page, preset).expect("a text takes any text");
     }
     page
+}
+
+/// What stands above the table of identities.
+const IDENTITIES: &str = "
+## What identifies a delivery
+
+A webhook that is known by the same as an earlier one is a redelivery: it gets the same token, and runs nothing.
+What it is known by depends on what the sender's documentation promises.
+
+- **An id that is signed and documented to name one event** identifies a delivery by itself. \
+Another body under it is a redelivery, and counted as `MismatchedBodies`.
+- **Any other id** identifies a delivery together with the body, and with the type of event where that stands in a header. \
+The same id with another body is another event.
+- **A body without an id that has a time or a counter of its own** is identified by its content.
+- **A body with neither** is a redelivery of an equal body that was received within the source's `dedup_window`. \
+Later ones run, and have `repeatOf`.
+
+A redelivery counts as one as long as the history of the first is kept. \
+`id_unique` and `dedup_window` in [configuration.md](configuration.md) change both for one source.
+
+| `scheme` | id | another body under the same id | without an id | what the sender documents |
+|---|---|---|---|---|
+";
+
+/// The table of identities: where ids stand and whether they are signed is what verification reads.
+fn identities(page: &mut String) -> std::fmt::Result {
+    page.push_str(IDENTITIES);
+    for preset in PRESETS.iter().copied().flatten() {
+        let Preset { name, .. } = preset;
+        let identity = preset.identity();
+        let Identity { unique, says, docs, .. } = identity;
+        let (ids, all_signed) = ids(preset)?;
+        let other_body = match (*unique && all_signed, ids.is_empty()) {
+            (_, true) => "–",
+            (true, _) => "the same event",
+            (false, _) => "another event",
+        };
+        let ids = if ids.is_empty() { "none".to_owned() } else { ids.join(", else ") };
+        let without = without_id(identity);
+        let documented = match docs.is_empty() {
+            true => (*says).to_owned(),
+            false => format!("{says} ([documentation]({docs}))"),
+        };
+        let compared = compared(identity.content);
+        writeln!(page, "| [`{name}`](#{name}) | {ids} | {other_body}{compared} | {without} | {documented} |")?;
+    }
+    Ok(())
+}
+
+/// Where the ids of a sender stand, and whether all of them are signed.
+fn ids(preset: &Preset) -> Result<(Vec<String>, bool), std::fmt::Error> {
+    if let Some(batch) = &preset.batch {
+        let is_signed = match &preset.way {
+            Way::Recipe(_) => true,
+            Way::Custom(custom, _) => custom.signs_body(),
+            Way::Open(_) => false,
+        };
+        let places: Vec<_> = batch.id.iter().map(|pointer| format!("item:{pointer}")).collect();
+        return Ok((vec![place_text(&places.join("+"), is_signed)], is_signed));
+    }
+    match &preset.way {
+        Way::Recipe(written) | Way::Open(written) => {
+            let recipe = Recipe::parse(written).map_err(|_| std::fmt::Error)?;
+            let ids: Vec<_> = recipe.ids().map(|(places, signed)| joined(places, signed)).collect();
+            // The first place is where the sender says its id stands.
+            let is_signed = recipe.ids().next().is_some_and(|(_, signed)| signed);
+            Ok((ids, is_signed))
+        }
+        Way::Custom(_, described) => {
+            let places = described.id.split_whitespace();
+            let ids = places.map(|place| place_text(place, described.id_signed)).collect();
+            Ok((ids, described.id_signed))
+        }
+    }
+}
+
+fn without_id(identity: &Identity) -> String {
+    let window = duration(identity.window_s);
+    match identity.dated {
+        "" => format!("`dedup_window` {window}"),
+        dated => {
+            let places: Vec<_> =
+                dated.split_whitespace().map(|place| format!("`{place}`")).collect();
+            format!("by its content, with {}; else `dedup_window` {window}", places.join(" or "))
+        }
+    }
+}
+
+fn compared(content: Content) -> String {
+    let names = |paths: &[&str]| {
+        let names: Vec<_> = paths.iter().map(|path| format!("`{path}`")).collect();
+        names.join(", ")
+    };
+    match content {
+        Content::Whole => String::new(),
+        Content::Without(paths) => format!("; {} do not count", names(paths)),
+        Content::Only(paths) => format!("; only {} count", names(paths)),
+    }
 }
 
 fn section(page: &mut String, preset: &Preset) -> std::fmt::Result {
@@ -83,7 +183,7 @@ fn section(page: &mut String, preset: &Preset) -> std::fmt::Result {
         )?,
         None => writeln!(
             page,
-            "- Tolerance: none; no time is signed, so only the id tells a repetition."
+            "- Tolerance: none; no time is signed. A request that is sent again is recognised by [its identity](#what-identifies-a-delivery)."
         )?,
     }
     writeln!(page, "- Handshake: {}.", preset.handshake.described())?;
@@ -171,7 +271,7 @@ fn custom(page: &mut String, described: &Described) -> std::fmt::Result {
         if places.is_empty() { "none".to_owned() } else { places.join(", else ") }
     };
     let id = match described.id {
-        "" => "none: the body's hash".to_owned(),
+        "" => "none".to_owned(),
         id => found(id, described.id_signed),
     };
     writeln!(page, "- Delivery id: {id}.")?;
@@ -185,7 +285,7 @@ fn places(page: &mut String, written: &Written<'_>) -> std::fmt::Result {
     let or = |places: Vec<String>, nothing: &str| {
         if places.is_empty() { nothing.to_owned() } else { places.join(", else ") }
     };
-    writeln!(page, "- Delivery id: {}.", or(ids, "none: the body's hash"))?;
+    writeln!(page, "- Delivery id: {}.", or(ids, "none"))?;
     writeln!(page, "- Type of event: {}.", or(types, "the body's `type`, if it has one"))
 }
 

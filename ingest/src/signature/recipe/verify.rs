@@ -69,10 +69,15 @@ impl Recipe {
         let origin =
             |places| if self.covers(places) { IdOrigin::Signed } else { IdOrigin::Unsigned };
         let id = template::first(&self.ids, sent, &entries, outline);
+        let event_type = template::first(&self.types, sent, &entries, outline);
+        let is_beside = |places: &[Place]| !places.iter().all(|it| matches!(it, Place::Json(_)));
+        let beside = event_type.iter().filter(|(_, places)| is_beside(places));
         Claims {
             secret,
             delivery_id: id.map(|(id, places)| (id, origin(places))),
-            event_type: template::first(&self.types, sent, &entries, outline).map(|(text, _)| text),
+            beside: beside.map(|(text, _)| text.clone()).collect(),
+            event_type: event_type.map(|(text, _)| text),
+            ..Claims::default()
         }
     }
 
