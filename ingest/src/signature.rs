@@ -243,6 +243,16 @@ impl Scheme {
         self.settings.verify_token.as_ref().is_some_and(|key| key.fits(&[], &token))
     }
 
+    /// The headers that prove a request: signatures, tokens and passwords. None of them is ever kept.
+    pub fn proofs(&self) -> Vec<&str> {
+        match &self.verifier {
+            Verifier::Recipe(recipe) | Verifier::Open(recipe) => {
+                recipe.headers().iter().map(String::as_str).collect()
+            }
+            Verifier::Custom(custom, _) => custom.proofs().to_vec(),
+        }
+    }
+
     /// Where the certificate is that verifying this request takes.
     /// Only addresses of the sender's own, whatever the request says.
     pub fn certificate_url(&self, sent: &Sent<'_>) -> Result<Option<String>, Unverified> {

@@ -74,6 +74,18 @@ impl Custom {
         }
     }
 
+    /// The headers that hold its signature or token.
+    pub(super) fn proofs(self) -> &'static [&'static str] {
+        match self {
+            Self::StandardWebhooks => &["webhook-signature", "svix-signature"],
+            Self::Twilio => &["x-twilio-signature"],
+            Self::PayPal => &["paypal-transmission-sig"],
+            Self::Monday => &["authorization"],
+            // They stand in the body.
+            Self::Sns | Self::AdyenItem | Self::Mailgun | Self::MsGraph => &[],
+        }
+    }
+
     pub(super) fn certificate_url(self, sent: &Sent<'_>) -> Result<Option<String>, Unverified> {
         match self {
             Self::Sns => sns::certificate_url(sent).map(Some),
