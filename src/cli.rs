@@ -43,6 +43,8 @@ pub enum Command {
     Sources(Sources),
     /// List workflows, and the older versions of them that unfinished executions still run
     Workflows(Workflows),
+    /// List what a source's quarantine keeps, or empty it
+    Quarantine(Quarantine),
     /// Verify what a source's quarantine keeps, as of its receipt, and release what fits
     Reverify(Reverify),
     /// End an execution
@@ -71,6 +73,10 @@ pub struct Serve {
     /// Where journal, payloads and generated secrets are kept
     #[arg(long, env = "EVERHOOK_DATA_DIR", default_value = ".everhook", value_name = "FOLDER")]
     pub data_dir: PathBuf,
+
+    /// Go on with other keys than the tables were made with, where the old ones are lost
+    #[arg(long)]
+    pub new_keys: bool,
 
     /// Keep journal and payloads in memory only: everything is forgotten at the end
     #[arg(long)]
@@ -244,6 +250,26 @@ pub struct Reverify {
     /// Only say what would be released
     #[arg(long)]
     pub dry_run: bool,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[expect(missing_docs, reason = "its own type says it")]
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `everhook quarantine`
+#[derive(Debug, Clone, Args)]
+pub struct Quarantine {
+    /// The source whose refused requests are kept
+    #[arg(long)]
+    pub source: String,
+
+    /// Remove all of them: none can be released afterwards
+    #[arg(long)]
+    pub clear: bool,
 
     /// As JSON
     #[arg(long)]

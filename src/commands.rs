@@ -5,6 +5,7 @@ mod check;
 pub(crate) mod client;
 mod conformance;
 mod list;
+mod quarantine;
 mod redrive;
 mod replay;
 mod reverify;
@@ -17,8 +18,10 @@ mod verify;
 mod workflows;
 
 use everhook_processor::Steps;
+use serde::Serialize;
 
 use crate::cli::{Cli, Command};
+use crate::printable;
 
 /// Why a command failed, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,7 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
         Command::List(list) => list::run(list).await,
         Command::Sources(sources) => sources::run(sources).await,
         Command::Workflows(workflows) => workflows::run(workflows).await,
+        Command::Quarantine(quarantine) => quarantine::run(quarantine).await,
         Command::Reverify(reverify) => reverify::run(reverify).await,
         Command::Cancel(cancel) => cancel::run(cancel).await,
         Command::Redrive(redrive) => redrive::run(redrive).await,
@@ -65,8 +69,25 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
     }
 }
 
-/// Prints a line; a reader who has gone away is no failure.
+/// Prints lines of ours, in which no text of a stranger reaches the terminal as it is.
+/// A reader who has gone away is no failure.
 fn print(text: &str) {
+    write(&printable::lines(text));
+}
+
+/// The same for one line, in which a stranger's line breaks are escaped as well.
+fn print_line(text: &str) {
+    write(&printable::line(text));
+}
+
+/// Prints a value as JSON.
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::of)?;
+    write(&printable::json(&text));
+    Ok(())
+}
+
+fn write(text: &str) {
     use std::io::Write;
     writeln!(std::io::stdout(), "{text}").ok();
 }

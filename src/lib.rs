@@ -31,6 +31,7 @@ pub mod commands;
 pub mod conformance;
 pub mod explain;
 pub mod local;
+pub mod printable;
 pub mod replay;
 pub mod schema;
 
@@ -57,7 +58,7 @@ pub fn main(cli: Cli, steps: Steps) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("everhook: {error}");
+            eprintln!("everhook: {}", printable::lines(&error.to_string()));
             ExitCode::FAILURE
         }
     }

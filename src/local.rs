@@ -13,6 +13,8 @@ pub mod door;
 pub mod engine;
 pub mod event_source;
 mod files;
+pub mod keys;
+pub mod objects;
 pub mod parts;
 pub mod pressure;
 pub mod server;

@@ -5,6 +5,8 @@ use everhook_journal::execution::{Execution, IllegalEvent, Stage, Status, StepSt
 use everhook_journal::{ExecutionId, Payload, Timestamp};
 use serde::Serialize;
 
+use crate::printable;
+
 /// One event of a history, with the state after it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,7 +60,8 @@ pub fn transcript(id: &ExecutionId, told: &[Told]) -> String {
         }
         lines.extend(told.steps.iter().map(|step| format!("        {step}")));
     }
-    lines.join("\n")
+    // Types and messages are of strangers: each line stays one.
+    lines.iter().map(|line| printable::line(line)).collect::<Vec<_>>().join("\n")
 }
 
 fn changed(event: &Event) -> String {

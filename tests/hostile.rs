@@ -2,6 +2,7 @@
 //!
 //! `cargo test -p everhook --test everhook hostile -- --nocapture` prints how much is tried.
 
+mod accounts;
 mod addresses;
 mod canaries;
 mod clients;

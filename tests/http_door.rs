@@ -125,6 +125,39 @@ async fn a_page_with_a_name_of_its_own_cannot_ask_operators_questions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_forwarded_is_no_operators() {
+    let running = Standing::start(&config(start_target().await), Limits::default()).await;
+    let token = running.accepted("fine", "{}").await;
+    for (name, value) in [
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("forwarded", "for=203.0.113.9"),
+        ("via", "1.1 proxy"),
+        ("x-real-ip", "203.0.113.9"),
+        ("cf-connecting-ip", "203.0.113.9"),
+    ] {
+        for (method, path, direct) in [
+            (reqwest::Method::GET, "/executions".to_owned(), 200),
+            (reqwest::Method::GET, format!("/executions/{token}/events"), 200),
+            (reqwest::Method::GET, "/workflows".to_owned(), 200),
+            (reqwest::Method::GET, "/sources/fine/quarantine".to_owned(), 200),
+            (reqwest::Method::POST, "/sources/fine/quarantine/clear".to_owned(), 200),
+            (reqwest::Method::POST, format!("/executions/{token}/redrive"), 409),
+        ] {
+            let ask = || running.client.request(method.clone(), running.url(&path));
+            let response = ask().header(name, value).send().await.unwrap();
+            assert_eq!(response.status(), 403, "{name} {path}");
+            assert!(response.text().await.unwrap().contains(name), "{name} {path}");
+            assert_ne!(ask().send().await.unwrap().status(), 403, "{path}: {direct}");
+        }
+        // Webhooks come through proxies all the time.
+        let webhook = running.client.post(running.url("/webhook/fine")).header(name, value);
+        assert_eq!(webhook.body("{}").send().await.unwrap().status(), 202);
+    }
+    running.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_quarantined_is_for_operators_and_no_page_releases_it() {
     let running = Standing::start(&config(start_target().await), Limits::default()).await;
     let reverify = || running.client.post(running.url("/sources/fine/reverify"));

@@ -5,6 +5,7 @@
 mod batches;
 mod bodies;
 mod check;
+mod data_folder;
 mod disorder;
 mod docs;
 mod durable;

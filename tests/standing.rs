@@ -29,6 +29,7 @@ impl Standing {
             listen: "127.0.0.1:0".parse().unwrap(),
             data_dir: folder.path().join("data"),
             in_memory: true,
+            new_keys: false,
             config: path,
             dynamodb_endpoint: None,
             endpoints: Endpoints::default(),

@@ -26,6 +26,7 @@ pub(crate) async fn serve(data_dir: PathBuf) -> io::Result<()> {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         data_dir,
         in_memory: false,
+        new_keys: false,
         config: PathBuf::from(CONFIG),
         dynamodb_endpoint: None,
         endpoints: Endpoints::default(),

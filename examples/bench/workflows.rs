@@ -117,6 +117,7 @@ async fn run(row: &Row) -> io::Result<Taken> {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         data_dir: folder.path().join("data"),
         in_memory: false,
+        new_keys: false,
         config,
         dynamodb_endpoint: None,
         endpoints: Endpoints::default(),

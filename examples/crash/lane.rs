@@ -92,7 +92,8 @@ impl Lane {
     /// How its server is started when nothing is to happen to it.
     pub(crate) fn start(&self) -> Start {
         let folder = self.folder.clone();
-        Start { listen: self.address, folder, failpoint: None, file_kib_max: None, clock: None }
+        let (failpoint, file_kib_max) = (None, None);
+        Start { listen: self.address, folder, failpoint, file_kib_max, clock: None, sync: None }
     }
 
     /// Starts a server.

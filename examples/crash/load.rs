@@ -81,6 +81,7 @@ pub(crate) async fn run(folder: &Path, time: Duration) -> io::Result<()> {
         failpoint: None,
         file_kib_max: None,
         clock: None,
+        sync: None,
     };
     let server = serve(&start)?;
     let loaded = Loaded { address, sources: sources(folder)?, numbers: Arc::default() };

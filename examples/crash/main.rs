@@ -9,6 +9,7 @@
 //! - [`lane`]: all of them around one server
 //! - [`kills`], [`failpoints`]: when it dies, and where
 //! - [`episodes`]: what else befalls a server
+//! - [`faults`]: what its disk does to it
 //! - [`audit`]: whether it kept its word
 //! - [`chance`]: what is drawn
 //! - [`load`], [`wire`]: more than it can do, and one kill at the peak
@@ -18,6 +19,7 @@ mod caller;
 mod chance;
 mod episodes;
 mod failpoints;
+mod faults;
 mod kills;
 mod lane;
 mod ledger;
@@ -88,6 +90,8 @@ enum Part {
     Freeze,
     /// A disk that is full
     Disk,
+    /// A disk that does not sync, or has lost or damaged what was on it
+    Faults,
     /// A clock that jumps by an hour
     Clock,
 }
@@ -102,7 +106,8 @@ const HELP: &str = "Examples:
   cargo run --example crash -- --only disk           a full disk alone
   cargo run --example crash -- --load                twice what the server can do
 
-From 100 kills on, other servers meanwhile are frozen, have a full disk, or a clock that jumps.
+From 100 kills on, other servers meanwhile are frozen, have a disk that is full, broken or damaged, or a clock
+that jumps.
 
 It ends with 1 on any violation, says which, and keeps the folder with the server's data and log.";
 
@@ -195,6 +200,23 @@ async fn run(options: &Options, root: &Path) -> io::Result<()> {
         beside.spawn(async move {
             let (outcome, refused) = episodes::full_disk(lane).await?;
             Ok(told("a full disk", &outcome, &format!(", {refused} posts refused with 503")))
+        });
+    }
+    if wanted(Part::Faults, rest) {
+        match faults::failing_sync(root)? {
+            Some(library) => {
+                let lane = lane("sync").await?;
+                beside.spawn(async move {
+                    let outcome = faults::sync_fails(lane, library).await?;
+                    Ok(told("a sync that fails", &outcome, ", the server ended at once"))
+                });
+            }
+            None => println!("no sync fails: there is no C compiler `cc`"),
+        }
+        let lane = lane("damage").await?;
+        beside.spawn(async move {
+            let (outcome, count) = faults::damaged(lane).await?;
+            Ok(told("a damaged folder", &outcome, &format!(", {count} damages refused")))
         });
     }
     if wanted(Part::Clock, rest) {

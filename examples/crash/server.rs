@@ -34,6 +34,8 @@ pub(crate) struct Start {
     pub(crate) file_kib_max: Option<u64>,
     /// A library that changes its clock, and the file that says how.
     pub(crate) clock: Option<(PathBuf, PathBuf)>,
+    /// A library that lets its syncs fail, and the file whose presence says that they do.
+    pub(crate) sync: Option<(PathBuf, PathBuf)>,
 }
 
 /// A running server. It is killed with this value.
@@ -82,6 +84,9 @@ impl Start {
                 .env("FAKETIME_TIMESTAMP_FILE", file)
                 .env("FAKETIME_NO_CACHE", "1")
                 .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        if let Some((library, file)) = &self.sync {
+            command.env("LD_PRELOAD", library).env("CRASH_SYNC_FAILS", file);
         }
         let log = self.folder.join("server.log");
         let log = OpenOptions::new().create(true).append(true).open(log)?;

@@ -7,7 +7,7 @@ use everhook_journal::callback::CallbackToken;
 use everhook_journal::event::{CallbackAnswer, Event, StepFailure};
 use everhook_journal::execution::Refusal;
 use everhook_journal::guard::{self, Guard};
-use everhook_journal::{Command, Execution, Sequence, StepName, telemetry};
+use everhook_journal::{Command, Execution, Payload, Sequence, StepName, telemetry};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -73,13 +73,15 @@ pub async fn handle(ingest: &Ingest, event: ApiGatewayV2httpRequest) -> Answer {
     let called = match asked {
         Asked::Heartbeat => ingest.beat(&token).await,
         Asked::Success => match to_json(&body) {
-            Some(json) => match ingest.payloads.keep_json(json).await {
-                Ok(payload) => ingest.called_back(&token, CallbackAnswer::Succeeded(payload)).await,
-                Err(error) => Err(FactError::Unavailable(error.to_string())),
-            },
+            Some(json) => {
+                let answer = CallbackAnswer::Succeeded(Payload::of_json(&json));
+                ingest.called_back(&token, answer, Some(json)).await
+            }
             None => return Answer::error(400, "an answer is JSON or text"),
         },
-        Asked::Failure => ingest.called_back(&token, CallbackAnswer::Failed(failure(&body))).await,
+        Asked::Failure => {
+            ingest.called_back(&token, CallbackAnswer::Failed(failure(&body)), None).await
+        }
     };
     match called {
         Ok(duplicate) => {
@@ -102,11 +104,12 @@ pub async fn handle(ingest: &Ingest, event: ApiGatewayV2httpRequest) -> Answer {
 }
 
 impl Ingest {
-    /// Records an answer; says whether the same one was recorded before.
+    /// Records an answer, with the JSON it is made of; says whether the same one was recorded before.
     async fn called_back(
         &self,
         token: &CallbackToken,
         answer: CallbackAnswer,
+        json: Option<Box<RawValue>>,
     ) -> Result<bool, FactError> {
         let (id, token_sha256) = (token.execution(), token.sha256());
         let decide = |execution: &Execution| {
@@ -117,7 +120,19 @@ impl Ingest {
                 now: self.clock.now(),
             })
         };
-        match self.add(&id, decide).await {
+        let execution = self.execution(&id).await?;
+        // Nothing of a stranger is stored: first the token must be one for which a step waits.
+        let added = match decide(&execution).and_then(|command| execution.decide(command)) {
+            Err(refusal) => Err(refusal.into()),
+            Ok(_) => {
+                if let (CallbackAnswer::Succeeded(payload), Some(json)) = (&answer, json) {
+                    let stored = self.payloads.store_json(payload, json).await;
+                    stored.map_err(|error| FactError::Unavailable(error.to_string()))?;
+                }
+                self.add_to(&id, execution, decide).await
+            }
+        };
+        match added {
             Ok(_) => Ok(false),
             Err(FactError::Refused(refusal)) => match self.said_before(token).await? {
                 // The reply to the first call was lost: it counts, and is told again.

@@ -64,7 +64,17 @@ impl Ingest {
         id: &ExecutionId,
         decide: impl Fn(&Execution) -> Result<Command, Refusal>,
     ) -> Result<Execution, FactError> {
-        let mut execution = self.execution(id).await?;
+        let execution = self.execution(id).await?;
+        self.add_to(id, execution, decide).await
+    }
+
+    /// Like [`Ingest::add`], to an execution that has just been read.
+    pub(crate) async fn add_to(
+        &self,
+        id: &ExecutionId,
+        mut execution: Execution,
+        decide: impl Fn(&Execution) -> Result<Command, Refusal>,
+    ) -> Result<Execution, FactError> {
         for _ in 0..CONFLICTS_MAX {
             let event = execution.decide(decide(&execution)?)?;
             let expires_at = execution.webhook.expires_at;

@@ -9,6 +9,10 @@ use everhook_journal::{Clock, Executions, Journal, Secrets, environment, telemet
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
+/// With another key every redelivery would be a new execution.
+const OTHER_KEY: &str = "the execution key is not the one that the tables were made with; put that one back, \
+     or delete the item `key#execution` of the executions table to go on with this one";
+
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     environment::observe();
@@ -24,7 +28,10 @@ async fn main() -> Result<(), Error> {
     tokio::join!(Ingest::fetch(&config, &secrets), environment::warm(connections));
     let ingest =
         Ingest::from_config(&config, &secrets, journal, executions, payloads, Clock::System)?;
-    environment::warm(ingest.publish()).await;
+    let first = async { tokio::join!(ingest.publish(), ingest.knows_its_key()) };
+    if let Some((_, Ok(false))) = environment::warm(first).await {
+        return Err(OTHER_KEY.into());
+    }
     let ingest = Arc::new(ingest);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let ingest = ingest.clone();

@@ -22,6 +22,13 @@ pub struct ShownQuarantine {
     pub requests: Vec<ShownKept>,
 }
 
+/// What became of a quarantine that was to be emptied.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Cleared {
+    /// How many requests were removed.
+    pub cleared: usize,
+}
+
 /// A kept request, as far as it is shown. What it says is shown to nobody.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,6 +55,7 @@ impl From<Kept> for ShownKept {
 enum Asked<'p> {
     List(&'p str),
     Reverify(&'p str),
+    Clear(&'p str),
     Cancel(&'p str),
     Redrive(&'p str),
 }
@@ -71,9 +79,12 @@ pub async fn handle(ingest: &Ingest, event: ApiGatewayV2httpRequest) -> ApiGatew
 async fn answer(ingest: &Ingest, event: &ApiGatewayV2httpRequest) -> Result<Answer, Unavailable> {
     let (name, method, asked) = match asked(crate::path(event)) {
         Some(asked @ Asked::List(name)) => (name, "GET", asked),
-        Some(asked @ (Asked::Reverify(name) | Asked::Cancel(name) | Asked::Redrive(name))) => {
-            (name, "POST", asked)
-        }
+        Some(
+            asked @ (Asked::Reverify(name)
+            | Asked::Clear(name)
+            | Asked::Cancel(name)
+            | Asked::Redrive(name)),
+        ) => (name, "POST", asked),
         None => {
             let message = "there is nothing here; try GET /sources/{source}/quarantine";
             return Ok(Answer::error(404, message));
@@ -98,7 +109,7 @@ async fn answer(ingest: &Ingest, event: &ApiGatewayV2httpRequest) -> Result<Answ
                 Err(answer) => answer,
             });
         }
-        Asked::List(_) | Asked::Reverify(_) => {}
+        Asked::List(_) | Asked::Reverify(_) | Asked::Clear(_) => {}
     }
     let name = SourceName::new(name);
     if ingest.sources.known(&name).is_none() {
@@ -119,6 +130,7 @@ async fn answer(ingest: &Ingest, event: &ApiGatewayV2httpRequest) -> Result<Answ
             let reverified = Box::pin(ingest.reverify(&name, dry_run)).await?;
             Ok(json(&reverified.unwrap_or_default()))
         }
+        Asked::Clear(_) => Ok(json(&Cleared { cleared: ingest.clear_quarantine(&name).await? })),
         Asked::Cancel(_) | Asked::Redrive(_) => unreachable!("answered above"),
     }
 }
@@ -190,6 +202,7 @@ fn asked(path: &str) -> Option<Asked<'_>> {
     let (name, what) = path.strip_prefix("/sources/")?.split_once('/')?;
     match what {
         "quarantine" => Some(Asked::List(name)),
+        "quarantine/clear" => Some(Asked::Clear(name)),
         "reverify" => Some(Asked::Reverify(name)),
         _ => None,
     }
@@ -206,6 +219,7 @@ mod tests {
     #[test]
     fn the_path_says_what_is_asked() {
         assert_eq!(asked("/sources/github/quarantine"), Some(Asked::List("github")));
+        assert_eq!(asked("/sources/github/quarantine/clear"), Some(Asked::Clear("github")));
         assert_eq!(asked("/sources/github/reverify"), Some(Asked::Reverify("github")));
         for path in
             ["/sources", "/sources/github", "/sources/github/secrets", "/webhook/a/reverify"]

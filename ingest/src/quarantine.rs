@@ -7,6 +7,7 @@ mod places;
 mod seal;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::receive::Ingest;
 use crate::request::Request;
 use crate::signature::Unverified;
 
-use places::{NoPlace, Places};
+use places::{NoPlace, Place, Places};
 use seal::{Seal, TooLarge};
 
 /// How long a refused request is kept.
@@ -35,6 +36,7 @@ const KEPT_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Quarantine {
     pub(crate) slots: everhook_journal::Quarantine,
     seal: Seal,
+    key: ExecutionKey,
     places: Mutex<HashMap<SourceName, Places>>,
 }
 
@@ -101,9 +103,21 @@ impl Ingest {
     }
 }
 
+/// Whose an address is: one caller often has all addresses of an IPv6 network of 64 bits.
+fn network(address: &str) -> String {
+    match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V6(address)) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}")
+        }
+        Ok(address) => address.to_string(),
+        Err(_) => address.to_owned(),
+    }
+}
+
 impl Quarantine {
     pub(crate) fn new(key: &ExecutionKey, slots: everhook_journal::Quarantine) -> Self {
-        Self { slots, seal: Seal::new(key), places: Mutex::default() }
+        Self { slots, seal: Seal::new(key), key: key.clone(), places: Mutex::default() }
     }
 
     async fn keep(
@@ -114,22 +128,47 @@ impl Quarantine {
     ) -> Result<(), NotKept> {
         let source = &request.source;
         seal::fits(request)?;
+        let network = request.source_ip.as_deref().map(network).unwrap_or_default();
+        let address = if network.is_empty() { network } else { self.key.network(&network) };
         for _ in 0..TRIES_MAX {
-            let slot = self.with_places(source, |places| places.take(now))?;
+            let (name, expires_at) = (id::fresh(), now + LIFE);
+            if self.with_places(source, |places| places.is_unknown(now)) {
+                let kept = self.slots.list(source, now).await?;
+                self.with_places(source, |places| places.know(kept, now));
+            }
+            let take = |places: &mut Places| places.take(&name, &address, now, expires_at);
+            let Place { slot, instead_of } = self.with_places(source, take)?;
             let kept = Kept {
                 slot,
-                name: id::fresh(),
+                name,
                 received_at: now,
-                expires_at: now + LIFE,
+                expires_at,
                 reason: reason.to_string(),
                 bytes: request.body.len() as u64,
+                address: address.clone(),
             };
             let sealed = self.seal.seal(request, slot, now)?;
-            if self.slots.keep(source, &kept, sealed).await? {
+            if self.slots.keep(source, &kept, instead_of.as_deref(), sealed).await? {
                 return Ok(());
             }
+            // Another process was there since.
+            self.with_places(source, Places::forget);
         }
         Err(NoPlace::Full.into())
+    }
+
+    /// Empties all slots of a source; says how many requests were in them.
+    pub(crate) async fn clear(
+        &self,
+        source: &SourceName,
+        now: Timestamp,
+    ) -> Result<usize, Unavailable> {
+        let mut cleared = 0;
+        for kept in self.slots.list(source, now).await? {
+            cleared += usize::from(self.slots.remove(source, &kept).await?);
+        }
+        self.with_places(source, Places::forget);
+        Ok(cleared)
     }
 
     /// The request that is kept here, with the moment at which it was received.

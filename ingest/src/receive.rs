@@ -26,7 +26,7 @@ use crate::answer::{Accepted, Answer};
 use crate::fetch::Fetch;
 use crate::handshake::Reply;
 use crate::quarantine::Quarantine;
-use crate::request::{Rejected, Request};
+use crate::request::{self, Rejected, Request};
 use crate::signature::Unverified;
 use crate::source::{self, Source, Sources};
 use everhook_journal::secret::{SecretError, Secrets};
@@ -115,7 +115,8 @@ pub enum StartError {
     ShortKey,
 }
 
-fn execution_key(config: &Config) -> &str {
+/// The reference to the key for execution ids.
+pub fn execution_key(config: &Config) -> &str {
     config.settings.execution_key.as_deref().unwrap_or(EXECUTION_KEY)
 }
 
@@ -183,6 +184,11 @@ impl Ingest {
             futures_util::future::try_join_all(published).await.map(drop)
         };
         self.published.get_or_try_init(publish).await.copied()
+    }
+
+    /// Whether the tables were made with this key for execution ids, as far as they know.
+    pub async fn knows_its_key(&self) -> Result<bool, Unavailable> {
+        self.executions.knows_key("execution", &self.key).await
     }
 
     /// Answers a request that may be a webhook. `admit` is asked once it is verified, so that strangers take
@@ -341,8 +347,8 @@ impl Ingest {
             },
             method: "POST".into(),
             path: request.path.clone(),
-            query: request.query.clone(),
-            headers: request.headers.kept(),
+            query: request::kept_query(&request.query),
+            headers: request.headers.kept(&source.scheme.proofs()),
             source_ip: request.source_ip.clone(),
             request_id: request.request_id.clone(),
             quarantined_at: request.quarantined_at,

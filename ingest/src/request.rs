@@ -246,9 +246,12 @@ impl Headers {
         self.0.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The headers worth keeping: none that carries a credential, and no more than fit.
-    pub fn kept(&self) -> BTreeMap<String, String> {
-        let kept = self.0.keys().filter(|name| !is_private(name.as_str())).filter_map(|name| {
+    /// The headers worth keeping: none that carries a credential or is one of these `proofs`, and no more than fit.
+    pub fn kept(&self, proofs: &[&str]) -> BTreeMap<String, String> {
+        let is_kept = |name: &str| {
+            !is_private(name) && !proofs.iter().any(|proof| proof.eq_ignore_ascii_case(name))
+        };
+        let kept = self.0.keys().filter(|name| is_kept(name.as_str())).filter_map(|name| {
             let values = self.0.get_all(name).iter().map(|value| value.to_str().ok());
             let joined = values.collect::<Option<Vec<_>>>()?.join(",");
             (joined.len() <= HEADER_VALUE_MAX).then(|| (name.as_str().to_owned(), joined))
@@ -257,20 +260,40 @@ impl Headers {
     }
 }
 
-/// Whether a header's name says that its value proves who somebody is.
+/// A query without the parameters that carry a credential. The others stay as they were sent.
+pub(crate) fn kept_query(query: &str) -> String {
+    let is_kept = |parameter: &&str| {
+        let mut pairs = form_urlencoded::parse(parameter.as_bytes());
+        !pairs.next().is_some_and(|(name, _)| is_private_parameter(&name))
+    };
+    query.split('&').filter(is_kept).collect::<Vec<_>>().join("&")
+}
+
+/// Whether a header's name says that its value is a credential.
 fn is_private(name: &str) -> bool {
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 13] = [
         "authorization",
         "cookie",
         "token",
         "secret",
         "password",
+        "passwd",
         "api-key",
         "apikey",
+        "access-key",
+        "x-auth",
+        "auth-key",
         "credential",
         "session",
     ];
     WORDS.iter().any(|word| name.contains(word))
+}
+
+/// The same for a query parameter, whose names are shorter.
+fn is_private_parameter(name: &str) -> bool {
+    const NAMES: [&str; 8] = ["key", "auth", "code", "sig", "signature", "pass", "pwd", "jwt"];
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    NAMES.contains(&name.as_str()) || is_private(&name)
 }
 
 #[cfg(test)]
@@ -295,10 +318,18 @@ mod tests {
     #[test]
     fn credentials_are_not_kept() {
         let mut headers = HeaderMap::new();
-        for name in ["authorization", "x-gitlab-token", "cookie", "x-api-key", "x-github-event"] {
+        for name in [
+            "authorization",
+            "proxy-authorization",
+            "x-gitlab-token",
+            "cookie",
+            "x-api-key",
+            "x-github-event",
+            "x-acme",
+        ] {
             headers.insert(name, "canary".parse().unwrap());
         }
-        let kept = Headers(headers).kept();
+        let kept = Headers(headers).kept(&["X-Acme"]);
         assert_eq!(kept.into_keys().collect::<Vec<_>>(), ["x-github-event"]);
     }
 
@@ -324,6 +355,21 @@ mod tests {
         let unique: std::collections::BTreeSet<_> = all.iter().map(|values| ids(values)).collect();
         assert_eq!(unique.len(), all.len());
         assert_eq!((ids(&[]), ids(&[b""]), ids(&[b" "])), (None, None, None));
+    }
+
+    #[test]
+    fn a_kept_query_has_no_credentials_and_is_otherwise_as_sent() {
+        for (query, kept) in [
+            ("", ""),
+            ("a=1&b=%20", "a=1&b=%20"),
+            ("token=s&a=1", "a=1"),
+            ("a=1&API_KEY=s&b", "a=1&b"),
+            ("%74oken=s", ""),
+            ("key=s&monkey=1", "monkey=1"),
+            ("access_token=s&code=s&sig=s", ""),
+        ] {
+            assert_eq!(kept_query(query), kept, "{query}");
+        }
     }
 
     #[test]

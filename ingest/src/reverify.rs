@@ -69,6 +69,13 @@ impl Ingest {
         self.quarantine.slots.list(name, self.clock.now()).await
     }
 
+    /// Removes what is kept of this source; says how many requests that were.
+    pub async fn clear_quarantine(&self, name: &SourceName) -> Result<usize, Unavailable> {
+        let cleared = self.quarantine.clear(name, self.clock.now()).await?;
+        tracing::warn!(source = %name, cleared, "the quarantine of {name} was emptied: {cleared} requests");
+        Ok(cleared)
+    }
+
     /// Verifies what is kept of a source as of its receipt, and records what its secrets of now fit.
     /// A dry run records nothing. `None` if there is no such source.
     pub async fn reverify(

@@ -293,6 +293,16 @@ impl Scheme {
         self.settings.verify_token.as_ref().is_some_and(|key| key.fits(&[], &token))
     }
 
+    /// The headers that prove a request: signatures, tokens and passwords. None of them is ever kept.
+    pub fn proofs(&self) -> Vec<&str> {
+        match &self.verifier {
+            Verifier::Recipe(recipe) | Verifier::Open(recipe) => {
+                recipe.headers().iter().map(String::as_str).collect()
+            }
+            Verifier::Custom(custom, _) => custom.proofs().to_vec(),
+        }
+    }
+
     /// The certificate that verifying this request takes, at an address of the sender's own,
     /// whatever the request says. A request that no certificate could prove is refused at once.
     pub fn certificate(&self, sent: &Sent<'_>) -> Result<Option<Served>, Unverified> {

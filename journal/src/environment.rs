@@ -112,9 +112,9 @@ fn discreet(said: Targets) -> Targets {
 }
 
 /// Does this while the function starts, when it has a whole processor. What takes too long, or fails,
-/// is done again and told when it matters.
-pub async fn warm<T>(connections: impl Future<Output = T>) {
-    tokio::time::timeout(WARM, connections).await.ok();
+/// is done again and told when it matters: then there is no outcome.
+pub async fn warm<T>(connections: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(WARM, connections).await.ok()
 }
 
 /// A variable that has to be set.

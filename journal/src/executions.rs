@@ -19,10 +19,11 @@
 //! | `repeat_of` | S | the execution that the same body had come with before, see `bodies` |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 //!
-//! Beside the rows it holds what [`crate::quarantine`] keeps.
+//! Beside the rows it holds what [`crate::quarantine`] keeps, and what the keys of the tables are known by, see `keys`.
 //! View and obligation are one item on purpose: the terminal view and the end of the obligation are one write.
 
 mod bodies;
+mod keys;
 mod row;
 
 use std::collections::HashMap;

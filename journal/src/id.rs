@@ -146,6 +146,16 @@ impl ExecutionKey {
         text
     }
 
+    /// What a network is known by: it tells nobody without the key which one it is.
+    pub fn network(&self, network: &str) -> String {
+        self.derive_text(&["network", "", network])
+    }
+
+    /// What the key is known by: it cannot be told from this, and no id is this.
+    pub fn fingerprint(&self) -> String {
+        self.derive_text(&["fingerprint"])
+    }
+
     /// Another key for another purpose, from which this one cannot be told.
     /// A purpose begins with a letter and an id's material with eight bytes of a short length: they never coincide.
     pub fn derive(&self, purpose: &'static str) -> [u8; 32] {

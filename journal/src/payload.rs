@@ -11,13 +11,16 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
+use futures_util::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use tokio::sync::RwLock;
 
 use crate::failpoint;
 use crate::guard::{self, Guard};
+use crate::time::Timestamp;
 
 /// Up to here a payload stays readable in the event; DynamoDB bills writes by the KiB.
 pub const READABLE_BYTES_MAX: usize = 1024;
@@ -63,6 +66,22 @@ impl Payload {
         let packed = deflate(bytes);
         (packed.len() <= INLINE_BYTES_MAX)
             .then(|| Self::Deflate { base64: BASE64.encode(&packed), bytes: bytes.len() as u64 })
+    }
+
+    /// The payload as an event holds it. One that is not inside the event has to be stored as well.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::inline(bytes).unwrap_or_else(|| Self::Stored {
+            sha256: sha256_hex(bytes),
+            bytes: bytes.len() as u64,
+        })
+    }
+
+    /// Like [`Payload::of`], for JSON: small values stay readable in the event.
+    pub fn of_json(json: &RawValue) -> Self {
+        match json.get().len() <= READABLE_BYTES_MAX {
+            true => Self::Json(json.to_owned()),
+            false => Self::of(json.get().as_bytes()),
+        }
     }
 
     /// About how many bytes of an event it takes.
@@ -119,12 +138,23 @@ impl fmt::Debug for Payload {
 #[derive(Debug, Clone)]
 pub struct Payloads {
     objects: Arc<dyn ObjectStore>,
+    /// Held by each `put`, and alone by each removal: an object is never removed while it is stored again.
+    storing: Arc<RwLock<()>>,
+}
+
+/// An object as it was listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// SHA-256 of its bytes.
+    pub sha256: [u8; 32],
+    /// When it was stored last, in milliseconds since 1970.
+    pub stored_at: i64,
 }
 
 impl Payloads {
     /// Keeps them in this object store.
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects }
+        Self { objects, storing: Arc::default() }
     }
 
     /// Opens a connection. What fails here fails again, and is told, when it matters.
@@ -134,25 +164,66 @@ impl Payloads {
 
     /// Makes bytes ready for an event; large ones are durable before this returns.
     pub async fn keep(&self, bytes: Bytes) -> Result<Payload, PayloadError> {
-        if let Some(inline) = Payload::inline(&bytes) {
-            return Ok(inline);
-        }
-        let sha256 = sha256_hex(&bytes);
-        let length = bytes.len() as u64;
-        let put = self.objects.put(&path(&sha256), bytes.into()).await;
+        let payload = Payload::of(&bytes);
+        self.store(&payload, bytes).await?;
+        Ok(payload)
+    }
+
+    /// Makes the bytes of [`Payload::of`] durable, unless they are inside the event.
+    pub async fn store(&self, payload: &Payload, bytes: Bytes) -> Result<(), PayloadError> {
+        let Payload::Stored { sha256, .. } = payload else { return Ok(()) };
+        let storing = self.storing.read().await;
+        let put = self.objects.put(&path(sha256), bytes.into()).await;
+        drop(storing);
         if guard::holds(Guard::PayloadBeforeEvent) {
             put?;
         }
         failpoint::reached("payload.stored");
-        Ok(Payload::Stored { sha256, bytes: length })
+        Ok(())
+    }
+
+    /// The objects that were stored last before this time.
+    pub async fn stored_before(&self, time: Timestamp) -> Result<Vec<Listed>, PayloadError> {
+        let listed = self.objects.list(Some(&Path::from("payloads")));
+        let old = listed.try_filter_map(|object| {
+            let stored_at = object.last_modified.timestamp_millis();
+            let sha256 = object.location.filename().and_then(from_hex);
+            let sha256 = sha256.filter(|_| stored_at < time.as_millis());
+            std::future::ready(Ok(sha256.map(|sha256| Listed { sha256, stored_at })))
+        });
+        Ok(old.try_collect().await?)
+    }
+
+    /// Removes an object, unless it was stored again since it was listed. Says whether it did.
+    pub async fn remove(&self, listed: &Listed) -> Result<bool, PayloadError> {
+        let path = path(&data_encoding::HEXLOWER.encode(&listed.sha256));
+        // Between the look and the removal it must not be stored again.
+        let _alone = self.storing.write().await;
+        let found = match self.objects.head(&path).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            found => found?,
+        };
+        if found.last_modified.timestamp_millis() != listed.stored_at {
+            return Ok(false);
+        }
+        self.objects.delete(&path).await?;
+        Ok(true)
     }
 
     /// Like [`Payloads::keep`], for JSON: small values stay readable in the event.
     pub async fn keep_json(&self, json: Box<RawValue>) -> Result<Payload, PayloadError> {
-        if json.get().len() <= READABLE_BYTES_MAX {
-            return Ok(Payload::Json(json));
-        }
-        self.keep(Bytes::from(Box::<str>::from(json).into_string())).await
+        let payload = Payload::of_json(&json);
+        self.store_json(&payload, json).await?;
+        Ok(payload)
+    }
+
+    /// Makes the JSON of [`Payload::of_json`] durable, unless it is inside the event.
+    pub async fn store_json(
+        &self,
+        payload: &Payload,
+        json: Box<RawValue>,
+    ) -> Result<(), PayloadError> {
+        self.store(payload, Bytes::from(Box::<str>::from(json).into_string())).await
     }
 
     /// The bytes, exactly as they were kept.
@@ -191,6 +262,10 @@ fn inflate(base64: &str, bytes: u64) -> Result<Bytes, PayloadError> {
 
 fn path(sha256: &str) -> Path {
     Path::from_iter(["payloads", sha256])
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 /// SHA-256 in hexadecimal.
@@ -356,6 +431,24 @@ mod tests {
         let opened = payloads.open(&Payload::Stored { sha256, bytes: 3 }).await;
 
         assert!(matches!(opened, Err(PayloadError::Damaged)));
+    }
+
+    #[tokio::test]
+    async fn an_object_is_removed_only_as_it_was_listed() {
+        let payloads = payloads();
+        let long_ago = Timestamp::from_millis(0);
+        let in_future = Timestamp::from_millis(i64::MAX / 2);
+        let one = payloads.keep(noise(100_000).into()).await.unwrap();
+        assert_eq!(payloads.stored_before(long_ago).await.unwrap(), []);
+        let listed = payloads.stored_before(in_future).await.unwrap();
+        let [object] = listed[..] else { panic!("{listed:?}") };
+
+        let again = Listed { stored_at: object.stored_at - 1, ..object };
+        assert!(!payloads.remove(&again).await.unwrap(), "it was stored again since");
+        assert!(payloads.open(&one).await.is_ok());
+        assert!(payloads.remove(&object).await.unwrap());
+        assert!(!payloads.remove(&object).await.unwrap());
+        assert!(matches!(payloads.open(&one).await, Err(PayloadError::Missing)));
     }
 
     #[test]

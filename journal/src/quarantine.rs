@@ -7,6 +7,7 @@
 //! | `received_at` | S | when it was received |
 //! | `reason` | S | why it was refused |
 //! | `bytes` | N | how large its body is |
+//! | `address` | S | whose it is: a keyed hash of the caller's address; absent in those from before there was one |
 //! | `sealed` | B | the request, which only its ingest can open |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 //!
@@ -17,7 +18,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::executions::met;
 use crate::id::SourceName;
-use crate::item::{MalformedItem, malformed, number, read_number, read_text, read_time, text};
+use crate::item::{
+    MalformedItem, malformed, number, read_number, read_optional, read_text, read_time, text,
+};
 use crate::store::{Expression, Item, Store, Unavailable};
 use crate::time::Timestamp;
 
@@ -25,7 +28,7 @@ use crate::time::Timestamp;
 pub const SLOTS: usize = 100;
 
 /// What is asked of a slot to list it.
-const LISTED: [&str; 6] = ["execution", "name", "received_at", "reason", "bytes", "ttl"];
+const LISTED: [&str; 7] = ["execution", "name", "received_at", "reason", "bytes", "address", "ttl"];
 
 /// All slots. A clone is the same slots.
 #[derive(Debug, Clone)]
@@ -49,6 +52,8 @@ pub struct Kept {
     pub reason: String,
     /// How large its body is.
     pub bytes: u64,
+    /// A keyed hash of the caller's address; empty if that is unknown.
+    pub address: String,
 }
 
 impl Quarantine {
@@ -61,11 +66,13 @@ impl Quarantine {
         format!("quarantine#{source}#{slot}")
     }
 
-    /// Puts a request into its slot, if that is free or what is in it has expired; says whether it was.
+    /// Puts a request into its slot, if that is free, what is in it has expired, or is the request with the name
+    /// `instead_of`; says whether it was.
     pub async fn keep(
         &self,
         source: &SourceName,
         kept: &Kept,
+        instead_of: Option<&str>,
         sealed: Vec<u8>,
     ) -> Result<bool, Unavailable> {
         let mut item = key(source, kept.slot);
@@ -74,13 +81,16 @@ impl Quarantine {
             ("received_at".into(), text(kept.received_at.to_string())),
             ("reason".into(), text(&kept.reason)),
             ("bytes".into(), number(kept.bytes)),
+            ("address".into(), text(&kept.address)),
             ("sealed".into(), AttributeValue::B(Blob::new(sealed))),
             ("ttl".into(), number(kept.expires_at.to_ttl_seconds())),
         ]);
         let free = Expression::new(
-            "attribute_not_exists(#execution) OR #ttl <= :now",
-            &["execution", "ttl"],
+            "attribute_not_exists(#execution) OR #ttl <= :now OR #name = :instead",
+            &["execution", "ttl", "name"],
         )
+        // No request has an empty name.
+        .with(":instead", text(instead_of.unwrap_or_default()))
         .with(":now", number(seconds(kept.received_at)));
         met(self.store.put(&self.table, item, free).await)
     }
@@ -148,6 +158,7 @@ fn to_kept(item: &Item) -> Result<Kept, MalformedItem> {
         expires_at: Timestamp::from_millis(expires.saturating_mul(1000)),
         reason: read_text(item, "reason")?.to_owned(),
         bytes: read_number(item, "bytes")?,
+        address: read_optional(item, "address").unwrap_or_default(),
     })
 }
 

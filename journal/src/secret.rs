@@ -256,7 +256,10 @@ fn make(path: &Path) -> std::io::Result<()> {
     let mut random = [0u8; GENERATED_BYTES];
     getrandom::fill(&mut random).map_err(std::io::Error::other)?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)?;
     // It gets its name only once it is whole: whoever dies before leaves none, and nobody reads half of one.
     let draft = folder.join(format!(".{}", crate::id::fresh()));
     let made = write(&draft, &random).and_then(|()| {

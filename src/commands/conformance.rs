@@ -3,7 +3,7 @@
 use everhook_journal::Clock;
 
 use super::client::Client;
-use super::{Failure, print};
+use super::{Failure, print, print_json};
 use crate::cli::Conformance;
 use crate::conformance::{Collection, remote};
 
@@ -18,7 +18,7 @@ pub(super) async fn run(conformance: Conformance) -> Result<(), Failure> {
         None => collection.judge(Clock::System.now()),
     };
     if conformance.json {
-        print(&serde_json::to_string_pretty(&report.to_json()).map_err(Failure::of)?);
+        print_json(&report.to_json())?;
     } else {
         print(&report.to_string());
     }

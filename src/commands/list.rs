@@ -3,7 +3,7 @@
 use everhook_projector::shown::{ShownExecution, ShownPage};
 
 use super::client::Client;
-use super::{Failure, print};
+use super::{Failure, print_json, print_line};
 use crate::cli::List;
 
 pub(super) async fn run(list: List) -> Result<(), Failure> {
@@ -27,9 +27,9 @@ pub(super) async fn run(list: List) -> Result<(), Failure> {
         }
     }
     if list.json {
-        print(&serde_json::to_string_pretty(&executions).map_err(Failure::of)?);
+        print_json(&executions)?;
     } else {
-        executions.iter().for_each(|execution| print(&line(execution)));
+        executions.iter().for_each(|execution| print_line(&line(execution)));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use everhook_projector::shown::ShownPage;
 use tokio::time::MissedTickBehavior;
 
 use super::client::Client;
-use super::{Failure, print};
+use super::{Failure, print, print_line};
 use crate::cli::Redrive;
 
 /// How many executions one call redrives at most.
@@ -28,12 +28,12 @@ pub(super) async fn run(redrive: Redrive) -> Result<(), Failure> {
     let found = failed(&client, &redrive).await?;
     print(&format!("{} failed executions", found.len()));
     if redrive.dry_run || found.is_empty() {
-        found.iter().for_each(|(token, words)| print(&format!("{token}  {words}")));
+        found.iter().for_each(|(token, words)| print_line(&format!("{token}  {words}")));
         return Ok(());
     }
     let refused = all(&client, &redrive, &found).await?;
     print(&format!("{} go on, {} did not", found.len() - refused.len(), refused.len()));
-    refused.iter().for_each(|(token, why)| print(&format!("{token}  {why}")));
+    refused.iter().for_each(|(token, why)| print_line(&format!("{token}  {why}")));
     match refused.len() {
         0 => Ok(()),
         count => Err(Failure(format!("{count} could not be redriven; run it again"))),

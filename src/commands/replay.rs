@@ -6,7 +6,7 @@ use everhook_journal::{Clock, ExecutionId, Journal, Recorded, Sequence};
 use everhook_projector::status::ShownEvents;
 
 use super::client::Client;
-use super::{Failure, print};
+use super::{Failure, print, print_json};
 use crate::aws;
 use crate::cli::Replay;
 use crate::replay;
@@ -25,7 +25,7 @@ pub(super) async fn run(command: Replay) -> Result<(), Failure> {
     history.retain(|recorded| recorded.sequence <= Sequence::new(last));
     let told = replay::tell(&history).map_err(Failure::of)?;
     if command.json {
-        print(&serde_json::to_string_pretty(&told).map_err(Failure::of)?);
+        print_json(&told)?;
     } else {
         print(&replay::transcript(&id, &told));
     }

@@ -3,7 +3,7 @@
 use everhook_ingest::reverify::{Looked, Outcome, Reverified};
 
 use super::client::Client;
-use super::{Failure, print};
+use super::{Failure, print, print_json, print_line};
 use crate::cli::Reverify;
 
 pub(super) async fn run(reverify: Reverify) -> Result<(), Failure> {
@@ -13,9 +13,9 @@ pub(super) async fn run(reverify: Reverify) -> Result<(), Failure> {
     let answer = client.post(&path, &[], Vec::new()).await?;
     let reverified: Reverified = serde_json::from_value(answer).map_err(Failure::of)?;
     if reverify.json {
-        print(&serde_json::to_string_pretty(&reverified).map_err(Failure::of)?);
+        print_json(&reverified)?;
     } else {
-        reverified.requests.iter().for_each(|looked| print(&line(looked)));
+        reverified.requests.iter().for_each(|looked| print_line(&line(looked)));
         print(&summary(&reverified, reverify.dry_run));
     }
     match reverified.failed {

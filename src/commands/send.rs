@@ -7,7 +7,7 @@ use everhook_journal::id::fresh;
 use everhook_journal::{Clock, SourceName};
 
 use super::client::Client;
-use super::{Failure, print};
+use super::{Failure, print_json};
 use crate::aws;
 use crate::cli::Send;
 
@@ -21,7 +21,7 @@ pub(super) async fn run(send: Send) -> Result<(), Failure> {
         source => format!("/webhook/{source}"),
     };
     let answer = client.post(&path, &headers, body).await?;
-    print(&serde_json::to_string_pretty(&answer).map_err(Failure::of)?);
+    print_json(&answer)?;
     Ok(())
 }
 

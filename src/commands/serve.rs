@@ -15,15 +15,24 @@ use crate::cli::Serve;
 use crate::local::Server;
 use crate::local::door::Limits;
 use crate::local::server::Options;
+use crate::printable;
 
 pub(super) async fn run(serve: Serve, steps: Steps) -> Result<(), Failure> {
     log();
     let mut interrupted = signal(SignalKind::interrupt()).map_err(Failure::of)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(Failure::of)?;
+    // Once it is listened to, it ends nothing: neither a terminal that closes nor whoever wants a reload.
+    let mut hung_up = signal(SignalKind::hangup()).map_err(Failure::of)?;
+    tokio::spawn(async move {
+        while hung_up.recv().await.is_some() {
+            tracing::warn!("SIGHUP is ignored; a changed configuration takes a restart");
+        }
+    });
     let options = Options {
         listen: serve.listen,
         data_dir: serve.data_dir,
         in_memory: serve.in_memory,
+        new_keys: serve.new_keys,
         config: serve.config.path,
         dynamodb_endpoint: serve.dynamodb_endpoint,
         endpoints: Endpoints {
@@ -45,14 +54,24 @@ pub(super) async fn run(serve: Serve, steps: Steps) -> Result<(), Failure> {
     tokio::select! {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
+        reason = server.failed() => end(&reason),
     }
+    let failed = server.failed();
     tracing::info!("stopping; a second signal stops at once");
     tokio::select! {
         () = server.stop() => {}
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
+        reason = failed => end(&reason),
     }
     Ok(())
+}
+
+/// Ends the process after its disk has failed it. Nothing is closed first: closing would write to that disk,
+/// and what is not on it was not acknowledged.
+fn end(reason: &str) -> ! {
+    eprintln!("everhook: {}", printable::line(reason));
+    std::process::exit(1)
 }
 
 /// Logs for people on a terminal, as JSON lines elsewhere; always to standard error.

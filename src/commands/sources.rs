@@ -10,7 +10,7 @@ use everhook_projector::status::ShownEvents;
 use serde::Serialize;
 
 use super::client::Client;
-use super::{Failure, print};
+use super::{Failure, print, print_json};
 use crate::cli::Sources;
 
 /// How many of a source's newest webhooks are looked at.
@@ -47,7 +47,7 @@ pub(super) async fn run(sources: Sources) -> Result<(), Failure> {
         shown.push(show(&client, name, source).await?);
     }
     if sources.json {
-        print(&serde_json::to_string_pretty(&shown).map_err(Failure::of)?);
+        print_json(&shown)?;
     } else {
         shown.iter().for_each(|source| print(&lines(source)));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use everhook_projector::shown::ShownExecution;
 
 use super::client::Client;
-use super::{Failure, print};
+use super::{Failure, print_json};
 use crate::cli::Status;
 
 /// How often `--wait` asks.
@@ -19,7 +19,5 @@ pub(super) async fn run(status: Status) -> Result<(), Failure> {
         tokio::time::sleep(ASK_EVERY).await;
         shown = client.get(&path, &[]).await?;
     }
-    let json = serde_json::to_string_pretty(&shown).map_err(Failure::of)?;
-    print(&json);
-    Ok(())
+    print_json(&shown)
 }

@@ -14,7 +14,7 @@ use everhook_projector::shown::ShownPage;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::client::Client;
-use super::{Failure, print};
+use super::{Failure, print, print_json, print_line};
 use crate::aws;
 use crate::cli::Verify;
 
@@ -43,11 +43,11 @@ async fn one(reach: &Reach, token: &str, json: bool) -> Result<(), Failure> {
     let verified = verified
         .ok_or_else(|| Failure(format!("there is no execution {id}, or it has expired")))?;
     if json {
-        print(&serde_json::to_string_pretty(&verified).map_err(Failure::of)?);
+        print_json(&verified)?;
     } else {
         print(&format!("execution {id}"));
-        verified.appends.iter().for_each(|append| print(&line(append)));
-        verified.touched.iter().for_each(|touched| print(&format!("touched: {touched}")));
+        verified.appends.iter().for_each(|append| print_line(&line(append)));
+        verified.touched.iter().for_each(|touched| print_line(&format!("touched: {touched}")));
         let mut sum = Sum::default();
         sum.add(&verified);
         print(&sum.words());
@@ -71,7 +71,7 @@ async fn all(reach: &Reach, source: Option<SourceName>) -> Result<(), Failure> {
             sum.add(&verified);
             if let [first, rest @ ..] = verified.touched.as_slice() {
                 sum.clear();
-                print(&told(&verified.execution_token, first, rest.len()));
+                print_line(&told(&verified.execution_token, first, rest.len()));
             }
             sum.progress();
         }

@@ -9,7 +9,7 @@ use everhook_projector::workflows::{ShownVersion, ShownWorkflows};
 use serde::Serialize;
 
 use super::client::Client;
-use super::{Failure, print};
+use super::{Failure, print, print_json};
 use crate::cli::Workflows;
 
 /// A workflow with its definitions.
@@ -48,7 +48,7 @@ pub(super) async fn run(workflows: Workflows) -> Result<(), Failure> {
     }
     let all = ShownAll { workflows: by_name.into_values().collect(), looked_at, more };
     match workflows.json {
-        true => print(&serde_json::to_string_pretty(&all).map_err(Failure::of)?),
+        true => print_json(&all)?,
         false => print(&told(&all)),
     }
     Ok(())

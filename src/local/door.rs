@@ -1,6 +1,8 @@
 //! The HTTP door: what API Gateway does before and after the handlers.
 
 mod connections;
+mod local;
+mod places;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +13,6 @@ use aws_lambda_events::encodings::Body as EventBody;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -26,6 +27,8 @@ use tokio::sync::watch;
 
 use super::{Doorbell, Parts, Pressure};
 pub use connections::Limits;
+use local::is_local;
+use places::{Place, Places};
 
 /// The most that API Gateway takes, whatever the configuration allows.
 const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -35,6 +38,23 @@ struct Door {
     doorbell: Doorbell,
     limits: Limits,
     pressure: Pressure,
+    places: Places,
+}
+
+/// The connections of a door, for whoever keeps accounts. A clone counts the same.
+#[derive(Debug, Clone)]
+pub struct Connections(Places);
+
+impl Connections {
+    /// None yet, and never more than these limits allow.
+    pub fn new(limits: &Limits) -> Self {
+        Self(Places::new(limits.connections_max))
+    }
+
+    /// How many are open, and how many of them one address holds at most.
+    pub fn count(&self) -> (usize, usize) {
+        self.0.count()
+    }
 }
 
 /// Why a body was not read.
@@ -50,13 +70,17 @@ pub async fn serve(
     doorbell: Doorbell,
     pressure: Pressure,
     limits: Limits,
+    connections: Connections,
     stopped: watch::Receiver<bool>,
 ) {
-    connections::serve(listener, Arc::new(Door { parts, doorbell, limits, pressure }), stopped)
-        .await;
+    let places = connections.0;
+    let door = Door { parts, doorbell, limits, pressure, places };
+    connections::serve(listener, Arc::new(door), stopped).await;
 }
 
-async fn answer(door: &Door, caller: SocketAddr, request: Request) -> Response {
+async fn answer(door: &Door, caller: SocketAddr, request: Request, place: &Place) -> Response {
+    // An address of IPv4 comes in another form where both are listened to.
+    let caller = caller.ip().to_canonical();
     if !is_for_one_host(&request) {
         return error(StatusCode::BAD_REQUEST, "a request names the host that it is for, once");
     }
@@ -68,22 +92,22 @@ async fn answer(door: &Door, caller: SocketAddr, request: Request) -> Response {
     };
     let is_list = !is_sources && listed(path);
     let is_webhook = path == "/webhook" || path.starts_with("/webhook/");
-    // In AWS these are behind IAM; here behind the machine's own edge. The name is checked too:
-    // a page in a browser can point a name of its own at this machine.
-    if (is_list || is_sources) && !(caller.ip().is_loopback() && names_this_machine(&request)) {
-        return error(
-            StatusCode::FORBIDDEN,
-            "operators' queries are answered on this machine only",
-        );
+    // In AWS these are behind IAM; here behind the machine's own edge.
+    if (is_list || is_sources)
+        && let Err(why) = is_local(caller, &request)
+    {
+        let message = format!("operators' calls are answered on this machine only: {why}");
+        return error(StatusCode::FORBIDDEN, &message);
     }
     // A page can also post to this machine by its own name; a browser then says where the page is from.
     if is_sources && request.headers().contains_key(ORIGIN) {
         return error(StatusCode::FORBIDDEN, "operators' calls are not made by pages");
     }
-    let event = match event(door, request, caller.ip()).await {
+    let event = match event(door, request, caller).await {
         Ok(event) => event,
         Err(refused) => return refused,
     };
+    place.answers();
     if is_status || is_list {
         return respond(door.parts.status.handle(event).await);
     }
@@ -188,22 +212,6 @@ fn is_for_one_host(request: &Request) -> bool {
     hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
 }
 
-fn names_this_machine(request: &Request) -> bool {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let target = request.uri().authority().map(Authority::as_str);
-    is_this_machine(host.unwrap_or_default()) && target.is_none_or(is_this_machine)
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
 fn respond(response: ApiGatewayV2httpResponse) -> Response {
     let body = match response.body {
         Some(EventBody::Text(text)) => Body::from(text),
@@ -223,16 +231,6 @@ fn error(status: StatusCode, error: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_this_machines_own_names_are_its_names() {
-        for name in ["localhost:8080", "LOCALHOST", "127.0.0.1:8080", "[::1]:8080", "127.0.0.1"] {
-            assert!(is_this_machine(name), "{name}");
-        }
-        for name in ["evil.example:8080", "localhost.evil.example", "", "10.0.0.1:8080"] {
-            assert!(!is_this_machine(name), "{name}");
-        }
-    }
 
     #[test]
     fn a_repeated_header_is_joined_as_the_gateway_does() {

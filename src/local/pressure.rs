@@ -79,6 +79,11 @@ impl Pressure {
         }
     }
 
+    /// How many webhooks are being recorded now.
+    pub fn recording(&self) -> usize {
+        self.0.recording.load(Ordering::Relaxed)
+    }
+
     /// Drivers were told of so many webhooks. Those that an earlier process has recorded count as well:
     /// they make room for as many more, once.
     pub fn taken(&self, count: usize) {

@@ -1,9 +1,10 @@
 //! Runs everything on one machine until it is told to stop.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
 use everhook_journal::config::{Config, ConfigError};
@@ -11,7 +12,7 @@ use everhook_journal::execution::WATCHDOG;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::{Store, Unavailable};
 use everhook_journal::stream::{Batch, Record};
-use everhook_journal::{Clock, Payloads, Secrets, Sequence};
+use everhook_journal::{Clock, Executions, Payloads, Secrets, Sequence, Timestamp};
 use everhook_processor::steps::aws::Endpoints;
 use everhook_processor::sweep::SWEEP_EVERY;
 use everhook_processor::{Invocation, Steps};
@@ -19,20 +20,28 @@ use futures_util::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::aws::{self, NoRegion};
 
-use super::door::Limits;
+use super::door::{Connections, Limits};
 use super::engine::EngineError;
 use super::event_source::{BatchOutcome, EventSource, File, Filter, Function, Settings};
+use super::keys::KeyError;
+use super::objects::CollectError;
 use super::parts::PartsError;
-use super::{Doorbell, Engine, Parts, Pressure, door, files};
+use super::{Doorbell, Engine, Parts, Pressure, door, files, keys, objects};
 
 /// How often the embedded engine is rid of what has expired.
 const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// How often objects that no history names are removed.
+const COLLECT_EVERY: Duration = Duration::from_secs(3600);
+
+/// Where large bodies and results are, in the data folder.
+const OBJECTS: &str = "objects";
 
 /// How long stream records are kept, as in AWS.
 const STREAM_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -52,6 +61,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Whether journal and payloads are in memory only.
     pub in_memory: bool,
+    /// Whether it goes on with other keys than the tables were made with.
+    pub new_keys: bool,
     /// Sources and workflows.
     pub config: PathBuf,
     /// Another DynamoDB than the embedded one.
@@ -69,6 +80,10 @@ pub struct Server {
     pub address: SocketAddr,
     /// Its handlers.
     pub parts: Parts,
+    /// Its callers' connections.
+    pub connections: Connections,
+    /// What it has taken on.
+    pub pressure: Pressure,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
     engine: Option<Engine>,
@@ -92,6 +107,9 @@ pub enum ServerError {
     /// The handlers cannot be made.
     #[error(transparent)]
     Parts(#[from] PartsError),
+    /// A key is lost or another one.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The data folder cannot be used.
     #[error("the folder {folder} cannot be used: {reason}")]
     Folder {
@@ -106,7 +124,7 @@ pub enum ServerError {
         /// The address.
         address: SocketAddr,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -116,19 +134,28 @@ impl Server {
         files::allow_many();
         let config = Config::load(&options.config)?;
         let generated = options.data_dir.join("secrets");
-        let secrets = Secrets::new(config.folder.clone(), Some(generated));
+        let secrets = Secrets::new(config.folder.clone(), Some(generated.clone()));
         let secrets = aws::secrets(&config, secrets).await;
         let steps = aws::steps(&config, steps, &options.endpoints).await?;
         let (engine, client, streams) = connect(options).await?;
         Tables::default().create(&client).await?;
         let payloads = Payloads::new(objects(options)?);
+        let kept = payloads.clone();
         let store = Store::new(client.clone());
         let listen = |source| ServerError::Listen { address: options.listen, source };
-        let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+        let listener = bind(options.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let clock = Clock::System;
+        // Tables in memory begin anew each time, and so may their keys.
+        if !options.in_memory && !options.new_keys {
+            keys::refuse_missing(&config, &generated, &client).await?;
+        }
+        let executions = Executions::new(store.clone(), Tables::default().executions);
         let parts =
             Parts::new(&config, &secrets, steps, store, payloads, clock, &url(address)).await?;
+        if !options.in_memory {
+            keys::refuse_others(&config, &secrets, &executions, options.new_keys).await?;
+        }
         parts.ingest.publish().await?;
 
         let (stop, stopped) = watch::channel(false);
@@ -143,16 +170,41 @@ impl Server {
         tasks.spawn(sweep(parts.clone(), doorbell.clone(), is_alone, stopped.clone()));
         if let Some(engine) = &engine {
             tasks.spawn(upkeep(engine.clone(), stopped.clone()));
+            let objects = (!options.in_memory).then(|| options.data_dir.join(OBJECTS));
+            tasks.spawn(collect(engine.clone(), objects, kept, stopped.clone()));
         }
+        let connections = Connections::new(&options.limits);
         tasks.spawn(door::serve(
             listener,
             parts.clone(),
             doorbell,
-            pressure,
+            pressure.clone(),
             options.limits,
+            connections.clone(),
             stopped,
         ));
-        Ok(Self { address, parts, tasks, stop, engine })
+        Ok(Self { address, parts, connections, pressure, tasks, stop, engine })
+    }
+
+    /// Returns once the disk has failed the server, with the reason and what to do.
+    /// The process is then to end at once, without stopping it.
+    pub fn failed(&self) -> impl Future<Output = String> + use<> {
+        let engine = self.engine.clone();
+        async move {
+            match engine {
+                Some(engine) => engine.failed().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Removes the objects that were stored before this time and that no history names; says how many.
+    /// It does so by itself once an hour, with those that are an hour old.
+    pub async fn collect(&self, before: Timestamp) -> Result<usize, CollectError> {
+        match &self.engine {
+            Some(engine) => objects::collect(engine, &self.parts.ingest.payloads, before).await,
+            None => Ok(0),
+        }
     }
 
     /// Stops accepting, lets what runs end, and closes the engine.
@@ -164,6 +216,24 @@ impl Server {
             engine.close().await;
         }
     }
+}
+
+/// Listens. The unspecified address of IPv6 takes callers of IPv4 as well, whatever the system's usual is.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    /// How many callers may wait to be accepted.
+    const BACKLOG: u32 = 1024;
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that ended just now must not keep its successor out.
+    socket.set_reuseaddr(true)?;
+    #[cfg(unix)]
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Where callers on this machine reach an address.
@@ -194,7 +264,7 @@ fn objects(options: &Options) -> Result<Arc<dyn ObjectStore>, ServerError> {
     if options.in_memory {
         return Ok(Arc::new(InMemory::new()));
     }
-    let folder = options.data_dir.join("objects");
+    let folder = options.data_dir.join(OBJECTS);
     let unusable = |reason: String| ServerError::Folder { folder: folder.clone(), reason };
     std::fs::create_dir_all(&folder).map_err(|error| unusable(error.to_string()))?;
     let objects = LocalFileSystem::new_with_prefix(&folder);
@@ -315,6 +385,39 @@ async fn sweep(
         }
     }
     while running.join_next().await.is_some() {}
+}
+
+/// Removes what no history names.
+async fn collect(
+    engine: Engine,
+    folder: Option<PathBuf>,
+    payloads: Payloads,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut ticks = tokio::time::interval(COLLECT_EVERY);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        let collecting = async {
+            let now = Clock::System.now();
+            if let Some(folder) = folder.clone() {
+                let removing = move || objects::remove_drafts(&folder, SystemTime::now());
+                tokio::task::spawn_blocking(removing).await.ok();
+            }
+            objects::collect(&engine, &payloads, objects::before(now)).await
+        };
+        let collected = tokio::select! {
+            collected = collecting => collected,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        match collected {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "{count} objects that no history names are removed"),
+            Err(error) => tracing::warn!("could not remove objects that no history names: {error}"),
+        }
+    }
 }
 
 async fn upkeep(engine: Engine, mut stopped: watch::Receiver<bool>) {

@@ -165,6 +165,7 @@ ROUTES = {
     "POST /executions/{id}/{action}": ("AWS_IAM", "IngestFunction"),
     "GET /workflows": ("AWS_IAM", "StatusFunction"),
     "GET /sources/{source}/quarantine": ("AWS_IAM", "IngestFunction"),
+    "POST /sources/{source}/quarantine/clear": ("AWS_IAM", "IngestFunction"),
     "POST /sources/{source}/reverify": ("AWS_IAM", "IngestFunction"),
 }
 

@@ -29,6 +29,8 @@ async fn the_function_answers_operators_and_the_way_of_webhooks_does_not() {
     for (method, path, wanted) in [
         ("GET", "/sources/default/quarantine", (200, r#""reason":"no secret matches""#)),
         ("POST", "/sources/default/reverify", (200, r#""refused":1"#)),
+        ("GET", "/sources/default/quarantine/clear", (405, "this is asked with POST")),
+        ("POST", "/sources/default/quarantine/clear", (200, r#"{"cleared":1}"#)),
         ("POST", "/sources/default/quarantine", (405, "this is asked with GET")),
         ("GET", "/sources/nobody/quarantine", (404, "there is no source `nobody`")),
         ("DELETE", "/sources/default", (404, "there is nothing here")),
@@ -58,6 +60,7 @@ async fn serve(folder: &Path, secret: &str) -> Server {
         listen: "127.0.0.1:0".parse().unwrap(),
         data_dir: folder.join("data"),
         in_memory: false,
+        new_keys: false,
         config: toml,
         dynamodb_endpoint: None,
         endpoints: Endpoints::default(),
@@ -84,6 +87,12 @@ async fn the_command_line_releases_after_a_restart_with_the_right_secret() {
     let sources = everhook(&format!("sources --config {} {at}", toml.display())).await;
     let shown = String::from_utf8(sources.stdout).unwrap();
     assert!(shown.contains("no webhooks  1 in quarantine"), "{shown}");
+    let kept = everhook(&format!("quarantine --source default {at}")).await;
+    let shown = String::from_utf8(kept.stdout).unwrap();
+    assert!(
+        shown.contains("no secret matches") && shown.ends_with("\n1 in quarantine\n"),
+        "{shown}"
+    );
     let dry = everhook(&format!("reverify --source default --dry-run {at}")).await;
     let shown = String::from_utf8(dry.stdout).unwrap();
     assert!(
@@ -99,6 +108,8 @@ async fn the_command_line_releases_after_a_restart_with_the_right_secret() {
     let replay = everhook(&format!("replay {token} {at}")).await;
     let told = String::from_utf8(replay.stdout).unwrap();
     assert!(told.contains("by file:secret as of 2"), "{told}");
+    let cleared = everhook(&format!("quarantine --source default --clear {at}")).await;
+    assert_eq!(String::from_utf8(cleared.stdout).unwrap(), "0 removed\n");
     let nobody = everhook(&format!("reverify --source nobody {at}")).await;
     assert_eq!(nobody.status.code(), Some(1));
     server.stop().await;

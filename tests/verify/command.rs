@@ -40,6 +40,7 @@ async fn serve(folder: &Path) -> Server {
         listen: "127.0.0.1:0".parse().unwrap(),
         data_dir: folder.join("data"),
         in_memory: false,
+        new_keys: false,
         config,
         dynamodb_endpoint: None,
         endpoints: Endpoints::default(),

@@ -50,6 +50,60 @@ async fn an_answer_is_the_steps_result_and_counts_once() {
     assert_eq!(received, 1);
 }
 
+/// An answer that is too large for an event, however it is compressed.
+fn large(seed: u64) -> String {
+    let mut state = seed;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{:016x}", state)
+    });
+    format!("\"{}\"", noise.take(8_000).collect::<String>())
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waits_for_is_not_stored() {
+    let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+    let path = callback(&world, &id, "approval", 1);
+    let payloads = &world.parts.ingest.payloads;
+    let future = everhook_journal::Timestamp::from_millis(i64::MAX / 4);
+    let stored = async || payloads.stored_before(future).await.unwrap().len();
+
+    let guessed = format!("/callbacks/{id}{}", "A".repeat(26));
+    for path in [&"A".repeat(52), &"B".repeat(52)].map(|token| format!("/callbacks/{token}")) {
+        assert_eq!(post(&world, &path, &large(1)).await.0, 404);
+        assert_eq!(post(&world, &format!("{path}/success"), &large(2)).await.0, 404);
+    }
+    assert_eq!(
+        post(&world, &guessed, &large(3)).await.0,
+        404,
+        "an execution is known, not a token"
+    );
+    assert_eq!(post(&world, &callback(&world, &id, "approval", 2), &large(4)).await.0, 404);
+    assert_eq!(stored().await, 0);
+
+    assert_eq!(post(&world, &path, &large(5)).await.0, 200);
+    let (status, body) = post(&world, &path, &large(5)).await;
+    assert_eq!((status, &body["duplicate"]), (200, &json!(true)));
+    assert_eq!(post(&world, &path, &large(6)).await.0, 409, "it was answered before");
+    assert_eq!(stored().await, 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_not_stored() {
+    let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+    let path = callback(&world, &id, "approval", 1);
+    world.pass(Duration::from_secs(4 * 24 * 3600));
+
+    assert_eq!(post(&world, &path, &large(1)).await.0, 409);
+
+    let future = everhook_journal::Timestamp::from_millis(i64::MAX / 4);
+    assert_eq!(world.parts.ingest.payloads.stored_before(future).await.unwrap(), []);
+}
+
 #[tokio::test]
 async fn a_failure_fails_the_step_in_the_callers_words() {
     let world = world(APPROVAL, Steps::new().with("mail", mail)).await;

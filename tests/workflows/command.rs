@@ -45,6 +45,7 @@ async fn serve(folder: &Path, steps: Steps) -> Server {
         listen: "127.0.0.1:0".parse().unwrap(),
         data_dir: folder.join("data"),
         in_memory: true,
+        new_keys: false,
         config,
         dynamodb_endpoint: None,
         endpoints: Endpoints::default(),

@@ -75,6 +75,18 @@ impl Custom {
         }
     }
 
+    /// The headers that hold its signature or token.
+    pub(super) fn proofs(self) -> &'static [&'static str] {
+        match self {
+            Self::StandardWebhooks => &["webhook-signature", "svix-signature"],
+            Self::Twilio => &["x-twilio-signature"],
+            Self::PayPal => &["paypal-transmission-sig"],
+            Self::Monday => &["authorization"],
+            // They stand in the body.
+            Self::Sns | Self::AdyenItem | Self::Mailgun | Self::MsGraph => &[],
+        }
+    }
+
     /// Whether its verification says which parts of a body are its events.
     pub(crate) fn names_items(self) -> bool {
         match self {

@@ -201,6 +201,18 @@ impl Recipe {
     fn checked(self) -> Result<Self, String> {
         let token = self.algorithm == Algorithm::Token;
         let covers = |wanted: &Part| self.signed.contains(wanted);
+        // It would be in the history as an id or a type.
+        let is_proof = |place: &Place| match place {
+            Place::Header(name) => {
+                self.headers.contains(name) || CREDENTIALS.contains(&name.as_str())
+            }
+            Place::Entry(_) | Place::Json(_) => false,
+        };
+        if self.ids.iter().chain(&self.types).flatten().any(is_proof) {
+            return Err(
+                "no id or type can be in a header that holds a signature or a secret".into()
+            );
+        }
         if !token && !covers(&Part::Body) {
             return Err("`signed` must contain {body}: what is not signed proves nothing".into());
         }
@@ -243,6 +255,9 @@ fn is_header(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
+
+/// Headers that hold nothing but credentials.
+const CREDENTIALS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 
 /// How far a timestamp may be from now where nothing else is said.
 pub const TOLERANCE: Duration = Duration::from_secs(300);

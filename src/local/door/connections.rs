@@ -18,10 +18,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::places::Place;
 use super::{Door, answer};
 
 /// The longest request line and headers together: as much as API Gateway takes.
@@ -46,7 +47,8 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// How much callers may ask of the door at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections are open at once. Who comes later waits for one to close.
+    /// How many connections are open at once. For one more, the address that holds the most gives one up
+    /// on which no request is being answered.
     pub connections_max: usize,
     /// How long a caller may take to send a request's headers, or to begin another request.
     pub head_time: Duration,
@@ -65,21 +67,21 @@ impl Default for Limits {
     }
 }
 
-/// Lets callers in until it is told to stop; returns when nobody is in any more.
+/// Accepts connections until it is told to stop; returns when all of them are closed.
 pub(super) async fn serve(
     listener: TcpListener,
     door: Arc<Door>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(door.limits.connections_max));
+    let places = door.places.clone();
     let mut connections = JoinSet::new();
     let leaving = stopped.clone();
     let mut stop = pin!(stopped.wait_for(|stop| *stop).map(drop));
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
             let (stream, caller) = listener.accept().await?;
+            let place = places.take(caller.ip()).await;
             io::Result::Ok((stream, caller, place))
         };
         let accepted = tokio::select! {
@@ -89,15 +91,12 @@ pub(super) async fn serve(
         match accepted {
             Ok((stream, caller, place)) => {
                 let (door, leaving) = (Arc::clone(&door), leaving.clone());
-                connections.spawn(async move {
-                    connection(stream, caller, door, leaving).await;
-                    drop(place);
-                });
+                connections.spawn(connection(stream, caller, door, place, leaving));
             }
             // A caller that has gone already is no trouble; too many open files are, for a while.
             Err(error) => {
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted) {
-                    tracing::warn!("nobody can be let in: {error}");
+                    tracing::warn!("accept failed: {error}");
                     tokio::time::sleep(NO_ROOM_PAUSE).await;
                 }
             }
@@ -112,13 +111,20 @@ async fn connection(
     stream: TcpStream,
     caller: SocketAddr,
     door: Arc<Door>,
+    place: Place,
     mut leaving: watch::Receiver<bool>,
 ) {
     stream.set_nodelay(true).ok();
     let limits = door.limits;
+    let place = Arc::new(place);
+    let at = Arc::clone(&place);
     let service = service_fn(move |request: Request<Incoming>| {
-        let door = Arc::clone(&door);
-        let answer = async move { Ok(answer(&door, caller, request.map(Body::new)).await) };
+        let (door, place) = (Arc::clone(&door), Arc::clone(&at));
+        let answer = async move {
+            let answer = answer(&door, caller, request.map(Body::new), &place).await;
+            place.waits();
+            Ok(answer)
+        };
         Box::pin(answer) as Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>
     });
     let mut connection = Builder::new()
@@ -137,11 +143,17 @@ async fn connection(
             let ended = poll_fn(|context| connection.poll_without_shutdown(context));
             timeout(STOP_TIME, ended).await.unwrap_or(Ok(()))
         }
+        // Somebody else needs the place more; this caller is owed nothing.
+        () = place.given_up() => return,
     };
     if let Err(error) = ended {
         tracing::debug!("a connection ended early: {error}");
     }
-    linger(connection.into_parts().io.into_inner()).await;
+    let lingering = linger(connection.into_parts().io.into_inner());
+    tokio::select! {
+        () = lingering => {}
+        () = place.given_up() => {}
+    }
 }
 
 /// Closes a connection so that its last answer arrives: with something unread, closing resets it,

@@ -16,12 +16,13 @@ use std::io;
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
+use super::fault::Fault;
 use super::operation::Answer;
 
 /// How many answers share a sync at most. More would save little and make the first of them wait.
@@ -50,6 +51,7 @@ pub(super) struct Durability {
 
 struct Disk {
     progress: Arc<Progress>,
+    fault: Fault,
     batch: Vec<Held>,
     batches: SyncSender<Vec<Held>>,
     thread: JoinHandle<()>,
@@ -59,7 +61,6 @@ struct Disk {
 struct Progress {
     written: AtomicU64,
     synced: AtomicU64,
-    lost: AtomicBool,
 }
 
 impl Durability {
@@ -69,7 +70,8 @@ impl Durability {
     }
 
     /// For the database at `path`, which must be open already so that its log exists.
-    pub(super) fn of_file(path: &Path) -> io::Result<Self> {
+    /// A sync that fails is reported as a fault.
+    pub(super) fn of_file(path: &Path, fault: Fault) -> io::Result<Self> {
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
         // Some systems sync only what is open for writing.
@@ -79,15 +81,10 @@ impl Durability {
         let progress = Arc::new(Progress::default());
         let (batches, waiting) = sync_channel(BATCHES_WAITING);
         let thread = thread::Builder::new().name("engine-sync".to_owned()).spawn({
-            let progress = Arc::clone(&progress);
-            move || sync(&log, &progress, &waiting)
+            let (progress, fault) = (Arc::clone(&progress), fault.clone());
+            move || sync(&log, &progress, &fault, &waiting)
         })?;
-        Ok(Self { disk: Some(Disk { progress, batch: Vec::new(), batches, thread }) })
-    }
-
-    /// Whether a sync failed, after which nobody can say what is on disk.
-    pub(super) fn is_lost(&self) -> bool {
-        self.disk.as_ref().is_some_and(|disk| disk.progress.lost.load(Ordering::Acquire))
+        Ok(Self { disk: Some(Disk { progress, fault, batch: Vec::new(), batches, thread }) })
     }
 
     /// Notes that a write may have been committed.
@@ -135,13 +132,12 @@ impl Disk {
     fn hand_over(&mut self) {
         let batch = mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         if self.batches.send(batch).is_err() {
-            // The thread ends early only when a sync has failed.
-            self.progress.lost.store(true, Ordering::Release);
+            self.fault.report("the thread that syncs the tables has ended; start again");
         }
     }
 }
 
-fn sync(log: &File, progress: &Progress, waiting: &Receiver<Vec<Held>>) {
+fn sync(log: &File, progress: &Progress, fault: &Fault, waiting: &Receiver<Vec<Held>>) {
     while let Ok(mut batch) = waiting.recv() {
         batch.extend(waiting.try_iter().flatten());
 
@@ -151,8 +147,10 @@ fn sync(log: &File, progress: &Progress, waiting: &Receiver<Vec<Held>>) {
             if let Err(error) = log.sync_data() {
                 // The system may have thrown away the pages it could not write, so that a second try would succeed
                 // and prove nothing. The waiting are left without an answer, and the engine takes no more requests.
-                progress.lost.store(true, Ordering::Release);
-                tracing::error!(%error, "cannot sync the journal to disk, the embedded engine stops");
+                fault.report(format!(
+                    "the disk did not sync the tables ({error}): what was not answered may be lost; \
+                     check the disk, then start again"
+                ));
                 return;
             }
             progress.synced.store(written, Ordering::Release);

@@ -13,10 +13,14 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::fault;
+
 /// A request that has been read and waits to be run.
 pub(super) struct Operation {
     pub(super) run: Box<dyn FnOnce(&Storage) -> Answer + Send>,
     pub(super) effect: Effect,
+    /// How long its request is.
+    pub(super) bytes: usize,
 }
 
 /// What a request does, as far as the disk is concerned.
@@ -32,6 +36,8 @@ pub(super) enum Effect {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
+    /// Why the engine cannot go on after it, if it cannot.
+    pub(super) fault: Option<String>,
 }
 
 impl Answer {
@@ -45,13 +51,17 @@ impl Answer {
             "__type": "com.amazon.coral.service#UnknownOperationException",
             "message": format!("the embedded engine has no operation {target}"),
         });
-        Self { status: 400, body: body.to_string().into_bytes() }
+        Self { status: 400, body: body.to_string().into_bytes(), fault: None }
     }
 }
 
 impl From<DynoxideError> for Answer {
     fn from(error: DynoxideError) -> Self {
-        Self { status: error.status_code(), body: error.to_json().into_bytes() }
+        Self {
+            status: error.status_code(),
+            body: error.to_json().into_bytes(),
+            fault: fault::of_error(&error),
+        }
     }
 }
 
@@ -130,7 +140,7 @@ where
     Q: DeserializeOwned + Send + 'static,
     R: Serialize + 'static,
 {
-    Ok(operation(parse(body)?, Effect::Writes, execute))
+    Ok(operation(parse(body)?, body.len(), Effect::Writes, execute))
 }
 
 fn reads<Q, R>(
@@ -145,7 +155,7 @@ where
     let request = parse(body)?;
     let effect =
         if is_consistent(&request) { Effect::ReadsConsistently } else { Effect::ReadsEventually };
-    Ok(operation(request, effect, execute))
+    Ok(operation(request, body.len(), effect, execute))
 }
 
 fn describes<Q, R>(
@@ -156,11 +166,12 @@ where
     Q: DeserializeOwned + Send + 'static,
     R: Serialize + 'static,
 {
-    Ok(operation(parse(body)?, Effect::ReadsEventually, execute))
+    Ok(operation(parse(body)?, body.len(), Effect::ReadsEventually, execute))
 }
 
 fn operation<Q, R>(
     request: Q,
+    bytes: usize,
     effect: Effect,
     execute: fn(&Storage, Q) -> dynoxide::Result<R>,
 ) -> Operation
@@ -174,11 +185,11 @@ where
                 .map_err(|error| DynoxideError::InternalServerError(error.to_string()))
         });
         match written {
-            Ok(body) => Answer { status: 200, body },
+            Ok(body) => Answer { status: 200, body, fault: None },
             Err(error) => Answer::from(error),
         }
     };
-    Operation { run: Box::new(run), effect }
+    Operation { run: Box::new(run), effect, bytes }
 }
 
 fn parse<Q: DeserializeOwned>(body: &[u8]) -> Result<Q, Answer> {

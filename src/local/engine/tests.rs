@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::durability::{Durability, Held};
+use super::fault::Fault;
 use super::operation::Answer;
 use super::{DATABASE, Engine, EngineError};
 
@@ -248,15 +249,18 @@ async fn after_a_failed_sync_nothing_is_answered() {
     let database = folder.path().join(DATABASE);
     let log = folder.path().join(format!("{DATABASE}-wal"));
     std::os::unix::fs::symlink("/dev/null", log).unwrap();
-    let mut durability = Durability::of_file(&database).unwrap();
+    let fault = Fault::none();
+    let mut durability = Durability::of_file(&database, fault.clone()).unwrap();
 
     let (reply, answer) = oneshot::channel();
     durability.wrote();
-    durability.hold(Held { answer: Answer { status: 200, body: Vec::new() }, reply });
+    let held = Answer { status: 200, body: Vec::new(), fault: None };
+    durability.hold(Held { answer: held, reply });
     durability.flush();
 
     answer.await.unwrap_err();
-    assert!(durability.is_lost());
+    assert!(fault.is_reported());
+    assert!(fault.reported().await.contains("check the disk"));
 }
 
 #[test]
@@ -271,7 +275,8 @@ fn a_commit_does_not_sync_by_itself() {
     };
     let normal = 1;
     assert_eq!(setting("synchronous"), normal);
-    assert_eq!(setting("wal_autocheckpoint"), 4000);
+    // A checkpoint that SQLite makes by itself swallows its errors.
+    assert_eq!(setting("wal_autocheckpoint"), 0);
 }
 
 /// The sync thread holds the log open by name from the start, so it must never be replaced.

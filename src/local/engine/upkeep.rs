@@ -30,12 +30,11 @@ const STREAM_INDEX: &str = "
         ON _stream_records(table_name, CAST(sequence_number AS INTEGER), shard_id);";
 
 /// `synchronous = NORMAL` is what `durability` builds upon. The folder's lock has shut out everybody else, so SQLite
-/// need not lock and unlock its files for each transaction. A longer log means fewer checkpoints, in which pages that
-/// were written many times are copied once.
+/// need not lock and unlock its files for each transaction. The worker makes the checkpoints.
 const SETTINGS: &str = "
     PRAGMA locking_mode = EXCLUSIVE;
     PRAGMA synchronous = NORMAL;
-    PRAGMA wal_autocheckpoint = 4000;
+    PRAGMA wal_autocheckpoint = 0;
     PRAGMA cache_size = -32768;
     PRAGMA temp_store = MEMORY;";
 
@@ -140,13 +139,44 @@ fn expire(
     Ok(Piece { deleted, rest: page.last_evaluated_key })
 }
 
+/// The texts of a piece of a table's items, and the key to go on after if there are more.
+pub(super) async fn texts(
+    queue: &mpsc::Sender<Job>,
+    table: &str,
+    from: Option<Item>,
+) -> Result<(Vec<String>, Option<Item>), EngineError> {
+    let request = ScanRequest {
+        table_name: table.to_owned(),
+        limit: Some(PIECE),
+        exclusive_start_key: from,
+        ..ScanRequest::default()
+    };
+    let read = move |storage: &Storage| now_or_error(scan::execute(storage, request));
+    let page = run(queue, read).await?;
+    let values = page.items.unwrap_or_default().into_iter().flat_map(Item::into_values);
+    let texts = values.filter_map(|value| match value {
+        AttributeValue::S(text) => Some(text),
+        _ => None,
+    });
+    Ok((texts.collect(), page.last_evaluated_key))
+}
+
 /// Runs `work` on the engine thread in its turn.
 pub(super) async fn run<T: Send + 'static>(
     queue: &mpsc::Sender<Job>,
     work: impl FnOnce(&Storage) -> dynoxide::Result<T> + Send + 'static,
 ) -> Result<T, EngineError> {
     let (reply, result) = oneshot::channel();
-    let work = move |storage: &Storage| drop(reply.send(work(storage)));
+    let work = move |storage: &Storage| {
+        let worked = work(storage);
+        // Whoever asked has the error in words; the worker looks at it as it is.
+        let (told, judged) = match worked {
+            Ok(worked) => (Ok(worked), Ok(())),
+            Err(error) => (Err(DynoxideError::InternalServerError(error.to_string())), Err(error)),
+        };
+        drop(reply.send(told));
+        judged
+    };
     queue.send(Job::Upkeep(Box::new(work))).await.map_err(|_| EngineError::Closed)?;
     Ok(result.await.map_err(|_| EngineError::Closed)??)
 }

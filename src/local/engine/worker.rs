@@ -9,15 +9,19 @@ use dynoxide::storage::Storage;
 use tokio::sync::{mpsc, oneshot};
 
 use super::durability::{Durability, Held};
+use super::fault::{self, Fault};
 use super::operation::{Answer, Effect, Operation};
 
 /// What the engine thread can be asked to do.
 pub(super) enum Job {
     /// A client's request; dropping `reply` unanswered tells the client that the engine stopped.
     Operation { operation: Operation, reply: oneshot::Sender<Answer> },
-    /// A short piece of housekeeping, which nobody waits to see on disk.
-    Upkeep(Box<dyn FnOnce(&Storage) + Send>),
+    /// A short piece of housekeeping, which nobody waits to see on disk. Its error is for the worker to judge.
+    Upkeep(Housekeeping),
 }
+
+/// A piece of work on the tables.
+pub(super) type Housekeeping = Box<dyn FnOnce(&Storage) -> dynoxide::Result<()> + Send>;
 
 /// The one owner of the tables.
 ///
@@ -26,17 +30,31 @@ pub(super) enum Job {
 pub(super) struct Worker {
     storage: Storage,
     durability: Durability,
+    fault: Fault,
+    /// About how many bytes the log has grown by since the last checkpoint.
+    log_bytes: usize,
 }
+
+/// After about so many bytes of the log it is copied into the database. A longer log means fewer checkpoints,
+/// in which pages that were written many times are copied once.
+const LOG_BYTES: usize = 16 * 1024 * 1024;
+
+/// About how much a write adds to the log beside its own bytes: a page in each table and index that it changes.
+const WRITE_BYTES: usize = 32 * 1024;
+
+/// The same for a piece of housekeeping.
+const UPKEEP_BYTES: usize = 256 * 1024;
 
 impl Worker {
     /// Starts the thread, which ends when every sender of `jobs` is gone, and then lets go of `lock`.
     pub(super) fn start(
         storage: Storage,
         durability: Durability,
+        fault: Fault,
         jobs: mpsc::Receiver<Job>,
         lock: Option<File>,
     ) -> io::Result<JoinHandle<()>> {
-        let worker = Self { storage, durability };
+        let worker = Self { storage, durability, fault, log_bytes: 0 };
         thread::Builder::new().name("engine".to_owned()).spawn(move || {
             worker.run(jobs);
             drop(lock);
@@ -47,8 +65,9 @@ impl Worker {
         while let Some(job) = self.next(&mut jobs) {
             match job {
                 Job::Operation { operation, reply } => self.answer(operation, reply),
-                Job::Upkeep(work) => self.guarded(|storage| work(storage)).unwrap_or_default(),
+                Job::Upkeep(work) => self.keep_up(work),
             }
+            self.checkpoint();
         }
         // Those who wait for the disk are answered before the database closes.
         self.durability.finish();
@@ -62,13 +81,54 @@ impl Worker {
         })
     }
 
-    fn answer(&mut self, operation: Operation, reply: oneshot::Sender<Answer>) {
-        if self.durability.is_lost() {
+    fn keep_up(&mut self, work: Housekeeping) {
+        if self.fault.is_reported() {
             return;
         }
-        let Operation { run, effect } = operation;
-        let answer = self.guarded(run).unwrap_or_else(Answer::panicked);
+        self.log_bytes += UPKEEP_BYTES;
+        if let Some(Err(error)) = self.guarded(|storage| work(storage)) {
+            self.look_at(fault::of_error(&error));
+        }
+    }
+
+    /// Copies the log into the database once it is long. SQLite would do so by itself and not tell when it fails,
+    /// and after a sync that failed nothing can be said of what is on disk.
+    fn checkpoint(&mut self) {
+        if self.log_bytes < LOG_BYTES || self.fault.is_reported() {
+            return;
+        }
+        self.log_bytes = 0;
+        let copied = self.guarded(|storage| {
+            let checkpoint = "PRAGMA wal_checkpoint(PASSIVE)";
+            storage
+                .conn()
+                .query_row(checkpoint, [], |_| Ok(()))
+                .map_err(dynoxide::DynoxideError::from)
+        });
+        if let Some(Err(error)) = copied {
+            tracing::warn!(%error, "could not copy the log into the tables");
+            self.look_at(fault::of_error(&error));
+        }
+    }
+
+    fn look_at(&self, fault: Option<String>) {
+        if let Some(reason) = fault {
+            self.fault.report(reason);
+        }
+    }
+
+    fn answer(&mut self, operation: Operation, reply: oneshot::Sender<Answer>) {
+        // Whoever waits is left without an answer.
+        if self.fault.is_reported() {
+            return;
+        }
+        let Operation { run, effect, bytes } = operation;
+        let mut answer = self.guarded(run).unwrap_or_else(Answer::panicked);
+        if let Some(reason) = answer.fault.take() {
+            return self.fault.report(reason);
+        }
         if effect == Effect::Writes {
+            self.log_bytes += WRITE_BYTES + bytes;
             // Also when it was refused: a batch may have got halfway, and a sync without news costs next to nothing.
             self.durability.wrote();
         }
