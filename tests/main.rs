@@ -4,6 +4,7 @@
 
 mod batches;
 mod bodies;
+mod bulkheads;
 mod check;
 mod disorder;
 mod docs;
@@ -15,6 +16,7 @@ mod first_way;
 mod handshakes;
 mod hostile;
 mod http_door;
+mod in_flight;
 mod mutations;
 mod outbound;
 mod quarantine;

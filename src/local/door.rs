@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use everhook_ingest::{callbacks, operators};
+use everhook_journal::SourceName;
 use everhook_journal::id::fresh;
 use futures_util::StreamExt;
 use serde_json::json;
@@ -67,6 +68,7 @@ async fn answer(door: &Door, caller: SocketAddr, request: Request) -> Response {
     };
     let is_list = !is_sources && listed(path);
     let is_webhook = path == "/webhook" || path.starts_with("/webhook/");
+    let source = SourceName::new(path.strip_prefix("/webhook/").unwrap_or("default"));
     // In AWS these are behind IAM; here behind the machine's own edge. The name is checked too:
     // a page in a browser can point a name of its own at this machine.
     if (is_list || is_sources) && !(caller.ip().is_loopback() && names_this_machine(&request)) {
@@ -88,7 +90,12 @@ async fn answer(door: &Door, caller: SocketAddr, request: Request) -> Response {
     }
     // Only now that it is here: whoever sends slowly keeps nobody else out.
     let recorded = door.parts.ingest.counts.accepted.load(Ordering::Relaxed);
-    let _turn = match is_webhook.then(|| door.pressure.enter(recorded)).transpose() {
+    // Names that no source has share one lane: strangers choose them.
+    let is_known = is_webhook && door.parts.ingest.sources.known(&source).is_some();
+    let lane = if is_known { source.as_str() } else { "" };
+    let queued = door.parts.supervisor.driver().turns.waiting(lane);
+    let entered = is_webhook.then(|| door.pressure.enter(lane, recorded, queued));
+    let _turn = match entered.transpose() {
         Ok(turn) => turn,
         Err(refused) => return refused.into_response(),
     };
