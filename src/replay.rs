@@ -102,10 +102,9 @@ fn changed(event: &Event) -> String {
         Event::StepFiltered { step, reason, .. } => {
             format!("step {step}: the webhook goes no further ({reason})")
         }
-        Event::StepClaimed { step, attempt, until } => {
-            format!(
-                "step {step}, attempt {attempt}: begins, and nobody else may make it; interrupted from {until}"
-            )
+        Event::StepClaimed { step, attempt, until, replaces, .. } => {
+            let again = if replaces.is_some() { " again" } else { "" };
+            format!("step {step}, attempt {attempt}: begins{again}, claimed until {until}")
         }
         Event::StepPolled { step, attempt, state, next_at, .. } => {
             format!(

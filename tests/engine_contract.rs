@@ -200,9 +200,13 @@ async fn a_claim_whose_owner_is_gone_is_given_back_and_goes_on_counting() {
 }
 
 #[tokio::test]
-async fn what_is_not_claimed_or_was_often_is_not_given_back() {
+async fn what_was_handed_over_is_given_back_and_what_waits_or_was_tried_often_is_not() {
     let (world, token, _) = received().await;
-    assert_eq!(world.parts.sweep.release().await.unwrap(), 0);
+    assert_eq!(world.parts.sweep.release().await.unwrap(), 1, "handed over, perhaps");
+    let executions = &world.parts.ingest.executions;
+    let later = world.now() + Duration::from_secs(600);
+    assert!(executions.postpone(&token, &due(&world, &token).await, later).await.unwrap());
+    assert_eq!(world.parts.sweep.release().await.unwrap(), 0, "it waits");
 
     for redrives in 1..=6 {
         let read = due(&world, &token).await;

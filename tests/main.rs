@@ -4,6 +4,7 @@
 
 mod batches;
 mod bodies;
+mod bulkheads;
 mod check;
 mod data_folder;
 mod disorder;
@@ -17,6 +18,7 @@ mod handshakes;
 mod hostile;
 mod identities;
 mod http_door;
+mod in_flight;
 mod mutations;
 mod outbound;
 mod quarantine;

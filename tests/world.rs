@@ -257,10 +257,22 @@ impl World {
         self.parts.ingest.journal.read(id, Sequence::START).await.unwrap()
     }
 
-    /// The history in short: `StepFailed flaky 1`.
+    /// The history in short: `StepFailed flaky 1`. Every attempt that acts is claimed: that is left out.
     pub(crate) async fn story(&self, id: &ExecutionId) -> Vec<String> {
-        self.history(id).await.iter().map(|recorded| in_short(&recorded.event)).collect()
+        story(&self.history(id).await)
     }
+
+    /// How many attempts were claimed.
+    pub(crate) async fn claims(&self, id: &ExecutionId) -> usize {
+        let history = self.history(id).await;
+        history.iter().filter(|it| matches!(it.event, Event::StepClaimed { .. })).count()
+    }
+}
+
+/// A history in short, without its claims.
+pub(crate) fn story(history: &[Recorded]) -> Vec<String> {
+    let told = history.iter().filter(|it| !matches!(it.event, Event::StepClaimed { .. }));
+    told.map(|recorded| in_short(&recorded.event)).collect()
 }
 
 /// An event in short, without its times.

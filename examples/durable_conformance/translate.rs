@@ -99,6 +99,9 @@ impl<'w> Translation<'w> {
         let (at, kind, path) = (recorded.at, level.kind(), level.path.clone());
         match (&recorded.event, kind) {
             (_, Kind::Code | Kind::Try) => {}
+            // Every attempt is claimed; there, only one that is made at most once has begun before its end is known.
+            (Event::StepClaimed { .. }, _) if level.step.at_most_once.is_none() => {}
+            (Event::StepClaimed { replaces: Some(_), .. }, _) => {}
             (Event::StepClaimed { attempt, .. }, _) => {
                 self.claimed.insert((path, *attempt));
                 self.operation(at, levels, "StepStarted", json!({}));

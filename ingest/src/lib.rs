@@ -16,6 +16,7 @@
 //! - [`fact`]: what somebody outside appends to a history
 
 pub mod answer;
+pub mod arrivals;
 pub mod callbacks;
 pub mod content;
 pub mod fact;

@@ -23,6 +23,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
 use crate::answer::{Accepted, Answer};
+use crate::arrivals::Arrivals;
 use crate::fetch::Fetch;
 use crate::handshake::Reply;
 use crate::quarantine::Quarantine;
@@ -78,6 +79,8 @@ pub struct Ingest {
     pub body_bytes_max: usize,
     /// What was answered so far.
     pub counts: Counts,
+    /// Whose webhooks were recorded lately.
+    pub arrivals: Arrivals,
     pub(crate) quarantine: Quarantine,
     fetch: Fetch,
     workflows: Vec<Workflow>,
@@ -170,6 +173,7 @@ impl Ingest {
             retention: settings.retention.unwrap_or(RETENTION),
             body_bytes_max: settings.body_bytes_max,
             counts: Counts::default(),
+            arrivals: Arrivals::default(),
             fetch: Fetch::default(),
             workflows: config.workflows.values().cloned().collect(),
             published: OnceCell::new(),

@@ -69,14 +69,20 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// An attempt is about to act, and nobody else may make it.
+    /// An attempt is about to act, and no other driver may make it.
     StepClaimed {
         /// Which step.
         step: StepName,
         /// Which try, from 1.
         attempt: u32,
-        /// From when on it counts as interrupted.
+        /// When the claim ends. Then the attempt may be claimed again, or, at most once, is interrupted.
         until: Timestamp,
+        /// The end of the earlier claim of this attempt that this one replaces.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<Timestamp>,
+        /// The start of the process that claims, where a data folder belongs to one process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<String>,
     },
     /// A step looked, and what it waits for is not there yet.
     StepPolled {

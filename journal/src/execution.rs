@@ -19,13 +19,13 @@ use crate::workflow::{StepDefinition, Workflow};
 pub use branches::{BranchesState, Verdict};
 pub use command::{Attempt, Command, Refusal};
 pub use line::{Line, LineEnd, PATH_SEPARATOR};
-pub use step::{CallbackState, Stage, StepState};
+pub use step::{CallbackState, Claim, Stage, StepState};
 pub use survey::Move;
 
 use survey::Survey;
 
 /// The most events an execution may have; DynamoDB would let a loop run for ever.
-pub const EVENTS_MAX: u64 = 10_000;
+pub const EVENTS_MAX: u64 = 20_000;
 
 /// By when an execution must have moved, if it waits for nothing.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
@@ -304,9 +304,20 @@ impl Execution {
             let Some(step) = workflow.step(path.as_str()) else {
                 return Next::Fail { cause: unknown(&path) };
             };
+            let what = match what {
+                // What may act again is attempted again, under the same number.
+                Move::Interrupt(number) if step.at_most_once.is_none() => Move::Attempt(number),
+                what => what,
+            };
             tasks.push(Task { path, step, what });
         }
         Next::Do { tasks, wake: found.wake }
+    }
+
+    /// Claims of all processes but this one count as lost: it alone drives executions, so those have died.
+    pub fn outlive(&mut self, process: &str) {
+        self.line.outlive(process);
+        self.rescue.outlive(process);
     }
 
     /// When it has something to do again, if nothing moves it before; none if it has now, or has ended.

@@ -73,8 +73,16 @@ guards! {
     LastAppendActs,
     /// Only the row itself says what is due, not the index.
     RowSaysDue,
-    /// What acts at most once is claimed before it acts.
+    /// Every attempt that acts is claimed before it acts.
     ClaimBeforeActing,
+    /// An attempt is claimed wherever it stands, not only beside others.
+    ClaimEverywhere,
+    /// A claim is looked at again right before the attempt.
+    ClaimStillLong,
+    /// An outcome is appended as soon as it is known, whatever else is under way.
+    OutcomeAtOnce,
+    /// No source takes the places of all others.
+    PlacesApart,
     /// Only whoever has claimed an attempt makes it.
     ClaimIsOwn,
     /// A claim lasts longer than the attempt.
@@ -85,8 +93,6 @@ guards! {
     LeaseExtended,
     /// All attempts of a step carry the same key.
     StableKey,
-    /// A timer's end is appended before what it allows.
-    FireAppended,
     /// A timer ends when its time has come, not before.
     TimersOnTime,
     /// What is waited for is looked at again after an append.

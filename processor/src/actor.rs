@@ -8,7 +8,9 @@ use std::sync::Arc;
 use everhook_journal::Timestamp;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
-use crate::advance::{Advanced, Driver, Outage, advance};
+use crate::advance::{Advanced, Driver, Outage, Stint, advance_within};
+use crate::awake::News;
+use crate::bulkhead::Place;
 use crate::wakeup::Wake;
 
 /// Drives one execution.
@@ -18,13 +20,17 @@ pub struct ExecutionActor {
     pub driver: Arc<Driver>,
     /// When it must have stopped.
     pub deadline: Timestamp,
+    /// What happens to the execution meanwhile.
+    pub news: Arc<News>,
+    /// Whether steps that act are left to another process.
+    pub hands_over: bool,
 }
 
 /// What an execution's actor is told.
 #[derive(Debug)]
 pub enum ExecutionMessage {
-    /// The execution moved, or its time has come: make it go on, and say how far it got.
-    Wake(Wake, RpcReplyPort<Result<Advanced, Outage>>),
+    /// The execution moved, or its time has come: make it go on from this place, and say how far it got.
+    Wake(Wake, Place, RpcReplyPort<Result<Advanced, Outage>>),
 }
 
 impl Actor for ExecutionActor {
@@ -47,8 +53,10 @@ impl Actor for ExecutionActor {
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ExecutionMessage::Wake(wake, reply) => {
-                let advanced = advance(&self.driver, &wake, self.deadline).await;
+            ExecutionMessage::Wake(wake, place, reply) => {
+                let Self { deadline, hands_over, .. } = *self;
+                let stint = Stint { deadline, news: &self.news, place: Some(place), hands_over };
+                let advanced = advance_within(&self.driver, &wake, stint).await;
                 // Nobody listens any more only if the whole invocation is being dropped.
                 reply.send(advanced).ok();
                 Ok(())

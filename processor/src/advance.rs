@@ -8,14 +8,22 @@ mod perform;
 mod settle;
 mod tell;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
 use everhook_journal::callback::Callbacks;
 use everhook_journal::config::{Config, Problem};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::payload::{PayloadError, Payloads};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::ReadError;
-use everhook_journal::{Clock, Execution, ExecutionId, Executions, Head, Journal, Timestamp};
+use everhook_journal::{
+    Clock, Execution, ExecutionId, Executions, Head, Journal, SourceName, Timestamp,
+};
 
+use crate::awake::News;
+use crate::bulkhead::{Bulkhead, Lane, Measure, Place};
+use crate::calls::Calls;
 use crate::memory::Memory;
 use crate::plan::{FindError, Plans};
 use crate::recall::Recall;
@@ -45,6 +53,14 @@ pub struct Driver {
     pub recall: Recall,
     /// The states that this process has seen lately.
     pub memory: Memory,
+    /// The places to drive from: reading, deciding and computing take one, calls in flight do not.
+    pub turns: Bulkhead,
+    /// The calls in flight.
+    pub calls: Calls,
+    /// This process's start, if it alone drives executions: claims of any other are lost.
+    pub process: OnceLock<Arc<str>>,
+    /// Whether no further step begins.
+    pub closing: AtomicBool,
 }
 
 impl Driver {
@@ -71,7 +87,26 @@ impl Driver {
             run_ahead,
             recall: Recall::default(),
             memory: Memory::default(),
+            turns: places(settings.concurrency),
+            calls: Calls::default(),
+            process: OnceLock::new(),
+            closing: AtomicBool::new(false),
         })
+    }
+
+    /// Takes claims that this process did not make for lost: it alone drives executions.
+    pub fn is_alone(&self) {
+        self.process.get_or_init(|| everhook_journal::id::fresh().into());
+    }
+
+    /// Lets no further step begin.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no further step begins.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// Lets steps wait for somebody to call back.
@@ -81,8 +116,18 @@ impl Driver {
     }
 }
 
+/// Places to drive from for so many executions at once. A quarter of them is never one source's.
+pub fn places(concurrency: usize) -> Bulkhead {
+    Bulkhead::new(concurrency, concurrency - concurrency / 4)
+}
+
+/// The lane of executions of which the source is not known yet.
+pub fn unknown_lane() -> Lane {
+    "".into()
+}
+
 /// How far an execution got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advanced {
     /// It has ended.
     Ended,
@@ -96,6 +141,21 @@ pub enum Advanced {
     Parked,
     /// There is no such execution.
     Absent,
+    /// Its next step acts, and this process must end soon; with its source.
+    Acts(SourceName),
+}
+
+/// Under what bounds an execution is driven.
+#[derive(Debug)]
+pub struct Stint<'s> {
+    /// When it must have stopped.
+    pub deadline: Timestamp,
+    /// What happens to the execution meanwhile.
+    pub news: &'s News,
+    /// The place that it is driven from.
+    pub place: Option<Place>,
+    /// Whether steps that act are left to another process.
+    pub hands_over: bool,
 }
 
 /// Something that executions depend on did not answer.
@@ -114,6 +174,17 @@ pub async fn advance(
     driver: &Driver,
     wake: &Wake,
     deadline: Timestamp,
+) -> Result<Advanced, Outage> {
+    let place = Some(driver.turns.enter(&unknown_lane(), Measure::default()).await);
+    let news = &News::default();
+    advance_within(driver, wake, Stint { deadline, news, place, hands_over: false }).await
+}
+
+/// Makes one execution go on as far as these bounds allow.
+pub async fn advance_within(
+    driver: &Driver,
+    wake: &Wake,
+    stint: Stint<'_>,
 ) -> Result<Advanced, Outage> {
     let id = &wake.execution;
     if let Cause::Appended(append) = wake.cause
@@ -139,8 +210,11 @@ pub async fn advance(
         Err(FindError::Unavailable(error)) => return Err(error.into()),
         Err(error) => return settle::park(driver, id, &error.to_string()).await,
     };
-    let mut drive = Drive::new(driver, wake, &plan, deadline, execution);
+    let mut drive = Drive::new(driver, wake, &plan, stint, execution);
     let driven = Box::pin(drive.run()).await;
+    if driven.is_err() {
+        Box::pin(drive.save()).await;
+    }
     drive.remember();
     match driven {
         Ok(advanced) => Ok(advanced),
@@ -190,7 +264,11 @@ async fn read(driver: &Driver, id: &ExecutionId) -> Result<Option<Execution>, Tr
         Some(known) => history.iter().try_fold(known, Execution::evolve).map(Some),
         None => Execution::fold(&history),
     };
-    folded.map_err(|error| Trouble::Own(words(&error)))
+    let mut execution = folded.map_err(|error| Trouble::Own(words(&error)))?;
+    if let (Some(process), Some(execution)) = (driver.process.get(), &mut execution) {
+        execution.outlive(process);
+    }
+    Ok(execution)
 }
 
 /// An error with its causes.

@@ -3,6 +3,7 @@
 //! - [`wakeup`]: a batch of records becomes one wake-up an execution
 //! - [`supervisor`] and [`actor`]: one actor an execution, so many at once, all joined
 //! - [`mod@advance`]: read, evolve, next, run, decide, append
+//! - [`awake`], [`bulkhead`], [`calls`]: which executions are driven here, from which places, and what they call
 //! - [`plan`], [`step`], [`steps`]: a workflow with its steps ready to run
 //! - [`expression`]: jq, as workflows use it
 //! - [`destination`]: where an `http` step may go
@@ -11,6 +12,9 @@
 
 pub mod actor;
 pub mod advance;
+pub mod awake;
+pub mod bulkhead;
+pub mod calls;
 pub mod destination;
 pub mod expression;
 pub mod memory;
@@ -22,14 +26,16 @@ pub mod supervisor;
 pub mod sweep;
 pub mod wakeup;
 
+use std::collections::BTreeMap;
+
 use everhook_journal::stream::{Batch, BatchResponse};
-use everhook_journal::{ExecutionId, Timestamp, telemetry};
+use everhook_journal::{ExecutionId, SourceName, Timestamp, telemetry};
 
 pub use advance::{Advanced, Driver};
 pub use plan::Plans;
 pub use step::{Input, Item, Output, Step, StepError, StepFuture};
 pub use steps::Steps;
-pub use supervisor::Supervisor;
+pub use supervisor::{Driven, Supervisor};
 pub use sweep::Sweep;
 pub use wakeup::{Cause, Wake};
 
@@ -40,16 +46,23 @@ pub enum Invocation {
     Stream(Batch),
     /// Executions whose time has come.
     Due(Vec<ExecutionId>),
+    /// Executions whose next step acts, from an invocation that had to end soon.
+    Acting(Vec<ExecutionId>),
 }
 
 impl Invocation {
-    /// Reads an invocation's payload: `{"Records": […]}` from the stream, `{"due": […]}` from the sweep.
+    /// Reads an invocation's payload: `{"Records": […]}` from the stream, `{"due": […]}` from the sweep,
+    /// `{"acting": […]}` from the processor itself.
     pub fn from_json(payload: serde_json::Value) -> Self {
-        match payload.get("due").and_then(|due| due.as_array()) {
-            Some(due) => {
-                let ids = due.iter().filter_map(|id| id.as_str());
-                Self::Due(ids.filter_map(ExecutionId::parse).collect())
-            }
+        let ids = |key: &str| {
+            let ids = payload.get(key)?.as_array()?.iter().filter_map(|id| id.as_str());
+            Some(ids.filter_map(ExecutionId::parse).collect())
+        };
+        if let Some(due) = ids("due") {
+            return Self::Due(due);
+        }
+        match ids("acting") {
+            Some(acting) => Self::Acting(acting),
             None => Self::Stream(Batch::from_json(payload)),
         }
     }
@@ -63,20 +76,49 @@ pub async fn handle(
     invocation: Invocation,
     deadline: Timestamp,
 ) -> BatchResponse {
-    match invocation {
+    drive(supervisor, invocation, deadline, false).await.0
+}
+
+/// The same, but a batch of the stream leaves steps that act to other invocations: a batch is as slow as its slowest.
+/// Returns those executions too, by source.
+pub async fn handle_soon(
+    supervisor: &Supervisor,
+    invocation: Invocation,
+    deadline: Timestamp,
+) -> (BatchResponse, Acting) {
+    drive(supervisor, invocation, deadline, true).await
+}
+
+/// Executions whose next step acts, by source.
+pub type Acting = BTreeMap<SourceName, Vec<ExecutionId>>;
+
+async fn drive(
+    supervisor: &Supervisor,
+    invocation: Invocation,
+    deadline: Timestamp,
+    hands_over: bool,
+) -> (BatchResponse, Acting) {
+    let (ids, cause) = match invocation {
         Invocation::Stream(batch) => {
-            if batch.unreadable > 0 {
-                tracing::error!(records = batch.unreadable, "skipped records that cannot be read");
-                telemetry::unreadable(batch.unreadable);
-            }
-            let failed = supervisor.drive(wakeup::from_batch(&batch), deadline).await;
-            BatchResponse::failed(batch.records.iter().filter(|r| failed.contains(&r.execution)))
+            tell(&batch);
+            let wakes = wakeup::from_batch(&batch);
+            let Driven { failed, acting } = supervisor.drive(wakes, deadline, hands_over).await;
+            let failed = batch.records.iter().filter(|r| failed.contains(&r.execution));
+            return (BatchResponse::failed(failed), acting);
         }
-        Invocation::Due(ids) => {
-            let wakes = ids.into_iter().map(|execution| Wake { execution, cause: Cause::Due });
-            // What failed stays due: its row was only claimed for a time.
-            supervisor.drive(wakes.collect(), deadline).await;
-            BatchResponse::Complete
-        }
+        Invocation::Due(ids) => (ids, Cause::Due),
+        Invocation::Acting(ids) => (ids, Cause::HandedOver),
+    };
+    let wakes = ids.into_iter().map(|execution| Wake { execution, cause }).collect();
+    // What failed stays due: its row was only claimed for a time.
+    supervisor.drive(wakes, deadline, false).await;
+    (BatchResponse::Complete, Acting::new())
+}
+
+/// Tells of records that cannot be read.
+pub fn tell(batch: &Batch) {
+    if batch.unreadable > 0 {
+        tracing::error!(records = batch.unreadable, "skipped records that cannot be read");
+        telemetry::unreadable(batch.unreadable);
     }
 }

@@ -2,13 +2,21 @@
 
 use std::sync::Arc;
 
+use aws_sdk_lambda::Client;
+use aws_sdk_lambda::error::DisplayErrorContext;
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::types::InvocationType;
 use everhook_journal::callback::Callbacks;
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
 use everhook_journal::{Clock, Executions, Journal, Secrets, Timestamp, environment, telemetry};
-use everhook_processor::{Driver, Invocation, Steps, Supervisor};
+use everhook_processor::{Acting, Driver, Invocation, Steps, Supervisor};
+use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+/// How many executions of one source one invocation makes go on.
+const ACTING_TOGETHER: usize = 25;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -31,17 +39,40 @@ async fn main() -> Result<(), Error> {
         // Whatever asks nobody goes on.
         Err(error) => tracing::error!("nobody can be asked to call back: {error}"),
     }
-    let supervisor = Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;
-    let supervisor = Arc::new(supervisor);
+    let supervisor = Arc::new(Supervisor::start(Arc::new(driver)).await?);
+    let lambda = Arc::new(Client::new(&environment::aws()));
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
-        let supervisor = supervisor.clone();
+        let (supervisor, lambda) = (supervisor.clone(), lambda.clone());
         async move {
             let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline)?);
             let invocation = Invocation::from_json(event.payload);
-            let response = everhook_processor::handle(&supervisor, invocation, deadline).await;
+            let (response, acting) =
+                everhook_processor::handle_soon(&supervisor, invocation, deadline).await;
+            hand_over(&lambda, &event.context.invoked_function_arn, acting).await;
             telemetry::flush();
             Ok::<_, Error>(response)
         }
     }))
     .await
+}
+
+/// Leaves executions whose next step acts to invocations of their own, by source: one that is slow slows down itself.
+/// What cannot be handed over is due within a minute of its receipt.
+async fn hand_over(lambda: &Client, function: &str, acting: Acting) {
+    let groups = acting
+        .iter()
+        .flat_map(|(source, ids)| ids.chunks(ACTING_TOGETHER).map(move |ids| (source, ids)));
+    let calls = groups.map(|(source, ids)| async move {
+        let payload = serde_json::to_vec(&json!({ "acting": ids })).expect("ids are JSON");
+        let request = lambda
+            .invoke()
+            .function_name(function)
+            .invocation_type(InvocationType::Event)
+            .payload(Blob::new(payload));
+        if let Err(error) = Box::pin(request.send()).await {
+            let reason = DisplayErrorContext(&error).to_string();
+            tracing::error!(%source, reason, "acting steps could not be handed over: {reason}");
+        }
+    });
+    join_all(calls).await;
 }

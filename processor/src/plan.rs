@@ -15,8 +15,10 @@ use everhook_journal::workflow::StepDefinition;
 use everhook_journal::{Journal, StepName, Workflow};
 use serde_json::Value;
 
+use crate::bulkhead::Measure;
 use crate::expression::{Dot, Expression};
 use crate::step::DefinitionError;
+use crate::steps::http::limit;
 use crate::steps::{Steps, Work};
 
 /// A workflow with its steps ready to run.
@@ -37,6 +39,10 @@ pub struct Ready {
     pub options: Arc<BTreeMap<String, Value>>,
     /// Whether it does nothing outside: it computes, waits, or holds other steps.
     pub quick: bool,
+    /// Whom it calls: a host and port, a resource of AWS, or the name of a step of one's own.
+    pub destination: Arc<str>,
+    /// How often, and how often at once, it may be called.
+    pub measure: Measure,
 }
 
 impl Plan {
@@ -68,8 +74,39 @@ impl Ready {
             Work::Poll(_) => false,
             Work::Filter(_) | Work::Wait(_) | Work::Callback(_) | Work::Fan(_) => true,
         };
-        Ok(Self { work, when, options, quick })
+        // What looks is the step inside.
+        let caller = match &work {
+            Work::Poll(_) => definition.steps.first().unwrap_or(definition),
+            _ => definition,
+        };
+        let destination = destination(caller).into();
+        let measure = match caller.run.as_str() {
+            "http" => limit::measure(caller)?,
+            _ => Measure::default(),
+        };
+        Ok(Self { work, when, options, quick, destination, measure })
     }
+}
+
+/// Whom a step calls.
+fn destination(step: &StepDefinition) -> String {
+    let text = |key: &str| step.options.get(key).and_then(Value::as_str).unwrap_or_default();
+    let run = step.run.as_str();
+    let key = match run {
+        "http" => {
+            let url = reqwest::Url::parse(text("url")).ok();
+            let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+            let port = url.as_ref().and_then(reqwest::Url::port_or_known_default);
+            return format!("{host}:{}", port.unwrap_or_default());
+        }
+        "lambda" => "function",
+        "sqs" => "queue",
+        "sns" => "topic",
+        "eventbridge" => "bus",
+        "s3" => "bucket",
+        own => return own.to_owned(),
+    };
+    format!("{run} {}", text(key))
 }
 
 impl fmt::Debug for Plan {

@@ -26,6 +26,9 @@ const RELEASES_MAX: u64 = 5;
 /// How many rows of one shard are looked at for claims to give back.
 const RELEASED_ROWS_MAX: i32 = 1_000;
 
+/// By when an execution is due at the latest that was being driven without a claim of its row.
+const HANDED_OVER_FOR: Duration = Duration::from_secs(120);
+
 /// The longest time between two tries at an execution that makes no progress.
 const REDRIVE_DELAY_MAX: Duration = Duration::from_secs(3600);
 
@@ -89,7 +92,9 @@ impl Sweep {
                 for row in self.executions.rows(ids).await? {
                     let Some(due) = row.due.filter(|due| due.at > now) else { continue };
                     let is_claimed = (1..=RELEASES_MAX).contains(&due.redrives);
-                    if is_claimed && row.parked.is_none() {
+                    // A webhook is handed over at once, and a call keeps the sweep away: both leave such a due time.
+                    let is_handed_over = due.redrives == 0 && due.at < now + HANDED_OVER_FOR;
+                    if (is_claimed || is_handed_over) && row.parked.is_none() {
                         let id = &row.view.execution;
                         released += usize::from(self.executions.release(id, &due, now).await?);
                     }

@@ -21,6 +21,8 @@ pub enum Cause {
     Appended(Sequence),
     /// Its due time has come.
     Due,
+    /// A driver that must end soon found a step that acts.
+    HandedOver,
 }
 
 /// One wake-up for each execution in the batch, for its latest append, in order of first mention.

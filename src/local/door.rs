@@ -19,6 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use everhook_ingest::answer::Answer;
 use everhook_ingest::{callbacks, operators};
+use everhook_journal::SourceName;
 use everhook_journal::id::fresh;
 use futures_util::StreamExt;
 use serde_json::json;
@@ -92,6 +93,7 @@ async fn answer(door: &Door, caller: SocketAddr, request: Request, place: &Place
     };
     let is_list = !is_sources && listed(path);
     let is_webhook = path == "/webhook" || path.starts_with("/webhook/");
+    let source = SourceName::new(path.strip_prefix("/webhook/").unwrap_or("default"));
     // In AWS these are behind IAM; here behind the machine's own edge.
     if (is_list || is_sources)
         && let Err(why) = is_local(caller, &request)
@@ -112,10 +114,12 @@ async fn answer(door: &Door, caller: SocketAddr, request: Request, place: &Place
         return respond(door.parts.status.handle(event).await);
     }
     let ingest = &door.parts.ingest;
-    // A place is taken only by a webhook that is here and verified: nobody else keeps it from others.
+    // A place is taken only by a webhook that is here and verified: strangers keep none from others.
     let admit = || {
         let recorded = ingest.counts.accepted.load(Ordering::Relaxed);
-        is_webhook.then(|| door.pressure.enter(recorded)).transpose().map_err(Answer::from)
+        let queued = door.parts.supervisor.driver().turns.waiting(source.as_str());
+        let entered = is_webhook.then(|| door.pressure.enter(source.as_str(), recorded, queued));
+        entered.transpose().map_err(Answer::from)
     };
     let response = match is_sources {
         true => Box::pin(operators::handle(ingest, event)).await,

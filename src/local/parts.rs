@@ -80,7 +80,7 @@ impl Parts {
         )
         .map_err(PartsError::Workflow)?
         .with_callbacks(Callbacks::from_config(config, secrets, public_url)?);
-        let supervisor = Supervisor::start(Arc::new(driver), config.settings.concurrency).await?;
+        let supervisor = Supervisor::start(Arc::new(driver)).await?;
         let sources = config.sources.keys().cloned().collect();
         Ok(Self {
             store,

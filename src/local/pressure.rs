@@ -2,14 +2,19 @@
 //!
 //! Whoever is refused sends again; whoever was acknowledged is never refused afterwards.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everhook_ingest::answer::Answer;
 use everhook_journal::telemetry;
 
-/// How many webhooks are recorded at once. More would be recorded no sooner, and leave executions less of the engine.
+/// How many webhooks of one source are recorded at once. More would be recorded no sooner, and leave executions less
+/// of the engine.
 const RECORDED_AT_ONCE: usize = 64;
+
+/// How many webhooks of all sources are recorded at once.
+const RECORDED_AT_ONCE_OF_ALL: usize = 4 * RECORDED_AT_ONCE;
 
 /// When those are to send again who were refused because of what is being recorded: in seconds.
 const SOON: &str = "1";
@@ -24,7 +29,8 @@ pub struct Pressure(Arc<State>);
 #[derive(Debug)]
 struct State {
     backlog_max: u64,
-    recording: AtomicUsize,
+    /// By source; those that are unknown share a place.
+    recording: Mutex<HashMap<Arc<str>, usize>>,
     /// Webhooks that drivers were told of.
     taken: AtomicU64,
     is_refusing: AtomicBool,
@@ -32,7 +38,7 @@ struct State {
 
 /// The right to record a webhook, while it is kept.
 #[derive(Debug)]
-pub struct Turn(Arc<State>);
+pub struct Turn(Arc<State>, Arc<str>);
 
 /// Why a webhook is not recorded now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,16 +54,18 @@ impl Pressure {
     pub fn new(backlog_max: usize) -> Self {
         Self(Arc::new(State {
             backlog_max: backlog_max as u64,
-            recording: AtomicUsize::new(0),
+            recording: Mutex::default(),
             taken: AtomicU64::new(0),
             is_refusing: AtomicBool::new(false),
         }))
     }
 
-    /// Lets a webhook be recorded after so many that this process has recorded, or not now.
-    pub fn enter(&self, recorded: u64) -> Result<Turn, Refused> {
+    /// Lets a webhook of this source be recorded, or not now: this process has recorded so many of all sources,
+    /// and so many of this one wait to be driven. A burst of one source keeps no other out.
+    pub fn enter(&self, source: &str, recorded: u64, queued: usize) -> Result<Turn, Refused> {
         let state = &self.0;
         let waiting = recorded.saturating_sub(state.taken.load(Ordering::Relaxed));
+        let waiting = waiting.max(queued as u64);
         let is_full = waiting >= state.backlog_max;
         // It is told once each time it begins and ends, however many are refused.
         if state.is_refusing.swap(is_full, Ordering::Relaxed) != is_full {
@@ -71,17 +79,20 @@ impl Pressure {
         if is_full {
             return Err(Refused::Waiting);
         }
-        // Whoever enters is counted first, so that no two take the last place.
-        let turn = Turn(Arc::clone(state));
-        match state.recording.fetch_add(1, Ordering::Relaxed) < RECORDED_AT_ONCE {
-            true => Ok(turn),
-            false => Err(Refused::Recording),
+        let mut recording = state.recording();
+        let of_all: usize = recording.values().sum();
+        let of_source = recording.get(source).copied().unwrap_or_default();
+        if of_source >= RECORDED_AT_ONCE || of_all >= RECORDED_AT_ONCE_OF_ALL {
+            return Err(Refused::Recording);
         }
+        let source: Arc<str> = source.into();
+        *recording.entry(source.clone()).or_default() += 1;
+        Ok(Turn(Arc::clone(state), source))
     }
 
     /// How many webhooks are being recorded now.
     pub fn recording(&self) -> usize {
-        self.0.recording.load(Ordering::Relaxed)
+        self.0.recording().values().sum()
     }
 
     /// Drivers were told of so many webhooks. Those that an earlier process has recorded count as well:
@@ -91,9 +102,21 @@ impl Pressure {
     }
 }
 
+impl State {
+    fn recording(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
+        self.recording.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.recording.fetch_sub(1, Ordering::Relaxed);
+        let mut recording = self.0.recording();
+        if let Some(many) = recording.get_mut(&self.1) {
+            *many -= 1;
+            if *many == 0 {
+                recording.remove(&self.1);
+            }
+        }
     }
 }
 
@@ -114,15 +137,15 @@ mod tests {
     use super::*;
 
     fn enter_all(pressure: &Pressure) -> Vec<Turn> {
-        (0..RECORDED_AT_ONCE).map(|_| pressure.enter(0).unwrap()).collect()
+        (0..RECORDED_AT_ONCE).map(|_| pressure.enter("a", 0, 0).unwrap()).collect()
     }
 
     #[test]
     fn so_many_are_recorded_at_once_and_no_more() {
         let pressure = Pressure::new(10);
         let turns = enter_all(&pressure);
-        assert_eq!(pressure.enter(0).unwrap_err(), Refused::Recording);
-        assert_eq!(pressure.enter(0).unwrap_err(), Refused::Recording);
+        assert_eq!(pressure.enter("a", 0, 0).unwrap_err(), Refused::Recording);
+        assert_eq!(pressure.enter("a", 0, 0).unwrap_err(), Refused::Recording);
 
         drop(turns);
 
@@ -130,14 +153,24 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_of_one_source_keeps_no_other_out() {
+        let pressure = Pressure::new(10);
+        let _turns = enter_all(&pressure);
+        assert_eq!(pressure.enter("a", 10 - 1, 10).unwrap_err(), Refused::Waiting);
+        assert_eq!(pressure.enter("a", 0, 0).unwrap_err(), Refused::Recording);
+
+        assert!(pressure.enter("b", 0, 0).is_ok());
+    }
+
+    #[test]
     fn so_many_wait_and_no_more_are_recorded_until_some_are_taken() {
         let pressure = Pressure::new(2);
-        assert!(pressure.enter(1).is_ok());
-        assert_eq!(pressure.enter(2).unwrap_err(), Refused::Waiting);
+        assert!(pressure.enter("a", 1, 0).is_ok());
+        assert_eq!(pressure.enter("a", 2, 0).unwrap_err(), Refused::Waiting);
 
         pressure.taken(1);
 
-        assert!(pressure.enter(2).is_ok());
+        assert!(pressure.enter("a", 2, 0).is_ok());
     }
 
     #[test]

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
 use everhook_journal::config::{Config, ConfigError};
-use everhook_journal::execution::WATCHDOG;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::{Store, Unavailable};
 use everhook_journal::stream::{Batch, Record};
-use everhook_journal::{Clock, Executions, Payloads, Secrets, Sequence, Timestamp};
+use everhook_journal::{Clock, ExecutionId, Executions, Payloads, Secrets, Sequence, Timestamp};
+use everhook_processor::bulkhead::Lane;
 use everhook_processor::steps::aws::Endpoints;
 use everhook_processor::sweep::SWEEP_EVERY;
-use everhook_processor::{Invocation, Steps};
+use everhook_processor::{Cause, Steps, Wake, wakeup};
 use futures_util::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -48,6 +48,12 @@ const STREAM_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Which records wake anybody, as the deployed mappings have it: a removal is the expiry of an item.
 pub(super) const APPENDS: &str = r#"{"eventName":["INSERT","MODIFY"]}"#;
+
+/// How many executions wait to be driven before batches of the stream wait too.
+const HANDED_OVER_MAX: usize = 50_000;
+
+/// How long a batch waits before it looks again.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long the projector gathers records: usually the processor has shown the end by then.
 const PROJECTOR_WINDOW: Duration = Duration::from_millis(250);
@@ -157,6 +163,11 @@ impl Server {
             keys::refuse_others(&config, &secrets, &executions, options.new_keys).await?;
         }
         parts.ingest.publish().await?;
+        parts.ingest.arrivals.keep();
+        if engine.is_some() {
+            // The data folder is this process's alone.
+            parts.supervisor.driver().is_alone();
+        }
 
         let (stop, stopped) = watch::channel(false);
         let doorbell = Doorbell::new();
@@ -211,6 +222,7 @@ impl Server {
     pub async fn stop(mut self) {
         self.stop.send(true).ok();
         while self.tasks.join_next().await.is_some() {}
+        self.parts.supervisor.close().await;
         drop(self.parts);
         if let Some(engine) = self.engine {
             engine.close().await;
@@ -315,23 +327,35 @@ fn make_folder(folder: &Path) -> Result<(), ServerError> {
     })
 }
 
+/// Hands executions over and ends: a batch of the stream waits for none of them. Their rows are due in any case.
 fn processor(parts: &Parts, doorbell: &Doorbell, pressure: &Pressure) -> Function {
-    let shared = (parts.supervisor.clone(), doorbell.clone(), pressure.clone());
+    let shared = (parts.clone(), doorbell.clone(), pressure.clone());
     Arc::new(move |event| {
-        let (supervisor, doorbell, pressure) = shared.clone();
+        let (parts, doorbell, pressure) = shared.clone();
         async move {
             let batch = Batch::from_event(event);
+            everhook_processor::tell(&batch);
             let is_first = |record: &&Record| record.sequence.before() == Sequence::START;
             pressure.taken(batch.records.iter().filter(is_first).count());
-            let invocation = Invocation::Stream(batch);
-            let deadline = Clock::System.now() + WATCHDOG;
-            let response = everhook_processor::handle(&supervisor, invocation, deadline).await;
-            // What was appended here is news too.
-            doorbell.ring();
-            Ok(BatchOutcome::from(response))
+            let turns = &parts.supervisor.driver().turns;
+            for wake in wakeup::from_batch(&batch) {
+                while turns.waiting_in_all() >= HANDED_OVER_MAX {
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
+                hand_over(&parts, &doorbell, wake);
+            }
+            Ok(BatchOutcome::Complete)
         }
         .boxed()
     })
+}
+
+fn hand_over(parts: &Parts, doorbell: &Doorbell, wake: Wake) {
+    let source = parts.ingest.arrivals.take(&wake.execution);
+    let lane: Lane = source.as_ref().map_or("", |source| source.as_str()).into();
+    let doorbell = doorbell.clone();
+    // What was appended is news too.
+    parts.supervisor.hand_over(wake, &lane, move || doorbell.ring());
 }
 
 fn projector(parts: &Parts) -> Function {
@@ -364,27 +388,20 @@ async fn sweep(
         }
     }
     let mut ticks = tokio::time::interval(LOOK_EVERY);
-    let mut running = JoinSet::new();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = stopped.wait_for(|stop| *stop) => break,
+            _ = stopped.wait_for(|stop| *stop) => return,
         }
-        while running.try_join_next().is_some() {}
-        let drive = |due| {
-            let (supervisor, doorbell) = (parts.supervisor.clone(), doorbell.clone());
-            running.spawn(async move {
-                let deadline = Clock::System.now() + WATCHDOG;
-                let due = Invocation::Due(due);
-                everhook_processor::handle(&supervisor, due, deadline).await;
-                doorbell.ring();
-            });
+        let drive = |due: Vec<ExecutionId>| {
+            for execution in due {
+                hand_over(&parts, &doorbell, Wake { execution, cause: Cause::Due });
+            }
         };
         if let Err(error) = parts.sweep.claim_each(drive).await {
             tracing::warn!("could not look for what is due: {error}");
         }
     }
-    while running.join_next().await.is_some() {}
 }
 
 /// Removes what no history names.

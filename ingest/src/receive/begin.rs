@@ -136,6 +136,8 @@ impl Ingest {
         let view = View::of(id, &execution);
         let due_at = now + WATCHDOG;
         let name = id::fresh();
+        // The stream may tell of it before the append returns.
+        self.arrivals.note(id, source);
         let (appended, opened, came_with) = tokio::join!(
             self.journal.append(id, Head::START, event.into(), webhook.expires_at, now, &name),
             self.open(&view, due_at),

@@ -151,6 +151,12 @@ impl BranchesState {
         }
     }
 
+    pub(super) fn outlive(&mut self, process: &str) {
+        for place in self.open.iter().take(self.concurrency) {
+            self.lines[*place].outlive(process);
+        }
+    }
+
     pub(super) fn survey(&self, prefix: &str, now: Timestamp, found: &mut Survey) {
         for place in self.open.iter().take(self.concurrency) {
             let inside = format!("{prefix}{}{PATH_SEPARATOR}", self.name(*place));

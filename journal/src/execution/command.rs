@@ -1,6 +1,6 @@
 //! What somebody wants to record, and whether it can be.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Branches, CallbackAnswer, Cause, CompletionRule, Event, Filtered, StepFailure};
@@ -9,7 +9,7 @@ use crate::id::StepName;
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
-use super::survey::{Move, Survey};
+use super::survey::Survey;
 use super::{Execution, Status};
 
 /// What somebody wants to record.
@@ -25,8 +25,19 @@ pub enum Command {
     PollStep(Attempt, Payload, Timestamp),
     /// A step is to be passed over.
     SkipStep(StepName),
-    /// An attempt is about to act, and nobody else may make it until then.
-    ClaimStep(StepName, u32, Timestamp),
+    /// An attempt is about to act, and no other driver may make it until then.
+    ClaimStep {
+        /// Which step.
+        step: StepName,
+        /// Which try.
+        attempt: u32,
+        /// When the claim ends.
+        until: Timestamp,
+        /// The end of the earlier claim that this one replaces.
+        replaces: Option<Timestamp>,
+        /// The start of the process that claims, if it alone drives executions.
+        process: Option<Arc<str>>,
+    },
     /// A step is to wait for a time.
     StartWait(StepName, Timestamp),
     /// A step is to be called back.
@@ -187,7 +198,13 @@ impl Execution {
                 next_at,
             },
             Command::SkipStep(step) => Event::StepSkipped { step },
-            Command::ClaimStep(step, attempt, until) => Event::StepClaimed { step, attempt, until },
+            Command::ClaimStep { step, attempt, until, replaces, process } => Event::StepClaimed {
+                step,
+                attempt,
+                until,
+                replaces,
+                process: process.map(|process| process.as_ref().to_owned()),
+            },
             Command::StartWait(step, until) => Event::WaitStarted { step, until },
             Command::CreateCallback {
                 step,
@@ -282,13 +299,6 @@ impl Execution {
                 && now < callback.due()
         });
         fits.then_some(()).ok_or_else(|| Refusal::NotThisCallback { step: step.clone() })
-    }
-
-    /// What can be done at this time, by step.
-    pub fn moves(&self, now: Timestamp) -> HashMap<StepName, Move> {
-        let mut found = Survey::default();
-        self.current().survey("", now, &mut found);
-        found.moves.into_iter().collect()
     }
 }
 

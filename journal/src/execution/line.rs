@@ -10,7 +10,9 @@ use crate::time::Timestamp;
 
 use super::Scope;
 use super::branches::BranchesState;
-use super::step::{CallbackState, Stage, StepState, is_end_of_attempt, permitted, started_at};
+use super::step::{
+    CallbackState, Claim, Stage, StepState, is_end_of_attempt, permitted, started_at,
+};
 use super::survey::{Move, Survey};
 
 /// Between the names of a step inside another one: `lines/3/reserve`.
@@ -187,6 +189,13 @@ impl Line {
         }
     }
 
+    /// Claims of other processes count as lost.
+    pub(super) fn outlive(&mut self, process: &str) {
+        if let Some(state) = self.steps.get_mut(self.done) {
+            state.outlive(process);
+        }
+    }
+
     /// What can be done now, and when there will be more.
     pub fn survey(&self, prefix: &str, now: Timestamp, found: &mut Survey) {
         let Some(name) = self.in_hand() else { return };
@@ -197,8 +206,12 @@ impl Line {
         };
         let number = state.attempts + 1;
         match &state.stage {
-            Stage::Ready => found.add(path(), Move::Attempt(number)),
-            Stage::Claimed { until } => found.at(*until, now, path, Move::Interrupt(number)),
+            Stage::Ready => match &state.left {
+                Some(claim) if claim.holds(now) => found.wake_at(claim.until),
+                _ => found.add(path(), Move::Attempt(number)),
+            },
+            Stage::Claimed(claim) if claim.holds(now) => found.wake_at(claim.until),
+            Stage::Claimed(_) => found.add(path(), Move::Interrupt(number)),
             Stage::Waiting { until } => found.at(*until, now, path, Move::EndWait(number)),
             Stage::Retrying { until } | Stage::Polling { until } => found.timer(*until, now),
             Stage::Callback(callback) => {
@@ -248,10 +261,7 @@ impl Line {
         }
         self.end = None;
         self.done = place;
-        for state in self.steps.iter_mut().skip(place) {
-            state.forgiven = state.attempts;
-            state.stage = Stage::Ready;
-        }
+        self.steps.iter_mut().skip(place).for_each(StepState::restart);
         Some(())
     }
 
@@ -266,6 +276,7 @@ impl Line {
             state.attempts += 1;
             state.ended_at = at;
             state.error = None;
+            state.left = None;
         }
         match &recorded.event {
             Event::StepCompleted { output, .. } => state.stage = Stage::Completed(output.clone()),
@@ -284,7 +295,11 @@ impl Line {
                 self.end = Some(LineEnd::Filtered(filtered));
             }
             Event::StepSkipped { .. } => state.stage = Stage::Skipped,
-            Event::StepClaimed { until, .. } => state.stage = Stage::Claimed { until: *until },
+            Event::StepClaimed { until, process, .. } => {
+                let process = process.as_deref().map(Into::into);
+                state.stage = Stage::Claimed(Claim { until: *until, process, is_lost: false });
+                state.left = None;
+            }
             Event::StepPolled { state: seen, next_at, .. } => {
                 state.seen = Some(seen.clone());
                 state.stage = Stage::Polling { until: *next_at };

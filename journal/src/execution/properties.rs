@@ -121,7 +121,15 @@ fn command() -> impl Strategy<Value = Command> {
         (attempt(), time()).prop_map(|(it, next)| Command::PollStep(it, text("seen"), next)),
         (attempt(), time()).prop_map(|(it, now)| Command::ExpireCallback(it, failure(), now)),
         name().prop_map(Command::SkipStep),
-        (name(), number(), time()).prop_map(|(name, n, until)| Command::ClaimStep(name, n, until)),
+        (name(), number(), time(), proptest::option::of(time())).prop_map(
+            |(step, attempt, until, replaces)| Command::ClaimStep {
+                step,
+                attempt,
+                until,
+                replaces,
+                process: None,
+            }
+        ),
         (name(), time()).prop_map(|(name, until)| Command::StartWait(name, until)),
         (name(), number(), time(), proptest::option::of(0u64..9)).prop_map(
             |(step, attempt, expires_at, beat)| Command::CreateCallback {
@@ -206,11 +214,15 @@ fn event() -> impl Strategy<Value = Event> {
         (name(), answer()).prop_map(|(step, answer)| Event::CallbackReceived { step, answer }),
         name().prop_map(|step| Event::CallbackBeat { step }),
         name().prop_map(|step| Event::StepSkipped { step }),
-        (name(), number(), time()).prop_map(|(step, attempt, until)| Event::StepClaimed {
-            step,
-            attempt,
-            until
-        }),
+        (name(), number(), time(), proptest::option::of(time())).prop_map(
+            |(step, attempt, until, replaces)| Event::StepClaimed {
+                step,
+                attempt,
+                until,
+                replaces,
+                process: None,
+            }
+        ),
         (name(), time()).prop_map(|(step, until)| Event::WaitStarted { step, until }),
         time().prop_map(|due| Event::TimerFired { due }),
         Just(Event::ExecutionCompleted { filtered: None }),
@@ -287,7 +299,11 @@ fn made(execution: &Execution, task: &Task<'_>, fate: Fate, now: Timestamp) -> C
             };
         }
     };
-    let claimed = matches!(execution.step(&path).map(|it| &it.stage), Some(Stage::Claimed { .. }));
+    let claim = execution.step(&path).and_then(|it| match &it.stage {
+        Stage::Claimed(claim) => Some(claim.until),
+        _ => None,
+    });
+    let claimed = claim.is_some();
     let first = execution.step(&path).is_none_or(|state| state.attempts == state.forgiven);
     match (fate, task.step.run.as_str()) {
         (Fate::Skipped, _) if first && !claimed => Command::SkipStep(path),
@@ -329,8 +345,15 @@ fn made(execution: &Execution, task: &Task<'_>, fate: Fate, now: Timestamp) -> C
             concurrency: 2,
             rule: CompletionRule { tolerated: Some(1), ..CompletionRule::default() },
         },
-        (Fate::Claimed, _) if !claimed => {
-            Command::ClaimStep(path, number, now + Duration::from_secs(30))
+        (Fate::Claimed, _) => {
+            let until = now.max(claim.unwrap_or(now)) + Duration::from_secs(30);
+            Command::ClaimStep {
+                step: path,
+                attempt: number,
+                until,
+                replaces: claim,
+                process: None,
+            }
         }
         (Fate::Filtered, _) => Command::FilterStep(attempt(number), "not wanted".into()),
         (Fate::Retry, _) => Command::FailStep(attempt(number), failure(), Some(at(9))),

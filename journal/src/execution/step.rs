@@ -1,5 +1,6 @@
 //! What is known of one step, and what may happen to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{CallbackAnswer, Event, StepFailure};
@@ -29,6 +30,8 @@ pub struct StepState {
     pub error: Option<StepFailure>,
     /// What it saw when it last looked.
     pub seen: Option<Payload>,
+    /// The claim of the attempt that was under way when an operator made the step go on.
+    pub(super) left: Option<Claim>,
 }
 
 /// Where a step stands.
@@ -36,11 +39,8 @@ pub struct StepState {
 pub enum Stage {
     /// It may be attempted.
     Ready,
-    /// Somebody is making an attempt that nobody else may make.
-    Claimed {
-        /// From when on it counts as interrupted.
-        until: Timestamp,
-    },
+    /// A driver is making an attempt that no other may make.
+    Claimed(Claim),
     /// It failed, and there will be another attempt.
     Retrying {
         /// Not before this time.
@@ -68,6 +68,29 @@ pub enum Stage {
     Filtered,
     /// It failed for good.
     Failed(Option<Box<BranchesState>>),
+}
+
+/// The right to make an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// When it ends.
+    pub until: Timestamp,
+    /// The start of the process that has it, if it names one.
+    pub process: Option<Arc<str>>,
+    /// Whether that process is known to have died.
+    pub is_lost: bool,
+}
+
+impl Claim {
+    /// Whether the attempt may still be under way.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        !self.is_lost && now < self.until
+    }
+
+    /// Counts as lost, unless this process has it.
+    fn outlive(&mut self, process: &str) {
+        self.is_lost |= self.process.as_deref() != Some(process);
+    }
 }
 
 /// A step that can be called back.
@@ -106,11 +129,31 @@ impl StepState {
             stage: Stage::Ready,
             error: None,
             seen: None,
+            left: None,
         }
     }
-}
 
-impl StepState {
+    /// Claims of other processes count as lost.
+    pub(super) fn outlive(&mut self, process: &str) {
+        match &mut self.stage {
+            Stage::Claimed(claim) => claim.outlive(process),
+            Stage::Callback(callback) => callback.line.outlive(process),
+            Stage::Branching(branches) => branches.outlive(process),
+            _ => {}
+        }
+        if let Some(left) = &mut self.left {
+            left.outlive(process);
+        }
+    }
+
+    /// The step goes on with its next attempt, once the one that may be under way must have ended.
+    pub(super) fn restart(&mut self) {
+        if let Stage::Claimed(claim) = &self.stage {
+            self.left = Some(claim.clone());
+        }
+        self.forgiven = self.attempts;
+        self.stage = Stage::Ready;
+    }
     /// What failed may be attempted again; what waits, or what other branches did, stays.
     pub(super) fn revive(&mut self) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ready) {
@@ -142,18 +185,23 @@ pub(super) fn permitted(state: Option<&StepState>, event: &Event) -> bool {
             | Event::StepFailed { attempt, .. }
             | Event::StepFiltered { attempt, .. }
             | Event::StepPolled { attempt, .. }
-            | Event::StepClaimed { attempt, .. }
+            | Event::StepClaimed { attempt, replaces: None, .. }
             | Event::CallbackCreated { attempt, .. }
             | Event::BranchesStarted { attempt, .. },
         )
         | (
-            Stage::Claimed { .. },
+            Stage::Claimed(_),
             Event::StepCompleted { attempt, .. }
             | Event::StepFailed { attempt, .. }
             | Event::StepFiltered { attempt, .. }
             | Event::StepPolled { attempt, .. },
         )
         | (Stage::Waiting { .. }, Event::StepCompleted { attempt, .. }) => is_next(attempt),
+        // Of several drivers that claim it again, the first replaces what the others know.
+        (
+            Stage::Claimed(claim),
+            Event::StepClaimed { attempt, until, replaces: Some(replaced), .. },
+        ) => is_next(attempt) && *replaced == claim.until && *until > claim.until,
         (Stage::Ready, Event::WaitStarted { .. }) => true,
         (Stage::Ready, Event::StepSkipped { .. }) => attempts == forgiven,
         (Stage::Callback(callback), event) => match event {

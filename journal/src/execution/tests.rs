@@ -404,7 +404,7 @@ fn the_last_place_in_a_history_is_kept_for_its_end() {
     let budget = Cause {
         step: None,
         kind: "budget".into(),
-        message: "an execution may have 10000 events".into(),
+        message: "an execution may have 20000 events".into(),
     };
     let after_a = |events| [completed("a", 1)].into_iter().chain(endless("b", events));
 

@@ -297,7 +297,10 @@ impl Pasts {
                 Command::FailStep(attempt(step, n), failure(), retry_at.map(to_time))
             }
             Order::Claim { step, attempt, until } => {
-                Command::ClaimStep(self.name(step).clone(), attempt.into(), to_time(until))
+                let step = self.name(step).clone();
+                let until = to_time(until);
+                let attempt = attempt.into();
+                Command::ClaimStep { step, attempt, until, replaces: None, process: None }
             }
             Order::Ask { step, attempt, expires } => Command::CreateCallback {
                 step: self.name(step).clone(),

@@ -2,13 +2,13 @@
 
 mod begin;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
 use everhook_journal::event::Events;
-use everhook_journal::execution::{Move, Task, WATCHDOG};
+use everhook_journal::execution::{Move, Stage, Task, WATCHDOG};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::table::AppendError;
 use everhook_journal::{
@@ -18,14 +18,15 @@ use everhook_journal::{
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
+use crate::bulkhead::{Lane, Measure, Place};
 use crate::plan::Plan;
 use crate::wakeup::{Cause, Wake};
 
 use super::inputs::Inputs;
-use super::perform::{Performed, Turn, perform};
-use super::{Advanced, Driver, Trouble, moves, read, settle, tell, words};
+use super::perform::{Performed, Turn, condition, perform};
+use super::{Advanced, Driver, Stint, Trouble, moves, read, settle, tell, words};
 
-/// How often an outcome is decided again because somebody else appended first.
+/// How often an outcome is decided again because another driver appended first.
 const CONFLICTS_MAX: usize = 8;
 
 /// What must be left of an invocation's time beyond a step's own.
@@ -40,16 +41,33 @@ const TOGETHER_BYTES_MAX: usize = 128 * 1024;
 /// How many events wait to be appended together.
 const TOGETHER_EVENTS_MAX: usize = 100;
 
-/// An attempt that is being made: its step, and what it comes to.
-type Attempting<'d> =
-    Pin<Box<dyn Future<Output = (StepName, Result<Performed, Trouble>)> + Send + 'd>>;
+/// How long a step that only computes may take before what is decided no longer waits for it.
+const AT_ONCE: Duration = Duration::from_millis(10);
+
+/// How long an execution with no call in flight waits in memory for its turn to call.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Something under way for a step, and what it comes to.
+type UnderWay<'d> = Pin<Box<dyn Future<Output = (StepName, Result<Came, Trouble>)> + Send + 'd>>;
+
+/// A step that waits for a place to call from.
+type Waiting<'d> = Pin<Box<dyn Future<Output = (StepName, Place)> + Send + 'd>>;
+
+/// What came of something that was under way.
+enum Came {
+    /// This is to be recorded.
+    To(Performed),
+    /// The condition of this attempt holds.
+    Wanted(u32),
+}
 
 /// One wake-up under way.
 pub(super) struct Drive<'d> {
     driver: &'d Driver,
     wake: &'d Wake,
     plan: &'d Plan,
-    deadline: Timestamp,
+    stint: Stint<'d>,
+    lane: Lane,
     inputs: Inputs,
     /// The state that the journal gives, as far as we know.
     appended: Execution,
@@ -60,14 +78,25 @@ pub(super) struct Drive<'d> {
     decided_bytes: usize,
     /// Until when the sweep leaves the execution to us.
     lease: Timestamp,
-    /// The attempts that are being made.
-    attempts: FuturesUnordered<Attempting<'d>>,
+    /// Whether the sweep counts this as a try without progress.
+    is_counted: bool,
+    /// What is under way.
+    attempts: FuturesUnordered<UnderWay<'d>>,
     attempted: HashSet<StepName>,
-    /// The steps that this drive has claimed, with the attempts.
-    claimed: HashSet<(StepName, u32)>,
+    /// The claims that this drive has appended, with their ends.
+    claimed: HashMap<StepName, Timestamp>,
+    /// The attempts whose conditions hold.
+    wanted: HashSet<(StepName, u32)>,
+    /// The steps that wait for a place to call from.
+    waiting: FuturesUnordered<Waiting<'d>>,
+    queued: HashSet<StepName>,
+    /// The places that they got.
+    places: HashMap<StepName, Place>,
+    /// The steps whose turn to call comes later.
+    later: HashMap<StepName, Timestamp>,
     /// Whether an attempt has ended.
     moved: bool,
-    /// How this ends once no attempt is being made any more.
+    /// How this ends once nothing is under way any more.
     stopping: Option<Advanced>,
 }
 
@@ -84,27 +113,34 @@ impl<'d> Drive<'d> {
         driver: &'d Driver,
         wake: &'d Wake,
         plan: &'d Plan,
-        deadline: Timestamp,
+        stint: Stint<'d>,
         execution: Execution,
     ) -> Self {
         let lease = match wake.cause {
-            Cause::Appended(_) => execution.created_at + WATCHDOG,
+            Cause::Appended(_) | Cause::HandedOver => execution.created_at + WATCHDOG,
             Cause::Due => driver.clock.now() + WATCHDOG,
         };
         Self {
             driver,
             wake,
             plan,
-            deadline,
+            stint,
+            lane: execution.webhook.source.as_str().into(),
             inputs: Inputs::default(),
             appended: execution.clone(),
             execution,
             decided: Vec::new(),
             decided_bytes: 0,
             lease,
+            is_counted: wake.cause == Cause::Due,
             attempts: FuturesUnordered::new(),
             attempted: HashSet::new(),
-            claimed: HashSet::new(),
+            claimed: HashMap::new(),
+            wanted: HashSet::new(),
+            waiting: FuturesUnordered::new(),
+            queued: HashSet::new(),
+            places: HashMap::new(),
+            later: HashMap::new(),
             moved: false,
             stopping: None,
         }
@@ -113,8 +149,9 @@ impl<'d> Drive<'d> {
     pub(super) async fn run(&mut self) -> Result<Advanced, Trouble> {
         let plan = self.plan;
         for _ in 0..MOVES_MAX {
+            self.look_up().await?;
             if self.attempts.is_empty()
-                && let Some(advanced) = self.stopping
+                && let Some(advanced) = self.stopping.clone()
             {
                 return match self.flush().await? {
                     Flushed::Stop(advanced) => Ok(advanced),
@@ -137,13 +174,13 @@ impl<'d> Drive<'d> {
             match next {
                 Next::Nothing => {
                     // Whatever is still being done for it comes too late.
-                    self.attempts.clear();
+                    self.let_go();
                     self.stopping = None;
                     if self.has_decided() {
                         if let Flushed::Stop(advanced) = self.flush().await? {
                             return Ok(advanced);
                         }
-                        // Somebody else may have appended first: what was decided again may be less than the end.
+                        // Another driver may have appended first: what was decided again may be less than the end.
                         continue;
                     }
                     return self.end().await;
@@ -155,29 +192,18 @@ impl<'d> Drive<'d> {
                     }
                 }
                 Next::GiveUp { cause } => {
-                    self.attempts.clear();
-                    self.attempted.clear();
+                    self.let_go();
                     self.decide(Command::GiveUp(cause), 0)?;
                 }
                 Next::Fail { cause } => self.decide(Command::Fail(cause), 0)?,
-                Next::Fire { .. } => {
-                    if let Flushed::Stop(advanced) = self.flush().await? {
-                        return Ok(advanced);
-                    }
-                    // Somebody else may have fired it while we appended.
-                    if !self.decide_if_it_fits(Command::FireTimer(self.now()), 0)? {
-                        continue;
-                    }
-                    // What follows may act outside, and only one of several drivers may go there.
-                    if guard::holds(Guard::FireAppended)
-                        && let Flushed::Stop(advanced) = self.flush().await?
-                    {
-                        return Ok(advanced);
-                    }
-                }
+                // What follows may act outside: the claim that is appended with this lets one driver go there.
+                Next::Fire { .. } => self.decide(Command::FireTimer(self.now()), 0)?,
                 Next::Wait { until } => {
+                    self.withdraw();
                     if !self.attempts.is_empty() {
-                        self.gather(Some(until)).await?;
+                        if let Some(advanced) = self.idle(Some(until)).await? {
+                            return Ok(advanced);
+                        }
                         continue;
                     }
                     if !guard::holds(Guard::AppendBeforePostpone) {
@@ -197,24 +223,8 @@ impl<'d> Drive<'d> {
                     }
                 }
                 Next::Do { tasks, wake } => {
-                    let tasks: Vec<_> =
-                        tasks.into_iter().filter(|it| !self.attempted.contains(&it.path)).collect();
-                    let quick = tasks.iter().find(|task| self.is_quick(task)).cloned();
-                    match quick {
-                        Some(task) => {
-                            if let Some(advanced) = self.quickly(task).await? {
-                                return Ok(advanced);
-                            }
-                        }
-                        None if tasks.is_empty() || self.stopping.is_some() || self.rests() => {
-                            self.gather(wake).await?;
-                        }
-                        None => {
-                            if let Some(advanced) = self.start(tasks).await? {
-                                return Ok(advanced);
-                            }
-                            self.gather(wake).await?;
-                        }
+                    if let Some(advanced) = self.act(tasks, wake).await? {
+                        return Ok(advanced);
                     }
                 }
             }
@@ -222,10 +232,61 @@ impl<'d> Drive<'d> {
         Err(Trouble::Own(format!("no end in {MOVES_MAX} moves")))
     }
 
+    /// Does one of these things, begins those that act, or waits for what is under way.
+    async fn act(
+        &mut self,
+        tasks: Vec<Task<'d>>,
+        wake: Option<Timestamp>,
+    ) -> Result<Option<Advanced>, Trouble> {
+        let now = self.driver.clock.now();
+        self.later.retain(|path, at| *at > now && tasks.iter().any(|task| task.path == *path));
+        self.places.retain(|path, _| tasks.iter().any(|task| task.path == *path));
+        let wake = wake.into_iter().chain(self.later.values().copied()).min();
+        let is_open = |task: &Task<'_>| {
+            !self.attempted.contains(&task.path)
+                && !self.queued.contains(&task.path)
+                && !self.later.contains_key(&task.path)
+        };
+        let open: Vec<_> = tasks.into_iter().filter(is_open).collect();
+        if open.is_empty() || self.stopping.is_some() || self.rests() {
+            if !self.attempts.is_empty() || !self.waiting.is_empty() {
+                return self.idle(wake).await;
+            }
+            if let Flushed::Stop(advanced) = self.flush().await? {
+                return Ok(Some(advanced));
+            }
+            // Only turns that come later are left, unless something was appended meanwhile.
+            return match wake.filter(|wake| *wake > now && self.stopping.is_none()) {
+                Some(wake) => {
+                    settle::wait(self.driver, self.id(), &self.execution, wake).await.map(Some)
+                }
+                None => Ok(None),
+            };
+        }
+        match open.iter().find(|task| self.is_quick(task)).cloned() {
+            Some(task) => self.quickly(task).await,
+            None if self.stint.hands_over => {
+                // What was only computed is computed again: an append of its own would cost more.
+                Ok(Some(Advanced::Acts(self.execution.webhook.source.clone())))
+            }
+            None if self.is_full() => self.idle(wake).await,
+            None => self.start(open).await,
+        }
+    }
+
     /// Leaves the state to whoever drives the execution next in this process.
     pub(super) fn remember(self) {
         let id = self.id();
         self.driver.memory.put(id, self.appended);
+    }
+
+    /// Appends what is decided, although this drive has met trouble: it is known.
+    pub(super) async fn save(&mut self) {
+        if self.has_decided()
+            && let Err(Trouble::Outage(error)) = self.flush().await
+        {
+            tracing::warn!(execution.id = %self.id(), "an outcome was not recorded: {error}");
+        }
     }
 
     /// Whether something is decided and not yet appended.
@@ -251,35 +312,67 @@ impl<'d> Drive<'d> {
 
     fn is_quick(&self, task: &Task<'_>) -> bool {
         match task.what {
-            Move::Attempt(_) => {
-                self.plan.ready(task.step).quick && task.step.at_most_once.is_none()
+            Move::Attempt(number) => {
+                (self.plan.ready(task.step).quick && task.step.at_most_once.is_none())
+                    || self.is_conditional(task, number)
             }
             _ => true,
         }
     }
 
+    /// Whether a condition has to be looked at before this attempt is claimed.
+    fn is_conditional(&self, task: &Task<'_>, number: u32) -> bool {
+        let state = self.execution.step(&task.path);
+        self.plan.ready(task.step).when.is_some()
+            && number == state.map_or(0, |state| state.forgiven) + 1
+            // What is claimed was wanted.
+            && !state.is_some_and(|state| matches!(state.stage, Stage::Claimed(_)))
+            && !self.wanted.contains(&(task.path.clone(), number))
+    }
+
     /// Does what acts nowhere outside; it is appended with what follows it.
     async fn quickly(&mut self, task: Task<'d>) -> Result<Option<Advanced>, Trouble> {
-        let (command, bytes) = match task.what {
-            Move::Attempt(number) => {
-                if !self.has_time_for(&task) {
-                    self.stopping = Some(Advanced::Moved);
-                    self.drain().await?;
-                    return Ok(None);
-                }
-                let turn = self.turn(&task, number).await?;
-                perform(self.driver, turn).await?
-            }
-            _ => {
-                let moved =
-                    moves::settled(self.driver, self.id(), &self.execution, self.plan, &task);
-                moved.await?
-            }
+        let Move::Attempt(number) = task.what else {
+            let moved = moves::settled(self.driver, self.id(), &self.execution, self.plan, &task);
+            let performed = moved.await?;
+            return self.record(performed).await;
         };
-        self.moved |= matches!(
-            command,
-            Command::CompleteStep(..) | Command::FailStep(..) | Command::FilterStep(..)
-        );
+        if !self.has_time_for(&task) {
+            self.stopping = Some(Advanced::Moved);
+            return Ok(None);
+        }
+        let driver = self.driver;
+        let turn = self.turn(&task, number).await?;
+        let looks = self.is_conditional(&task, number)
+            && !(turn.ready.quick && task.step.at_most_once.is_none());
+        let path = task.path.clone();
+        let mut made: UnderWay<'d> = Box::pin(async move {
+            let came = match looks {
+                true => Ok(condition(driver, &turn).await.map_or(Came::Wanted(number), Came::To)),
+                false => perform(driver, turn).await.map(Came::To),
+            };
+            (task.path, came)
+        });
+        match ambient::timeout(AT_ONCE, &mut made).await {
+            Ok((_, came)) => match came? {
+                Came::To(performed) => self.record(performed).await,
+                Came::Wanted(number) => {
+                    self.wanted.insert((path, number));
+                    Ok(None)
+                }
+            },
+            // Neither what is decided nor a place to drive from waits for it.
+            Err(_) => {
+                self.attempted.insert(path);
+                self.attempts.push(made);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Decides what came of something that acted nowhere outside.
+    async fn record(&mut self, (command, bytes): Performed) -> Result<Option<Advanced>, Trouble> {
+        self.moved |= ends_attempt(&command);
         if self.has_room_for(bytes) {
             return self.decide(command, bytes).map(|()| None);
         }
@@ -291,48 +384,81 @@ impl<'d> Drive<'d> {
         Ok(None)
     }
 
-    /// Waits until an attempt has ended, or until a time, and decides what has ended by then.
-    async fn gather(&mut self, wake: Option<Timestamp>) -> Result<(), Trouble> {
-        if self.attempts.is_empty() {
-            return Ok(());
+    /// Waits for what is under way. What is decided is appended first: only what is known may be lost with us.
+    async fn idle(&mut self, wake: Option<Timestamp>) -> Result<Option<Advanced>, Trouble> {
+        if self.has_decided() && guard::holds(Guard::OutcomeAtOnce) {
+            return match self.flush().await? {
+                Flushed::Stop(advanced) => Ok(Some(advanced)),
+                Flushed::GoOn => Ok(None),
+            };
         }
+        self.gather(wake).await.map(|()| None)
+    }
+
+    /// Waits until something ends, a place is there, or there is news, and decides what has ended by then.
+    async fn gather(&mut self, wake: Option<Timestamp>) -> Result<(), Trouble> {
         let now = self.driver.clock.now();
-        let patience = wake.map_or(Duration::from_secs(3600), |wake| wake.since(now));
-        let Ok(first) = ambient::timeout(patience, self.attempts.next()).await else {
-            return Ok(());
-        };
-        let mut ended = first;
-        while let Some((path, performed)) = ended {
-            self.ended(&path, performed?)?;
+        let mut most = wake.map_or(Duration::from_secs(3600), |wake| wake.since(now));
+        if self.attempts.is_empty() {
+            most = most.min(PATIENCE);
+        }
+        // Others drive meanwhile.
+        self.stint.place = None;
+        let mut ended = None;
+        tokio::select! {
+            biased;
+            Some(found) = self.attempts.next() => ended = Some(found),
+            Some((path, place)) = self.waiting.next() => {
+                self.queued.remove(&path);
+                self.places.insert(path, place);
+            }
+            () = self.stint.news.heard() => {}
+            () = ambient::sleep(most) => {
+                if self.attempts.is_empty() && most == PATIENCE {
+                    self.come_back_later();
+                }
+            }
+        }
+        self.stint.place = Some(self.driver.turns.enter(&self.lane, Measure::default()).await);
+        while let Some((path, came)) = ended {
+            self.ended(path, came?)?;
             if !self.has_room_for(0) {
                 // What has ended as well is gathered after this is appended.
                 return Ok(());
             }
             ended = self.attempts.next().now_or_never().flatten();
         }
-        // A driver that the clock woke stops after its first append: it gathers everything before.
-        let stops = self.wake.cause == Cause::Due || self.stopping.is_some();
-        if stops {
-            self.drain().await?;
-        }
+        self.take_places();
         Ok(())
     }
 
-    /// Waits for all attempts, or for as many as fit into one append.
-    async fn drain(&mut self) -> Result<(), Trouble> {
-        while self.has_room_for(0)
-            && let Some((path, performed)) = self.attempts.next().await
-        {
-            self.ended(&path, performed?)?;
+    fn ended(&mut self, path: StepName, came: Came) -> Result<(), Trouble> {
+        self.attempted.remove(&path);
+        match came {
+            Came::To((command, bytes)) => {
+                self.moved = true;
+                // Another driver may have recorded its outcome, or ended what it belongs to.
+                self.decide_if_it_fits(command, bytes).map(drop)
+            }
+            Came::Wanted(number) => {
+                self.wanted.insert((path, number));
+                Ok(())
+            }
         }
-        Ok(())
     }
 
-    fn ended(&mut self, path: &StepName, (command, bytes): Performed) -> Result<(), Trouble> {
-        self.attempted.remove(path);
-        self.moved = true;
-        // Somebody else may have recorded its outcome, or ended what it belongs to.
-        self.decide_if_it_fits(command, bytes).map(drop)
+    /// Ends whatever is under way: nothing that could come of it is wanted any more.
+    fn let_go(&mut self) {
+        self.attempts.clear();
+        self.attempted.clear();
+        self.withdraw();
+    }
+
+    /// Waits for no place any more.
+    fn withdraw(&mut self) {
+        self.waiting.clear();
+        self.queued.clear();
+        self.places.clear();
     }
 
     /// The time, as what is due is told by it.
@@ -366,29 +492,75 @@ impl<'d> Drive<'d> {
         Ok(())
     }
 
-    /// Appends what is decided. If somebody appended first, decides it again on what they left:
+    /// Sees what this process was told of the execution since the history was read.
+    async fn look_up(&mut self) -> Result<(), Trouble> {
+        if self.driver.is_closing() {
+            self.stopping.get_or_insert(Advanced::Moved);
+        }
+        let Some(cause) = self.stint.news.take() else { return Ok(()) };
+        match cause {
+            Cause::Appended(append) if append <= self.appended.last_append => return Ok(()),
+            Cause::Appended(_) | Cause::HandedOver => {}
+            Cause::Due => {
+                self.lease = self.driver.clock.now() + WATCHDOG;
+                self.is_counted = true;
+            }
+        }
+        let commands = self.take_decided();
+        match self.read_again(commands).await {
+            Ok(_) => Ok(()),
+            // Calls in flight are worth more than news; an append finds out as well.
+            Err(Trouble::Outage(error)) if !self.attempts.is_empty() => {
+                tracing::warn!(execution.id = %self.id(), "news was not read: {error}");
+                Ok(())
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    fn take_decided(&mut self) -> Vec<(Command, Event)> {
+        self.decided_bytes = 0;
+        std::mem::take(&mut self.decided)
+    }
+
+    /// Reads what others have appended, and decides again what was decided; says whether there is a history.
+    async fn read_again(&mut self, decided: Vec<(Command, Event)>) -> Result<bool, Trouble> {
+        self.driver.memory.put(self.id(), self.appended.clone());
+        let theirs = match read(self.driver, self.id()).await {
+            Ok(Some(theirs)) => theirs,
+            Ok(None) => return Ok(false),
+            Err(trouble) => {
+                self.decided = decided;
+                return Err(trouble);
+            }
+        };
+        self.appended = theirs.clone();
+        self.execution = theirs;
+        for (command, _) in decided {
+            if !guard::holds(Guard::OutcomeSurvivesConflict) {
+                break;
+            }
+            // What does not fit any more was recorded by another driver.
+            self.decide_if_it_fits(command, 0)?;
+        }
+        Ok(true)
+    }
+
+    /// Appends what is decided. If another append came first, decides it again on what that left:
     /// an outcome survives a conflict, unless another attempt recorded it.
     async fn flush(&mut self) -> Result<Flushed, Trouble> {
         for _ in 0..CONFLICTS_MAX {
-            let decided = std::mem::take(&mut self.decided);
-            self.decided_bytes = 0;
-            let (commands, events): (Vec<_>, Vec<_>) = decided.into_iter().unzip();
+            let decided = self.take_decided();
+            let events: Vec<_> = decided.iter().map(|(_, event)| event.clone()).collect();
             let Some(events) = Events::new(events) else { return Ok(Flushed::GoOn) };
             match self.append(events).await {
-                Ok(()) => return self.after_append().await,
+                Ok(()) => {
+                    self.show_progress().await?;
+                    return Ok(Flushed::GoOn);
+                }
                 Err(AppendError::Conflict { .. }) => {
-                    self.driver.memory.put(self.id(), self.appended.clone());
-                    let Some(theirs) = read(self.driver, self.id()).await? else {
+                    if !self.read_again(decided).await? {
                         return Ok(Flushed::Stop(Advanced::Absent));
-                    };
-                    self.appended = theirs.clone();
-                    self.execution = theirs;
-                    for command in commands {
-                        if !guard::holds(Guard::OutcomeSurvivesConflict) {
-                            break;
-                        }
-                        // What does not fit any more was recorded by somebody else.
-                        self.decide_if_it_fits(command, 0)?;
                     }
                     if self.decided.is_empty() {
                         return Ok(self.superseded());
@@ -403,13 +575,12 @@ impl<'d> Drive<'d> {
         Ok(self.superseded())
     }
 
-    /// Leaves the execution to whoever appended first, once nothing is being done for it here.
+    /// Leaves the execution to whoever appended first, unless something is being done for it here.
     fn superseded(&mut self) -> Flushed {
-        if self.attempts.is_empty() {
-            return Flushed::Stop(Advanced::Superseded);
+        match self.attempts.is_empty() {
+            true => Flushed::Stop(Advanced::Superseded),
+            false => Flushed::GoOn,
         }
-        self.stopping = Some(Advanced::Superseded);
-        Flushed::GoOn
     }
 
     /// Appends, and takes the state from what was recorded: its times are the journal's.
@@ -422,8 +593,8 @@ impl<'d> Drive<'d> {
         let recorded = journal.append(self.id(), after, events, expires_at, at, &name).await?;
         for recorded in &recorded {
             tell::recorded(&self.appended, self.id(), recorded);
-            if let Event::StepClaimed { step, attempt, .. } = &recorded.event {
-                self.claimed.insert((step.clone(), *attempt));
+            if let Event::StepClaimed { step, until, .. } = &recorded.event {
+                self.claimed.insert(step.clone(), *until);
             }
             self.appended.apply(recorded).expect("these events were decided on this state");
         }
@@ -431,22 +602,13 @@ impl<'d> Drive<'d> {
         Ok(())
     }
 
-    /// The append's own record wakes somebody too, and not in this process's order:
-    /// whoever was woken by the clock leaves the next step to them, so that it runs once.
-    async fn after_append(&mut self) -> Result<Flushed, Trouble> {
-        match self.wake.cause {
-            Cause::Due if !self.execution.status.is_terminal() => {
-                // Should that record be lost as well, this was progress all the same.
-                let view = View::of(self.id(), &self.execution);
-                self.driver.executions.project(&view, self.lease).await?;
-                if self.attempts.is_empty() {
-                    return Ok(Flushed::Stop(Advanced::Moved));
-                }
-                self.stopping = Some(Advanced::Moved);
-                Ok(Flushed::GoOn)
-            }
-            Cause::Due | Cause::Appended(_) => Ok(Flushed::GoOn),
+    /// Shows the first progress of a drive that the sweep counted as a try: should this process die now, it was none.
+    async fn show_progress(&mut self) -> Result<(), Trouble> {
+        if std::mem::take(&mut self.is_counted) && !self.execution.status.is_terminal() {
+            let view = View::of(self.id(), &self.execution);
+            self.driver.executions.project(&view, self.lease).await?;
         }
+        Ok(())
     }
 
     /// Leaves the next step to the record of the last append.
@@ -471,6 +633,11 @@ impl<'d> Drive<'d> {
         self.driver.recall.passed(self.id(), self.execution.last_append);
         Ok(Advanced::Ended)
     }
+}
+
+/// Whether a command is how an attempt ended.
+fn ends_attempt(command: &Command) -> bool {
+    matches!(command, Command::CompleteStep(..) | Command::FailStep(..) | Command::FilterStep(..))
 }
 
 impl fmt::Debug for Drive<'_> {

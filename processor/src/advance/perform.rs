@@ -45,29 +45,32 @@ enum Outcome {
 /// What to record, and about how many bytes of it are inline.
 pub(super) type Performed = (Command, usize);
 
-/// Makes one attempt.
+/// Makes one attempt at a step that does nothing outside: its condition is part of it.
 pub(super) async fn perform(driver: &Driver, turn: Turn<'_>) -> Result<Performed, Trouble> {
-    let began = Stopwatch::start();
-    let (step, ready) = (turn.step, turn.ready);
-    let path = turn.input.step.clone();
-    let number = turn.input.attempt;
-    let started_at = turn.input.started_at;
-    let attempt = move |took: Duration| Attempt { step: path, number, started_at, took };
+    match condition(driver, &turn).await {
+        Some(performed) => Ok(performed),
+        None => attempt(driver, turn).await,
+    }
+}
 
-    // A condition is looked at before the first attempt: it decides once.
-    if let Some(when) = &ready.when
-        && number == turn.forgiven + 1
-    {
-        match within(step, when.holds(turn.input.clone())).await {
-            Ok(true) => {}
-            Ok(false) => return Ok((Command::SkipStep(turn.input.step), 0)),
-            Err(error) => {
-                let message = format!("`when`: {}", error.message);
-                let error = StepError { message, retryable: false, ..error };
-                return Ok(fail(driver, &turn, attempt(began.elapsed()), error));
-            }
+/// Looks at a step's condition before the first attempt, where it decides once; nothing if the step is wanted.
+pub(super) async fn condition(driver: &Driver, turn: &Turn<'_>) -> Option<Performed> {
+    let when = turn.ready.when.as_ref().filter(|_| turn.input.attempt == turn.forgiven + 1)?;
+    let began = Stopwatch::start();
+    match within(turn.step, when.holds(turn.input.clone())).await {
+        Ok(true) => None,
+        Ok(false) => Some((Command::SkipStep(turn.input.step.clone()), 0)),
+        Err(error) => {
+            let message = format!("`when`: {}", error.message);
+            let error = StepError { message, retryable: false, ..error };
+            Some(fail(driver, turn, turn.ended(began.elapsed()), error))
         }
     }
+}
+
+/// Makes one attempt.
+pub(super) async fn attempt(driver: &Driver, turn: Turn<'_>) -> Result<Performed, Trouble> {
+    let began = Stopwatch::start();
     let outcome = match act(driver, &turn).await? {
         Ok(Outcome::Command(command)) => {
             let bytes = command_bytes(&command);
@@ -76,7 +79,7 @@ pub(super) async fn perform(driver: &Driver, turn: Turn<'_>) -> Result<Performed
         Ok(Outcome::Result(output)) => keep(driver, output).await?,
         Err(error) => Err(error),
     };
-    let attempt = attempt(began.elapsed());
+    let attempt = turn.ended(began.elapsed());
     Ok(match outcome {
         Ok(payload) => {
             let bytes = payload.inline_bytes();
@@ -84,6 +87,14 @@ pub(super) async fn perform(driver: &Driver, turn: Turn<'_>) -> Result<Performed
         }
         Err(error) => fail(driver, &turn, attempt, error),
     })
+}
+
+impl Turn<'_> {
+    /// The attempt, once it has ended.
+    fn ended(&self, took: Duration) -> Attempt {
+        let Input { step, attempt, started_at, .. } = &self.input;
+        Attempt { step: step.clone(), number: *attempt, started_at: *started_at, took }
+    }
 }
 
 async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepError>, Trouble> {

@@ -49,6 +49,8 @@ pub(super) async fn wait(
             None => driver.executions.project(&View::of(id, execution), until).await?,
         };
         if moved {
+            // Until then a late record of the last append has nothing to do.
+            driver.recall.passed(id, execution.last_append);
             return Ok(Advanced::Waiting(until));
         }
     }

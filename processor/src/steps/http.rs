@@ -3,7 +3,7 @@
 mod answer;
 mod clients;
 mod headers;
-mod limit;
+pub(crate) mod limit;
 mod sign;
 
 use std::error::Error;
@@ -22,7 +22,6 @@ use super::{options, retry_after, sent};
 use crate::destination::{PrivateHosts, Reach, Refused};
 use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture};
 pub use clients::Clients;
-use limit::Limit;
 use sign::Sign;
 pub(super) use sign::references;
 
@@ -55,7 +54,6 @@ pub struct Http {
     method: Method,
     sent: Option<Sent>,
     headers: HeaderMap,
-    limit: Option<Limit>,
     sign: Option<Sign>,
     private_hosts: PrivateHosts,
     clients: Arc<Clients>,
@@ -81,13 +79,14 @@ impl Http {
         let method = method(step)?;
         let sent = sent_by(&method, step)?;
         let headers = headers::read(step)?;
-        let (limit, sign) = (Limit::new(step)?, Sign::new(step, secrets)?);
+        limit::measure(step)?;
+        let sign = Sign::new(step, secrets)?;
         clients.get().map_err(|error| {
             let message = format!("this machine cannot call by https: {}", cause(&error));
             DefinitionError::at("run", message)
         })?;
         let (private_hosts, clients) = (private_hosts.clone(), Arc::clone(clients));
-        Ok(Self { url, method, sent, headers, limit, sign, private_hosts, clients })
+        Ok(Self { url, method, sent, headers, sign, private_hosts, clients })
     }
 
     async fn call(&self, input: &Input) -> Result<Output, StepError> {
@@ -114,10 +113,6 @@ impl Http {
             let body = content.as_ref().map(|content| &content.bytes[..]).unwrap_or_default();
             headers.extend(sign.headers(input, body).await?);
         }
-        let _turn = match self.limit {
-            Some(limit) => Some(self.clients.gate(&self.url).enter(limit, input.timeout).await?),
-            None => None,
-        };
         let began_call = Instant::now();
         let mut request = client
             .request(self.method.clone(), self.url.clone())

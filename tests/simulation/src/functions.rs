@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -12,6 +14,7 @@ use everhook_journal::ambient;
 use everhook_journal::stream::{Batch, BatchResponse};
 use everhook_journal::{Clock, ExecutionId, Executions, Journal, Payloads, Timestamp};
 use everhook_processor::advance::advance;
+use everhook_processor::calls::Calls;
 use everhook_processor::memory::Memory;
 use everhook_processor::recall::Recall;
 use everhook_processor::{Cause, Driver, Sweep, Wake, wakeup};
@@ -199,6 +202,10 @@ fn new_driver(world: &World, clock: Clock, version: usize) -> Driver {
         run_ahead: world.run_ahead,
         recall: Recall::default(),
         memory: Memory::default(),
+        turns: everhook_processor::advance::places(CONCURRENCY),
+        calls: Calls::default(),
+        process: OnceLock::new(),
+        closing: AtomicBool::new(false),
     }
 }
 

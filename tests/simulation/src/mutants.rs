@@ -23,9 +23,6 @@ pub fn verdict(guard: Guard) -> Verdict {
         Guard::LeaseOutlastsInvocation | Guard::LeaseExtended => {
             Verdict::Tolerated("two drivers at once are safe; the guard makes them rare")
         }
-        Guard::FireAppended => Verdict::Tolerated(
-            "what acts at most once is claimed in any case, what acts again carries the same key",
-        ),
         Guard::OutcomeSurvivesConflict => Verdict::Tolerated(
             "what was done is done again with the same key; an attempt that is made at most once counts as interrupted",
         ),

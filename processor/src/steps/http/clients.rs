@@ -1,13 +1,12 @@
 //! The connections of all `http` steps.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use everhook_journal::environment;
+use reqwest::Client;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
 
-use super::limit::{Gate, Gates};
 use crate::destination::Resolver;
 
 /// How long it may take to be connected.
@@ -19,12 +18,11 @@ const IDLE_CONNECTIONS_MAX: usize = 16;
 /// How long an idle connection is kept: shorter than most servers do.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The connections of all `http` steps, and how many calls go over them.
+/// The connections of all `http` steps.
 #[derive(Debug, Default)]
 pub struct Clients {
     pair: OnceLock<Pair>,
     resolver: Resolver,
-    gates: Gates,
 }
 
 #[derive(Debug)]
@@ -58,11 +56,5 @@ impl Clients {
         let public = client().dns_resolver(self.resolver.clone()).build()?;
         let anywhere = client().build()?;
         Ok(self.pair.get_or_init(|| Pair { public, anywhere }))
-    }
-
-    /// Where calls to this destination, a host and a port, pass.
-    pub(super) fn gate(&self, url: &Url) -> Arc<Gate> {
-        let host = url.host_str().unwrap_or_default();
-        self.gates.of(host, url.port_or_known_default().unwrap_or_default())
     }
 }

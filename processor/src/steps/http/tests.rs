@@ -336,26 +336,6 @@ async fn a_wait_that_is_asked_for_is_told_up_to_an_hour() {
     }
 }
 
-#[tokio::test]
-async fn no_more_calls_are_under_way_than_the_limit_allows() {
-    let server = Server::answering("").await;
-    let steps = Steps::new().allowing(&["127.0.0.1".into()]);
-    let options = json!({ "url": server.url, "limit": {"concurrency": 1} });
-    let step = steps.build(&definition("http", options.clone())).unwrap();
-    let other = steps.build(&definition("http", options)).unwrap();
-    let hanging = tokio::spawn(step.run(input("{}")));
-    while server.connections.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
-
-    let short = Input { timeout: Duration::from_millis(50), ..input("{}") };
-    let error = other.run(short).await.unwrap_err();
-
-    assert_eq!((error.kind.as_str(), error.retryable), ("limited", true));
-    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
-    hanging.abort();
-}
-
 #[test]
 fn what_get_cannot_send_is_refused() {
     for (options, key) in [
