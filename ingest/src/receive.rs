@@ -2,6 +2,7 @@
 
 pub(crate) mod arrived;
 mod begin;
+mod unfinished;
 mod verify;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::source::{self, Source, Sources};
 use everhook_journal::secret::{SecretError, Secrets};
 
 use arrived::{Arrived, Parts};
+use unfinished::Unfinished;
 
 /// The longest type of an event that is kept, in characters.
 const EVENT_TYPE_MAX: usize = 128;
@@ -80,6 +82,7 @@ pub struct Ingest {
     pub counts: Counts,
     pub(crate) quarantine: Quarantine,
     fetch: Fetch,
+    unfinished: Unfinished,
     workflows: Vec<Workflow>,
     published: OnceCell<()>,
 }
@@ -168,6 +171,7 @@ impl Ingest {
             body_bytes_max: settings.body_bytes_max,
             counts: Counts::default(),
             fetch: Fetch::default(),
+            unfinished: Unfinished::default(),
             workflows: config.workflows.values().cloned().collect(),
             published: OnceCell::new(),
         })
@@ -306,11 +310,17 @@ impl Ingest {
     ) -> Result<Vec<(ExecutionId, bool)>, Outage> {
         self.publish().await?;
         let is_one = events.len() == 1;
-        let together = if events.len() > MANY { MANY_TOGETHER } else { RECORDED_TOGETHER };
-        let recorded = events.into_iter().map(|event| self.record(request, source, event, now));
+        let is_large = events.len() > MANY;
+        let together = if is_large { MANY_TOGETHER } else { RECORDED_TOGETHER };
+        let recorded =
+            events.into_iter().map(|event| self.record(request, source, event, is_large, now));
         let recorded = futures_util::stream::iter(recorded).buffered(together);
         if is_one || guard::holds(Guard::WholeRequest) {
-            return recorded.try_collect().await;
+            let recorded: Vec<_> = recorded.try_collect().await?;
+            if is_large {
+                self.unfinished.forget(&recorded);
+            }
+            return Ok(recorded);
         }
         Ok(recorded.filter_map(|recorded| std::future::ready(recorded.ok())).collect().await)
     }
@@ -321,6 +331,7 @@ impl Ingest {
         request: &Request,
         source: &Source,
         event: Arrived,
+        is_of_many: bool,
         now: Timestamp,
     ) -> Result<(ExecutionId, bool), Outage> {
         let Parts { body, claims, summary, covers, content } = event.into_parts();
@@ -329,6 +340,9 @@ impl Ingest {
         let content_sha256 = content.unwrap_or_else(|| body_sha256.clone());
         let (delivery_id, delivery_id_from) = arrived::delivery_id(&claims, &content_sha256);
         let id = ExecutionId::derive(&self.key, name, &delivery_id);
+        if is_of_many && self.unfinished.has(&id) {
+            return Ok((id, true));
+        }
         let event_type = claims.event_type.or(summary.event_type);
         let webhook = Webhook {
             source: name.clone(),
@@ -355,7 +369,11 @@ impl Ingest {
             key_count: summary.key_count,
             expires_at: now + source.longest + self.retention,
         };
-        self.begin(&id, Arc::new(webhook), &content_sha256, now).await
+        let recorded = self.begin(&id, Arc::new(webhook), &content_sha256, now).await?;
+        if is_of_many {
+            self.unfinished.add(id);
+        }
+        Ok(recorded)
     }
 }
 

@@ -16,7 +16,7 @@ use everhook_journal::{SourceName, Timestamp, Workflow};
 use crate::items::Items;
 use crate::request::{Headers, Rejected};
 use crate::signature::preset::Way;
-use crate::signature::{Preset, Scheme, Settings, preset};
+use crate::signature::{Preset, Scheme, Settings, is_topic, preset};
 use everhook_journal::secret::{Secret, Secrets};
 
 use slot::Slot;
@@ -74,7 +74,7 @@ impl Sources {
             match Slot::new(source.section.clone(), workflow, secrets) {
                 Ok(slot) => {
                     warn_of_weakness(name, slot.current().scheme.preset());
-                    for warning in padded(name, source, secrets) {
+                    for warning in doubts(name, source, secrets) {
                         tracing::warn!(source = %name, "{warning}");
                     }
                     by_name.insert(name.clone(), slot);
@@ -90,7 +90,7 @@ impl Sources {
     /// What is not wrong, and most likely not meant either. Values are never shown.
     pub fn warnings(config: &Config, secrets: &Secrets) -> Vec<String> {
         let sources = config.sources.iter();
-        sources.flat_map(|(name, source)| padded(name, source, secrets)).collect()
+        sources.flat_map(|(name, source)| doubts(name, source, secrets)).collect()
     }
 
     /// Says when the secrets were fetched with which these sources were read.
@@ -240,18 +240,23 @@ fn items(section: &mut Section) -> Result<Option<Items>, Problem> {
     Ok(Some(Items { list, id, event_type }))
 }
 
-/// The secrets of a source that have blanks or line breaks at an end, in words.
-fn padded(name: &SourceName, source: &SourceSection, secrets: &Secrets) -> Vec<String> {
-    let references = references(&source.section).into_iter();
-    let padded = references
-        .filter(|reference| secrets.read(reference).is_ok_and(|secret| secret.is_padded()));
-    let warning = |reference| {
+/// What is most likely not meant: secrets with blanks or line breaks at an end, and topics that no host proves.
+fn doubts(name: &SourceName, source: &SourceSection, secrets: &Secrets) -> Vec<String> {
+    let is_padded = |reference: &String| secrets.read(reference).is_ok_and(|read| read.is_padded());
+    let padded = references(&source.section).into_iter().filter(is_padded).map(|reference| {
         format!(
             "source {name}: {reference} begins or ends with a blank or a line break; \
              if the sender's secret does not, no signature will match"
         )
-    };
-    padded.map(warning).collect()
+    });
+    let topics = source.section.clone().texts("topics").unwrap_or_default().into_iter();
+    let topics = topics.filter(|topic| !is_topic(topic)).map(|topic| {
+        format!(
+            "source {name}: {topic} is no ARN of a topic (arn:aws:sns:REGION:ACCOUNT:NAME); \
+             no message of it will be verified"
+        )
+    });
+    padded.chain(topics).collect()
 }
 
 /// Says so if what a source accepts is not signed.

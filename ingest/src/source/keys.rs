@@ -122,6 +122,17 @@ pub fn keys(preset: &Preset) -> Vec<Key> {
         Way::Recipe(written) | Way::Open(written) => (Recipe::parse(written).ok(), None),
         Way::Custom(custom, _) => (None, Some(*custom)),
     };
+    let takes_json_only = written.as_ref().is_some_and(|recipe| recipe.takes_json_only().is_some());
+    let names_items = custom.is_some_and(Custom::names_items);
+    for key in &mut keys {
+        match key.name {
+            "expect" if takes_json_only && preset.name != "recipe" => {
+                key.form = Form::Words(&["json"])
+            }
+            "items" | "item_id" | "item_type" if names_items => key.form = Form::Off,
+            _ => {}
+        }
+    }
     if preset.name == "recipe" {
         keys.extend(RECIPE);
         keys.extend([TAG, SEPARATOR, TOKEN_ENCODING]);
