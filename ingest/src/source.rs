@@ -167,13 +167,12 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
         return Err(section.problem(format!("`expect = \"any\"` is not safe here: {why}")));
     }
     let content_encoding = content_encoding(&mut section)?;
-    let items = match (items(&mut section)?, &preset.way) {
-        (Some(_), Way::Custom(custom, _)) if custom.names_items() => {
-            let message =
-                "`items` cannot be set here: the signature says which parts of a body are events";
-            return Err(section.problem_of("items", message));
+    let items = match &preset.way {
+        // The signature says which parts of a body are events.
+        Way::Custom(custom, _) if custom.names_items() => preset.items(),
+        Way::Custom(..) | Way::Recipe(_) | Way::Open(_) => {
+            items(&mut section)?.or_else(|| preset.items())
         }
-        (items, _) => items.or_else(|| preset.items()),
     };
     let quarantine = section.flag("quarantine")?.unwrap_or(false);
     if quarantine && matches!(preset.way, Way::Open(_)) {

@@ -123,15 +123,13 @@ pub fn keys(preset: &Preset) -> Vec<Key> {
         Way::Custom(custom, _) => (None, Some(*custom)),
     };
     let takes_json_only = written.as_ref().is_some_and(|recipe| recipe.takes_json_only().is_some());
-    let names_items = custom.is_some_and(Custom::names_items);
-    for key in &mut keys {
-        match key.name {
-            "expect" if takes_json_only && preset.name != "recipe" => {
-                key.form = Form::Words(&["json"])
-            }
-            "items" | "item_id" | "item_type" if names_items => key.form = Form::Off,
-            _ => {}
-        }
+    if takes_json_only && preset.name != "recipe" {
+        let expect = keys.iter_mut().filter(|key| key.name == "expect");
+        expect.for_each(|key| key.form = Form::Words(&["json"]));
+    }
+    // The signature says which parts of a body are events.
+    if custom.is_some_and(Custom::names_items) {
+        keys.retain(|key| !["items", "item_id", "item_type"].contains(&key.name));
     }
     if preset.name == "recipe" {
         keys.extend(RECIPE);

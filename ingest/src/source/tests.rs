@@ -116,7 +116,7 @@ fn only_the_signature_says_what_the_items_are() {
         format!("scheme = \"adyen-item\"\n{SECRETS}"),
         format!("scheme = \"msgraph\"\n{SECRETS}"),
     ] {
-        assert_problem(&format!("{section}\nitems = \"/other\""), 4, "`items` cannot be set here");
+        assert_problem(&format!("{section}\nitems = \"/other\""), 4, "unknown key `items`");
     }
 }
 
