@@ -345,3 +345,19 @@ fn a_configuration_is_told_in_words() {
     assert_eq!(check::problems(&config, steps), []);
     insta::assert_snapshot!(everhook::explain::explain(&config));
 }
+
+#[test]
+fn a_padded_secret_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("padded"), " a canary of mine").unwrap();
+    let text = "[sources.acme]\nscheme = \"github\"\nsecrets = [\"file:padded\"]\n\
+                [[workflows.default.steps]]\nname = \"look\"\nrun = \"validate\"\n";
+    let config = Config::parse(text, folder.path().to_owned()).unwrap();
+
+    let warnings = check::warnings(&config);
+
+    assert_eq!(check::problems(&config, Steps::new()), []);
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("file:padded begins or ends with a blank"), "{warnings:?}");
+    assert!(!warnings[0].contains("canary"));
+}

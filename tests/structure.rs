@@ -117,8 +117,8 @@ fn signed(vector: &Vector, body: &[u8]) -> Vec<Value> {
         other => panic!("{other} signs fields that this test does not know"),
     };
     let item = match body.get("NotificationRequestItem") {
-        Some(item) => item,
-        None => &body,
+        Some(item) if vector.preset.name == "adyen-item" => item,
+        Some(_) | None => &body,
     };
     fields.iter().map(|field| item.pointer(field).cloned().unwrap_or_default()).collect()
 }
@@ -150,7 +150,10 @@ fn changed(body: &[u8]) -> Vec<Vec<u8>> {
 /// An object with members added, doubled, renamed, taken away and in another order.
 fn object(text: &str) -> Vec<String> {
     let inside = &text[1..text.len() - 1];
-    let members: serde_json::Map<String, Value> = serde_json::from_str(text).unwrap();
+    // One sender's own example is no JSON.
+    let Ok(members) = serde_json::from_str::<serde_json::Map<String, Value>>(text) else {
+        return form(text);
+    };
     let forged = json!({
         "pspReference": FORGED, "eventCode": FORGED, "clientState": FORGED, "id": FORGED,
         "Type": FORGED, "additionalData": {},

@@ -165,6 +165,8 @@ mod tests {
             assert_eq!((found.len(), &found[0].delivery_id), (1, &None), "{body}");
             assert_eq!(found[0].body, body);
         }
+        let largest = format!("[{}]", vec!["1"; 2_700].join(","));
+        assert_eq!(of(&items("", &[], ""), largest).map(|items| items.len()), Ok(2_700));
         let many = format!("[{}]", vec!["1"; ITEMS_MAX + 1].join(","));
         assert_eq!(of(&items("", &[], ""), many), Err(TooMany));
     }

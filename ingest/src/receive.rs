@@ -2,6 +2,7 @@
 
 pub(crate) mod arrived;
 mod begin;
+mod unfinished;
 mod verify;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::source::{self, Source, Sources};
 use everhook_journal::secret::{SecretError, Secrets};
 
 use arrived::{Arrived, Parts};
+use unfinished::Unfinished;
 
 /// The longest type of an event that is kept, in characters.
 const EVENT_TYPE_MAX: usize = 128;
@@ -83,6 +85,7 @@ pub struct Ingest {
     pub arrivals: Arrivals,
     pub(crate) quarantine: Quarantine,
     fetch: Fetch,
+    unfinished: Unfinished,
     workflows: Vec<Workflow>,
     published: OnceCell<()>,
 }
@@ -175,6 +178,7 @@ impl Ingest {
             counts: Counts::default(),
             arrivals: Arrivals::default(),
             fetch: Fetch::default(),
+            unfinished: Unfinished::default(),
             workflows: config.workflows.values().cloned().collect(),
             published: OnceCell::new(),
         })
@@ -318,11 +322,17 @@ impl Ingest {
     ) -> Result<Vec<Accepted>, Outage> {
         self.publish().await?;
         let is_one = events.len() == 1;
-        let together = if events.len() > MANY { MANY_TOGETHER } else { RECORDED_TOGETHER };
-        let recorded = events.into_iter().map(|event| self.record(request, source, event, now));
+        let is_large = events.len() > MANY;
+        let together = if is_large { MANY_TOGETHER } else { RECORDED_TOGETHER };
+        let recorded =
+            events.into_iter().map(|event| self.record(request, source, event, is_large, now));
         let recorded = futures_util::stream::iter(recorded).buffered(together);
         if is_one || guard::holds(Guard::WholeRequest) {
-            return recorded.try_collect().await;
+            let recorded: Vec<_> = recorded.try_collect().await?;
+            if is_large {
+                self.unfinished.forget(&recorded);
+            }
+            return Ok(recorded);
         }
         Ok(recorded.filter_map(|recorded| std::future::ready(recorded.ok())).collect().await)
     }
@@ -333,10 +343,19 @@ impl Ingest {
         request: &Request,
         source: &Source,
         event: Arrived,
+        is_of_many: bool,
         now: Timestamp,
     ) -> Result<Accepted, Outage> {
         let Parts { body, body_sha256, secret, event_type, known, summary, covers } =
             event.into_parts();
+        // A body without an id may be another event later.
+        let id = (is_of_many && known.by != By::BodyForAWhile)
+            .then(|| known.execution(&self.key, &request.source));
+        if let Some(id) = &id
+            && self.unfinished.has(id)
+        {
+            return Ok(Accepted { execution: id.clone(), duplicate: true, repeat_of: None });
+        }
         let event_type = event_type.or(summary.event_type);
         let webhook = Webhook {
             source: request.source.clone(),
@@ -363,7 +382,11 @@ impl Ingest {
             key_count: summary.key_count,
             expires_at: now + source.longest + self.retention,
         };
-        self.begin(&known, source.dedup_window, Arc::new(webhook), now).await
+        let recorded = self.begin(&known, source.dedup_window, Arc::new(webhook), now).await?;
+        if let Some(id) = id {
+            self.unfinished.add(id);
+        }
+        Ok(recorded)
     }
 }
 

@@ -16,7 +16,7 @@ use everhook_journal::{SourceName, Timestamp, Workflow};
 use crate::items::Items;
 use crate::request::{Headers, Rejected};
 use crate::signature::preset::Way;
-use crate::signature::{Preset, Scheme, Settings, preset};
+use crate::signature::{Preset, Scheme, Settings, is_topic, preset};
 use everhook_journal::secret::{Secret, Secrets};
 
 use slot::Slot;
@@ -81,7 +81,7 @@ impl Sources {
             match Slot::new(source.section.clone(), workflow, secrets) {
                 Ok(slot) => {
                     warn_of_weakness(name, slot.current().scheme.preset());
-                    for warning in padded(name, source, secrets) {
+                    for warning in doubts(name, source, secrets) {
                         tracing::warn!(source = %name, "{warning}");
                     }
                     by_name.insert(name.clone(), slot);
@@ -97,7 +97,7 @@ impl Sources {
     /// What is not wrong, and most likely not meant either. Values are never shown.
     pub fn warnings(config: &Config, secrets: &Secrets) -> Vec<String> {
         let sources = config.sources.iter();
-        sources.flat_map(|(name, source)| padded(name, source, secrets)).collect()
+        sources.flat_map(|(name, source)| doubts(name, source, secrets)).collect()
     }
 
     /// Says when the secrets were fetched with which these sources were read.
@@ -174,15 +174,11 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
         return Err(section.problem(format!("`expect = \"any\"` is not safe here: {why}")));
     }
     let content_encoding = content_encoding(&mut section)?;
-    let own_items = items(&mut section)?;
-    if own_items.is_some()
-        && let Way::Custom(custom, _) = &preset.way
-        && custom.names_items()
-    {
-        let message =
-            "`items` cannot be set here: the signature says which parts of a body are events";
-        return Err(section.problem_of("items", message));
-    }
+    let own_items = match &preset.way {
+        // The signature says which parts of a body are events.
+        Way::Custom(custom, _) if custom.names_items() => None,
+        Way::Custom(..) | Way::Recipe(_) | Way::Open(_) => items(&mut section)?,
+    };
     let id_unique = id_unique(&mut section, &scheme, own_items.is_some())?;
     let dedup_window = dedup_window(&mut section, preset)?;
     let items = own_items.or_else(|| preset.items());
@@ -282,18 +278,23 @@ fn items(section: &mut Section) -> Result<Option<Items>, Problem> {
     Ok(Some(Items { list, id, event_type }))
 }
 
-/// The secrets of a source that have blanks or line breaks at an end, in words.
-fn padded(name: &SourceName, source: &SourceSection, secrets: &Secrets) -> Vec<String> {
-    let references = references(&source.section).into_iter();
-    let padded = references
-        .filter(|reference| secrets.read(reference).is_ok_and(|secret| secret.is_padded()));
-    let warning = |reference| {
+/// What is most likely not meant: secrets with blanks or line breaks at an end, and topics that no host proves.
+fn doubts(name: &SourceName, source: &SourceSection, secrets: &Secrets) -> Vec<String> {
+    let is_padded = |reference: &String| secrets.read(reference).is_ok_and(|read| read.is_padded());
+    let padded = references(&source.section).into_iter().filter(is_padded).map(|reference| {
         format!(
             "source {name}: {reference} begins or ends with a blank or a line break; \
              if the sender's secret does not, no signature will match"
         )
-    };
-    padded.map(warning).collect()
+    });
+    let topics = source.section.clone().texts("topics").unwrap_or_default().into_iter();
+    let topics = topics.filter(|topic| !is_topic(topic)).map(|topic| {
+        format!(
+            "source {name}: {topic} is no ARN of a topic (arn:aws:sns:REGION:ACCOUNT:NAME); \
+             no message of it will be verified"
+        )
+    });
+    padded.chain(topics).collect()
 }
 
 /// Says so if what a source accepts is not signed.

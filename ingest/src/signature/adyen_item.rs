@@ -226,10 +226,10 @@ mod tests {
     #[test]
     fn fields_cannot_be_split_again() {
         assert!(verify(&(open("order:12") + "}")).is_ok());
-        let split = open("order:12").replace(r#""P1""#, r#""P1::""#);
+        let split = open("order:12").replace(r#""P1""#, r#""P1:""#);
         let split = split.replace(
             r#""merchantReference":"order:12""#,
-            r#""merchantReference":"12","originalReference":"order""#,
+            r#""merchantReference":"12","merchantAccountCode":"order""#,
         );
         assert_eq!(verify(&(split + "}")), Err(Unverified::Malformed));
         let other = open("a").replace("1130", "1130.0");

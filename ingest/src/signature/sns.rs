@@ -188,7 +188,144 @@ fn is_region(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use everhook_journal::Timestamp;
+    use ring::rand::SystemRandom;
+    use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use rustls::pki_types::pem::PemObject;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::request::Headers;
+    use crate::signature::{Claims, Settings, preset};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn sign(text: &str) -> String {
+        let key = PrivatePkcs8KeyDer::from_pem_slice(include_bytes!("sns/test.key")).unwrap();
+        let key = RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap();
+        let mut signature = vec![0; key.public().modulus_len()];
+        key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature).unwrap();
+        Encoding::Base64.encode(&signature)
+    }
+
+    /// A message with these fields, and a signature of this text.
+    fn message(fields: Value, signed: &str) -> Value {
+        let mut message = json!({
+            "Type": "Notification", "MessageId": "m-1", "TopicArn": TOPIC, "Message": "hello",
+            "Timestamp": NOW, "SignatureVersion": "2", "Signature": sign(signed),
+            "SigningCertURL": "https://sns.us-east-2.amazonaws.com/a.pem",
+        });
+        for (name, value) in fields.as_object().unwrap() {
+            message[name] = value.clone();
+        }
+        message
+    }
+
+    fn plain() -> Value {
+        let text = format!(
+            "Message\nhello\nMessageId\nm-1\nTimestamp\n{NOW}\nTopicArn\n{TOPIC}\nType\nNotification\n"
+        );
+        message(json!({}), &text)
+    }
+
+    fn verify(body: &str) -> Result<Claims, Unverified> {
+        let settings = Settings {
+            topics: Some(vec![TOPIC.to_owned()]),
+            tolerance: Some(std::time::Duration::from_secs(300)),
+            ..Settings::default()
+        };
+        let scheme = Scheme::new(preset("sns").unwrap(), &[], settings).unwrap();
+        let (headers, body) = (Headers::default(), Bytes::from(body.to_owned()));
+        let certificate = Some(&include_bytes!("sns/test.pem")[..]);
+        let sent = Sent {
+            method: "POST",
+            query: "",
+            headers: &headers,
+            body: &body,
+            now: NOW,
+            certificate,
+        };
+        // What needs no certificate is judged without one.
+        scheme.certificate(&sent)?;
+        Ok(scheme.read(scheme.verify(&sent)?, &sent).claims)
+    }
+
+    #[test]
+    fn the_signed_fields_are_what_a_message_says() {
+        let claims = verify(&plain().to_string()).unwrap();
+        assert_eq!(claims.event_type.as_deref(), Some("Notification"));
+        assert_eq!(claims.delivery_id, Some(("m-1".to_owned(), IdOrigin::Signed)));
+        for (name, other) in [
+            ("Type", json!("SubscriptionConfirmation")),
+            ("MessageId", json!("m-2")),
+            ("Message", json!("other")),
+            ("Message", json!(1)),
+            ("Subject", json!("new")),
+            ("Subject", json!("")),
+            ("Timestamp", json!("2027-01-15T08:00:00Z")),
+            ("SignatureVersion", json!("1")),
+            ("SignatureVersion", json!("3")),
+        ] {
+            let mut changed = plain();
+            changed[name] = other.clone();
+            assert!(verify(&changed.to_string()).is_err(), "{name}: {other}");
+        }
+        let text = plain().to_string();
+        let doubled = format!(r#"{{"Message":"evil",{}"#, &text[1..]);
+        assert_eq!(verify(&doubled), Err(Unverified::Malformed));
+    }
+
+    #[test]
+    fn fields_cannot_be_split_again() {
+        let text = format!(
+            "Message\na\nMessageId\nb\nSubject\nc\nMessageId\nm-1\nTimestamp\n{NOW}\nTopicArn\n{TOPIC}\nType\nNotification\n"
+        );
+        let genuine = message(json!({ "Message": "a\nMessageId\nb\nSubject\nc" }), &text);
+        assert!(verify(&genuine.to_string()).is_ok());
+        let split = json!({ "Message": "a", "MessageId": "b", "Subject": "c\nMessageId\nm-1" });
+        assert_eq!(verify(&message(split, &text).to_string()), Err(Unverified::Malformed));
+        let split = json!({
+            "Message": "a", "MessageId": "b\nSubject\nc\nMessageId\nm-1",
+        });
+        assert_eq!(verify(&message(split, &text).to_string()), Err(Unverified::Malformed));
+    }
+
+    #[test]
+    fn what_cannot_be_ours_has_nothing_fetched() {
+        let judge = |name: &str, other: Value| {
+            let mut changed = plain();
+            changed[name] = other;
+            let body = Bytes::from(changed.to_string());
+            let settings = Settings {
+                topics: Some(vec![TOPIC.to_owned()]),
+                tolerance: Some(std::time::Duration::from_secs(300)),
+                ..Settings::default()
+            };
+            let scheme = Scheme::new(preset("sns").unwrap(), &[], settings).unwrap();
+            let headers = Headers::default();
+            let sent = Sent {
+                method: "POST",
+                query: "",
+                headers: &headers,
+                body: &body,
+                now: NOW,
+                certificate: None,
+            };
+            scheme.certificate(&sent).map(drop)
+        };
+        assert_eq!(judge("Message", json!("forged")), Ok(()));
+        let other = "arn:aws:sns:us-east-2:123456789012:other";
+        assert_eq!(judge("TopicArn", json!(other)), Err(Unverified::NoMatch));
+        assert_eq!(judge("SignatureVersion", json!("9")), Err(Unverified::Malformed));
+        assert_eq!(judge("Signature", json!("!")), Err(Unverified::Malformed));
+        assert_eq!(judge("Signature", json!("AAAA")), Err(Unverified::Malformed));
+        assert_eq!(judge("Timestamp", json!("2020-01-01T00:00:00Z")), Err(Unverified::Stale));
+        assert_eq!(judge("Type", json!("Other")), Err(Unverified::Malformed));
+        let bucket = "https://sns.s3.amazonaws.com/x.pem";
+        assert_eq!(judge("SigningCertURL", json!(bucket)), Err(Unverified::Certificate));
+    }
 
     const TOPIC: &str = "arn:aws:sns:us-east-2:123456789012:orders";
 

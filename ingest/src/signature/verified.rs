@@ -81,3 +81,29 @@ impl Authentic {
         self.covers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outline::{Path, Wanted};
+
+    #[test]
+    fn only_verified_items_are_items() {
+        let body = Bytes::from_static(br#"{"signed":[1],"forged":[2,3]}"#);
+        let places = |path: &str| Items { list: path.into(), id: Vec::new(), event_type: None };
+        let read = |items: Option<Vec<Range<usize>>>| {
+            let verified = Verified::new(body.clone(), None, Claims::default());
+            let verified = match items {
+                Some(items) => verified.with_items(items),
+                None => verified,
+            };
+            let wanted = Wanted { paths: Vec::new(), list: Some(Path::pointer("/forged")) };
+            let read = verified.read(|body| Outline::of(body, &wanted), |claims, _| claims);
+            let items = read.items(&places("/forged")).unwrap();
+            items.into_iter().map(|item| item.body).collect::<Vec<_>>()
+        };
+        assert_eq!(read(None), ["2", "3"]);
+        assert_eq!(read(Some(vec![11..12])), ["1"]);
+        assert_eq!(read(Some(Vec::new())), [&body[..]]);
+    }
+}

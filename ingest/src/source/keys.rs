@@ -140,6 +140,15 @@ pub fn keys(preset: &Preset) -> Vec<Key> {
         Way::Open(_) => false,
     };
     keys.push(if signs { ID_UNIQUE } else { Key { form: Form::Off, ..ID_UNIQUE } });
+    let takes_json_only = written.as_ref().is_some_and(|recipe| recipe.takes_json_only().is_some());
+    if takes_json_only && preset.name != "recipe" {
+        let expect = keys.iter_mut().filter(|key| key.name == "expect");
+        expect.for_each(|key| key.form = Form::Words(&["json"]));
+    }
+    // The signature says which parts of a body are events.
+    if custom.is_some_and(Custom::names_items) {
+        keys.retain(|key| !["items", "item_id", "item_type"].contains(&key.name));
+    }
     if preset.name == "recipe" {
         keys.extend(RECIPE);
         keys.extend([TAG, SEPARATOR, TOKEN_ENCODING]);

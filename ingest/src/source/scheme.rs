@@ -6,7 +6,7 @@ use everhook_journal::config::{Problem, Section, unknown_key};
 
 use super::written;
 use crate::signature::preset::{self, Way};
-use crate::signature::{self, Algorithm, Custom, Key, Preset, Recipe, Scheme, Settings, TOLERANCE};
+use crate::signature::{Algorithm, Custom, Key, Preset, Recipe, Scheme, Settings, TOLERANCE};
 use everhook_journal::secret::{Secret, Secrets};
 
 /// The widest tolerance for timestamps.
@@ -115,11 +115,6 @@ fn settings(
             let message = "`topics` is missing: write topics = [\"arn:aws:sns:…\"]; \
                            anybody can have a topic that Amazon signs for";
             return Err(section.problem(message));
-        }
-        if let Some(topic) = topics.iter().find(|topic| !signature::is_topic(topic)) {
-            let message =
-                format!("`{topic}` is no ARN of a topic: arn:aws:sns:REGION:ACCOUNT:NAME");
-            return Err(section.problem_of("topics", message));
         }
         settings.topics = Some(topics);
     }
