@@ -16,8 +16,7 @@ use everhook_journal::payload::PayloadError;
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
 use everhook_journal::{
-    Clock, Executions, Journal, Payloads, Timestamp, Workflow, ambient, failpoint,
-    telemetry,
+    Clock, Executions, Journal, Payloads, Timestamp, Workflow, ambient, failpoint, telemetry,
 };
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
@@ -300,10 +299,7 @@ impl Ingest {
             delivery_id_from: known.origin,
             event_type: event_type.map(|text| text.chars().take(EVENT_TYPE_MAX).collect()),
             workflow: source.workflow.clone(),
-            verified: event::Verified {
-                scheme: source.scheme.name().into(),
-                secret,
-            },
+            verified: event::Verified { scheme: source.scheme.name().into(), secret },
             method: "POST".into(),
             path: request.path.clone(),
             query: request.query.clone(),

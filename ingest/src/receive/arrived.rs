@@ -147,7 +147,13 @@ pub(crate) fn events(
         let own = item.delivery_id.map(|id| (id, origin));
         let event_type = item.event_type.or_else(|| claims.event_type.clone());
         let claims = match is_list {
-            true => Claims { delivery_id: own, event_type, content: None, is_dated: false, ..claims.clone() },
+            true => Claims {
+                delivery_id: own,
+                event_type,
+                content: None,
+                is_dated: false,
+                ..claims.clone()
+            },
             false => Claims { event_type, ..claims.clone() },
         };
         arrived(source, item.body, claims, item.summary)
