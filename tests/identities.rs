@@ -108,7 +108,9 @@ fn signed(
 ) -> ApiGatewayV2httpRequest {
     let delivery = Delivery { source, id: String::new(), event_type: None, body: body.into() };
     let mut request = world.signed(&delivery);
-    for name in ["webhook-id", "x-github-delivery", "x-shopify-event-id", "x-wc-webhook-delivery-id"] {
+    for name in
+        ["webhook-id", "x-github-delivery", "x-shopify-event-id", "x-wc-webhook-delivery-id"]
+    {
         request.headers.remove(name);
     }
     for (name, value) in headers {
@@ -118,12 +120,7 @@ fn signed(
     request
 }
 
-async fn send(
-    world: &World,
-    source: &'static str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Told {
+async fn send(world: &World, source: &'static str, headers: &[(&str, &str)], body: &str) -> Told {
     world.send(signed(world, source, headers, body)).await
 }
 
@@ -379,9 +376,8 @@ async fn ids_beyond_64_bits_keep_their_digits() {
 #[tokio::test]
 async fn equal_events_of_one_request_are_two() {
     let world = start().await;
-    let body = |readings: usize| {
-        json!({ "events": vec![json!({"t": 22.5}); readings] }).to_string()
-    };
+    let body =
+        |readings: usize| json!({ "events": vec![json!({"t": 22.5}); readings] }).to_string();
     let told = send(&world, "counted", &[], &body(3)).await;
     assert_eq!(told.body["duplicate"], false);
     let executions = told.body["executions"].as_array().unwrap();
@@ -511,7 +507,8 @@ async fn every_sender_keeps_what_its_table_says() {
         format!("[sources.{name}]\nscheme = \"{name}\"\nsecrets = [\"file:secret\"]\n")
     };
     let sources: String = presets.iter().map(|preset| source(preset.name)).collect();
-    let workflow = "[[workflows.default.steps]]\nname = \"look\"\nrun = \"transform\"\njq = \"1\"\n";
+    let workflow =
+        "[[workflows.default.steps]]\nname = \"look\"\nrun = \"transform\"\njq = \"1\"\n";
     let world = World::start(&format!("{sources}{workflow}")).await;
     let post = |preset: &'static Preset, n: u8| {
         let id = "e-1";

@@ -39,6 +39,8 @@ fn a_guard_that_is_off_is_missed() {
         (Guard::StableKey, "S6"),
         (Guard::SweepComes, "L1"),
         (Guard::KeysApart, "P2"),
+        (Guard::BodyCompletesId, "S2"),
+        (Guard::WindowEnds, "S15"),
     ] {
         let summary = worlds(100, Some(guard));
         let broken = summary.broken.first().map(|(_, violation)| violation.rule);

@@ -44,8 +44,7 @@ pub struct Accepted {
 
 impl Accepted {
     fn to_json(&self) -> Value {
-        let mut json =
-            json!({ "executionToken": self.execution, "duplicate": self.duplicate });
+        let mut json = json!({ "executionToken": self.execution, "duplicate": self.duplicate });
         if let Some(first) = &self.repeat_of {
             json["repeatOf"] = json!(first);
         }

@@ -131,7 +131,10 @@ mod tests {
     #[test]
     fn what_a_retry_changes_does_not_count_and_everything_else_does() {
         let content = Content::Without(&["attempt", "events.*.context"]);
-        let one = digest(content, r#"{"id": 1, "attempt": 0, "events": [{"n": 1, "context": {"x": [1]}}]}"#);
+        let one = digest(
+            content,
+            r#"{"id": 1, "attempt": 0, "events": [{"n": 1, "context": {"x": [1]}}]}"#,
+        );
         let again = r#"{"id": 1, "attempt": 12, "events": [{"n": 1, "context": null}]}"#;
         assert_eq!(digest(content, again), one);
         for other in [
@@ -155,7 +158,10 @@ mod tests {
     fn of_a_body_that_is_signed_in_part_only_that_part_counts() {
         let content = Content::Only(&["item.signature", "signature"]);
         let body = |signature: &str, note: &str| {
-            digest(content, &format!(r#"{{"item": {{"signature": "{signature}", "note": "{note}"}}}}"#))
+            digest(
+                content,
+                &format!(r#"{{"item": {{"signature": "{signature}", "note": "{note}"}}}}"#),
+            )
         };
         assert_eq!(body("a", "x"), body("a", "y"));
         assert_ne!(body("a", "x"), body("b", "x"));

@@ -17,8 +17,7 @@ use everhook_journal::payload::PayloadError;
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
 use everhook_journal::{
-    Clock, Executions, Journal, Payloads, Timestamp, Workflow, ambient, failpoint,
-    telemetry,
+    Clock, Executions, Journal, Payloads, Timestamp, Workflow, ambient, failpoint, telemetry,
 };
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;

@@ -228,11 +228,7 @@ fn content_encoding(section: &mut Section) -> Result<Option<String>, Problem> {
 }
 
 /// `id_unique = true`: as the sender's documentation says, unless the section says where the ids are.
-fn id_unique(
-    section: &mut Section,
-    scheme: &Scheme,
-    has_own_items: bool,
-) -> Result<bool, Problem> {
+fn id_unique(section: &mut Section, scheme: &Scheme, has_own_items: bool) -> Result<bool, Problem> {
     let is_signed = if has_own_items { scheme.signs_body() } else { scheme.signs_ids() };
     match section.flag("id_unique")? {
         Some(true) if !is_signed => Err(section.problem_of(

@@ -3,6 +3,7 @@
 use everhook_journal::schema::Tables;
 use everhook_journal::store::Store;
 use everhook_journal::{Clock, ExecutionId, Journal, Recorded, Sequence};
+use everhook_projector::shown::ShownExecution;
 use everhook_projector::status::ShownEvents;
 
 use super::client::Client;
@@ -28,6 +29,9 @@ pub(super) async fn run(command: Replay) -> Result<(), Failure> {
         print_json(&told)?;
     } else {
         print(&replay::transcript(&id, &told));
+        if let Some(first) = repeat_of(&command, &id).await {
+            print(&format!("\nits body came before, with execution {first}"));
+        }
     }
     Ok(())
 }
@@ -44,6 +48,16 @@ async fn from_server(id: &ExecutionId, server: &str) -> Result<Vec<Recorded>, Fa
             return Ok(history);
         }
     }
+}
+
+/// The execution that the same body came with first, if the server knows one: no event says it.
+async fn repeat_of(command: &Replay, id: &ExecutionId) -> Option<ExecutionId> {
+    if command.dynamodb_endpoint.is_some() {
+        return None;
+    }
+    let client = Client::new(&command.server.server).ok()?;
+    let shown: ShownExecution = client.get(&format!("/status/{id}"), &[]).await.ok()?;
+    shown.repeat_of
 }
 
 async fn from_dynamodb(id: &ExecutionId, endpoint: &str) -> Result<Vec<Recorded>, Failure> {

@@ -49,7 +49,8 @@ async fn deliver_poke(id: &str) -> bool {
 pub(crate) async fn shop(number: usize) {
     sleep(Duration::from_millis(roll(|dice| dice.between(0, 120_000)))).await;
     let id = format!("{SHOP}-{number}");
-    for (topic, subscription) in [("orders/create", "1"), ("orders/paid", "1"), ("orders/paid", "2")]
+    for (topic, subscription) in
+        [("orders/create", "1"), ("orders/paid", "1"), ("orders/paid", "2")]
     {
         let mut is_hasty = false;
         while !deliver_topic(&id, topic, subscription).await {

@@ -7,8 +7,8 @@ mod said;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use everhook_journal::executions::{Due, Row};
 use everhook_journal::event::{IdOrigin, Webhook};
+use everhook_journal::executions::{Due, Row};
 use everhook_journal::item::Append;
 use everhook_journal::store::Item;
 use everhook_journal::{Event, ExecutionId, Recorded, Status, Timestamp, View, item};
@@ -332,7 +332,9 @@ impl Checks {
             let began = first.at;
             return violated(
                 "S15",
-                format!("{name}, sent at {sent_at}, was given to {execution}, which began at {began}"),
+                format!(
+                    "{name}, sent at {sent_at}, was given to {execution}, which began at {began}"
+                ),
             );
         }
         self.promised(execution, now)

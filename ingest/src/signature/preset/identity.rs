@@ -3,7 +3,7 @@
 //! Where the id stands, and whether the signature covers it, is in the presets. This table adds what only
 //! the documentation knows. The page of all senders is made from both.
 
-use super::{Preset, all};
+use super::Preset;
 use crate::content::Content;
 
 /// What a sender's documentation says of its ids.
@@ -447,6 +447,7 @@ pub const IDENTITIES: &[Identity] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signature::preset::all;
     use crate::signature::template;
 
     #[test]
@@ -457,7 +458,10 @@ mod tests {
         for identity in IDENTITIES {
             let Identity { scheme, says, docs, dated, .. } = identity;
             assert!(!says.is_empty(), "{scheme}");
-            assert!(docs.starts_with("https://") || *says == YOURS, "{scheme} names no documentation");
+            assert!(
+                docs.starts_with("https://") || *says == YOURS,
+                "{scheme} names no documentation"
+            );
             assert!(template::places(dated).is_ok(), "{scheme}");
         }
     }

@@ -67,8 +67,8 @@ Later ones run, and have `repeatOf`.
 A redelivery counts as one as long as the history of the first is kept. \
 `id_unique` and `dedup_window` in [configuration.md](configuration.md) change both for one source.
 
-| `scheme` | id | another body under the same id | without an id | what the sender documents |
-|---|---|---|---|---|
+| `scheme` | id | names one event | another body under the same id | without an id | what the sender documents |
+|---|---|---|---|---|---|
 ";
 
 /// The table of identities: where ids stand and whether they are signed is what verification reads.
@@ -91,7 +91,17 @@ fn identities(page: &mut String) -> std::fmt::Result {
             false => format!("{says} ([documentation]({docs}))"),
         };
         let compared = compared(identity.content);
-        writeln!(page, "| [`{name}`](#{name}) | {ids} | {other_body}{compared} | {without} | {documented} |")?;
+        let beside: Vec<_> =
+            identity.beside.iter().map(|name| format!("`header:{name}`")).collect();
+        let beside = match beside.is_empty() {
+            true => String::new(),
+            false => format!(", together with {}", beside.join(", ")),
+        };
+        let is_unique = if *unique { "yes" } else { "not documented" };
+        writeln!(
+            page,
+            "| [`{name}`](#{name}) | {ids}{beside} | {is_unique} | {other_body}{compared} | {without} | {documented} |"
+        )?;
     }
     Ok(())
 }
@@ -142,8 +152,8 @@ fn compared(content: Content) -> String {
     };
     match content {
         Content::Whole => String::new(),
-        Content::Without(paths) => format!("; {} do not count", names(paths)),
-        Content::Only(paths) => format!("; only {} count", names(paths)),
+        Content::Without(paths) => format!("; compared without {}", names(paths)),
+        Content::Only(paths) => format!("; compared by {} alone", names(paths)),
     }
 }
 
