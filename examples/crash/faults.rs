@@ -100,7 +100,7 @@ pub(crate) async fn damaged(mut lane: Lane) -> io::Result<(Outcome, usize)> {
     let damages: [Damage; 5] = [
         ("three pages are nonsense", "are damaged", |data| {
             over_pages(data, |page| {
-                page.iter_mut().zip(0u8..).for_each(|(byte, n)| *byte = n ^ 0x5a)
+                page.iter_mut().zip((0..=u8::MAX).cycle()).for_each(|(byte, n)| *byte = n ^ 0x5a)
             })
         }),
         ("three pages are zero", "are damaged", |data| over_pages(data, |page| page.fill(0))),
