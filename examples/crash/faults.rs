@@ -155,6 +155,9 @@ fn over_pages(data: &Path, change: impl Fn(&mut [u8])) -> io::Result<()> {
 fn copy_all(folder: &Path, to: &Path) -> io::Result<()> {
     audit::copy(folder, to)?;
     std::fs::copy(folder.join("everhook.toml"), to.join("everhook.toml"))?;
+    for name in ["processor-position.json", "projector-position.json"] {
+        std::fs::copy(data(folder).join(name), data(to).join(name))?;
+    }
     let (from, to) = (data(folder).join("secrets"), data(to).join("secrets"));
     std::fs::create_dir_all(&to)?;
     for entry in std::fs::read_dir(from)? {
