@@ -8,6 +8,7 @@ mod canaries;
 mod clients;
 mod raw;
 mod targets;
+mod terminal;
 
 /// How much all of this is.
 #[test]

@@ -100,7 +100,7 @@ pub(crate) async fn damaged(mut lane: Lane) -> io::Result<(Outcome, usize)> {
     let damages: [Damage; 5] = [
         ("three pages are nonsense", "are damaged", |data| {
             over_pages(data, |page| {
-                page.iter_mut().zip(0u8..).for_each(|(byte, n)| *byte = n ^ 0x5a)
+                page.iter_mut().zip((0..=u8::MAX).cycle()).for_each(|(byte, n)| *byte = n ^ 0x5a)
             })
         }),
         ("three pages are zero", "are damaged", |data| over_pages(data, |page| page.fill(0))),
@@ -155,6 +155,9 @@ fn over_pages(data: &Path, change: impl Fn(&mut [u8])) -> io::Result<()> {
 fn copy_all(folder: &Path, to: &Path) -> io::Result<()> {
     audit::copy(folder, to)?;
     std::fs::copy(folder.join("everhook.toml"), to.join("everhook.toml"))?;
+    for name in ["processor-position.json", "projector-position.json"] {
+        std::fs::copy(data(folder).join(name), data(to).join(name))?;
+    }
     let (from, to) = (data(folder).join("secrets"), data(to).join("secrets"));
     std::fs::create_dir_all(&to)?;
     for entry in std::fs::read_dir(from)? {

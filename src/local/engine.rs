@@ -265,6 +265,7 @@ fn check(storage: &Storage) -> Result<Option<String>, DynoxideError> {
     // Without a thread to stop it, it could take any time.
     let Ok(watch) = watch else { return Ok(None) };
     let checked = storage.conn().query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+    let checked = checked.map(|said: String| said.lines().collect::<Vec<_>>().join(" "));
     drop(done);
     // Joined before anything else runs that it could interrupt.
     let timed_out = watch.join().unwrap_or(false);
