@@ -27,10 +27,12 @@ use crate::fetch::Fetch;
 use crate::handshake::Reply;
 use crate::quarantine::Quarantine;
 use crate::request::{Rejected, Request};
+use crate::seen::{self, Seen};
+use crate::signature::Unverified;
 use crate::source::{self, Source, Sources};
 use everhook_journal::secret::{SecretError, Secrets};
 
-use arrived::Arrived;
+use arrived::{Arrived, NoEvents};
 
 /// The longest type of an event that is kept, in characters.
 const EVENT_TYPE_MAX: usize = 128;
@@ -188,12 +190,7 @@ impl Ingest {
                 count(&self.counts.unverified);
                 telemetry::rejected("unverified");
                 let quarantine = Box::pin(self.keep_refused(&request, reason, now)).await;
-                // The name of a source that is configured, and nothing that a stranger made up.
-                let source = self.sources.known(&request.source).unwrap_or("none");
-                tracing::warn!(
-                    request.id = request.request_id, source, reason = %reason, quarantine,
-                    "not verified for the source {source}: {reason}"
-                );
+                self.tell_refused(&request, reason, quarantine);
                 return Answer::error(401, UNVERIFIED);
             }
         };
@@ -203,23 +200,20 @@ impl Ingest {
         if let Some(reply) = handshake.after(&source.scheme, &sent, &outline) {
             return self.shake(&request, reply).await;
         }
-        let events = match arrived::events(&source, &request, claims, outline) {
+        let delivery = claims.delivery_id.as_ref().map(|(id, _)| id.clone());
+        let (events, unreadable) = match arrived::events(&source, &request, claims, outline) {
             Ok(events) => events,
-            Err(refused) => {
-                telemetry::rejected("malformed");
-                tracing::info!(
-                    request.id = request.request_id, source = %request.source,
-                    reason = %refused, "rejected: {refused}"
-                );
-                return Answer::error(400, refused.to_string());
-            }
+            Err(refused) => return malformed(&request, delivery.as_deref(), refused),
         };
         let (request_id, name) = (request.request_id.clone(), request.source.clone());
         let record = self.record_all(&request, &source, events, now);
         let reason = match ambient::timeout(RECORDED_WITHIN, record).await {
             Ok(Ok(recorded)) => {
                 failpoint::reached("answer.before");
-                return Answer::accepted(&recorded);
+                return match unreadable {
+                    None => Answer::accepted(&recorded),
+                    Some(refused) => malformed(&request, delivery.as_deref(), refused),
+                };
             }
             Ok(Err(outage)) => outage.to_string(),
             Err(_) => format!("no end within {RECORDED_WITHIN:?}"),
@@ -231,6 +225,29 @@ impl Ingest {
         );
         Answer::error(503, "the webhook could not be recorded; send it again")
             .with_header("retry-after", "5")
+    }
+
+    /// Logs a request that was not verified. What its sender calls itself is shown as it is, and believed in nothing.
+    fn tell_refused(
+        &self,
+        request: &Request,
+        reason: Unverified,
+        quarantine: Option<&'static str>,
+    ) {
+        let seen = Seen::of(request);
+        let delivery = self.sources.find(&request.source);
+        let delivery = delivery.scheme.said_id(&request.sent(self.clock.now(), None));
+        let source = self.sources.known(&request.source);
+        let why = match source {
+            Some(source) => format!("not verified for the source {source}: {reason}"),
+            None => self.sources.unknown(&request.source),
+        };
+        tracing::warn!(
+            request.id = request.request_id, source = source.unwrap_or("none"), reason = %reason,
+            quarantine, address = seen.address, path = seen.path, agent = seen.agent,
+            delivery.id = delivery.as_deref().map(seen::shown),
+            "{why}"
+        );
     }
 
     /// The answer to a request that is no webhook and that nobody signs.
@@ -322,6 +339,19 @@ impl Ingest {
         };
         self.begin(&id, Arc::new(webhook), now).await
     }
+}
+
+/// Answers a verified request that is not what its source expects, or not all of it.
+fn malformed(request: &Request, delivery: Option<&str>, refused: NoEvents) -> Answer {
+    telemetry::rejected("malformed");
+    let (source, seen) = (&request.source, Seen::of(request));
+    tracing::warn!(
+        request.id = request.request_id, source = %source, reason = %refused,
+        address = seen.address, path = seen.path, agent = seen.agent,
+        delivery.id = delivery.map(seen::shown),
+        "rejected for the source {source}: {refused}"
+    );
+    Answer::error(400, refused.to_string())
 }
 
 fn count(counter: &AtomicU64) {

@@ -9,16 +9,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use everhook_journal::config::{Config, Problem, Section};
+use everhook_journal::config::{Config, Problem, Section, nearest};
 use everhook_journal::event::WorkflowRef;
 use everhook_journal::{SourceName, Timestamp, Workflow};
 
 use crate::items::Items;
+use crate::seen;
 use crate::signature::preset::Way;
 use crate::signature::{Preset, Scheme, Settings, preset};
 use everhook_journal::secret::{Secret, Secrets};
 
 use slot::Slot;
+
+/// How much of an unknown name is compared with those of sources.
+const NAME_CHARS_MAX: usize = 64;
 
 /// All sources.
 #[derive(Debug)]
@@ -88,6 +92,18 @@ impl Sources {
     /// The name, if a source has it.
     pub fn known(&self, name: &SourceName) -> Option<&str> {
         self.by_name.get_key_value(name).map(|(name, _)| name.as_str())
+    }
+
+    /// What a log says of a source that is not configured.
+    pub(crate) fn unknown(&self, name: &SourceName) -> String {
+        let shown = seen::shown(name.as_str());
+        // The distance of two names takes the product of their lengths.
+        let short: String = name.as_str().chars().take(NAME_CHARS_MAX).collect();
+        let names = self.by_name.keys().map(SourceName::as_str);
+        match nearest(&short, names) {
+            Some(near) => format!("no source named \"{shown}\"; did you mean \"{near}\"?"),
+            None => format!("no source named \"{shown}\"; `everhook sources` lists them"),
+        }
     }
 
     /// Like [`Sources::find`]; secrets that AWS keeps are fetched again when they have become old.

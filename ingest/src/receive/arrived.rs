@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use everhook_journal::DeliveryId;
 use everhook_journal::event::IdOrigin;
+use everhook_journal::json::{self, Unreadable};
 use everhook_journal::payload::sha256_hex;
 
 use crate::items::{Item, TooMany};
@@ -26,26 +27,42 @@ pub(crate) struct Arrived {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoEvents {
     /// It is not what its source expects.
-    #[error("the body is not JSON; if this source sends anything else, give it expect = \"any\"")]
-    NotJson,
+    #[error("the body {0}; if this source sends anything but JSON, give it expect = \"any\"")]
+    NotJson(Unreadable),
+    /// One of its events is not, and is not recorded; the others are.
+    #[error("event {place} of the body {why}; it is not recorded, those that are JSON are")]
+    ItemNotJson {
+        /// Which, from 1.
+        place: usize,
+        /// Why not.
+        why: Unreadable,
+    },
     /// It has more than are recorded.
     #[error(transparent)]
     TooMany(#[from] TooMany),
 }
 
 /// The events of a verified request: one, or those that its sender put together.
+/// Of several events one that nobody could read later is told beside those that are as they must be.
 pub(crate) fn events(
     source: &Source,
     request: &Request,
     claims: Claims,
     outline: Outline,
-) -> Result<Vec<Arrived>, NoEvents> {
-    if outline.summary.is_none() && source.expect == Expect::Json {
-        return Err(NoEvents::NotJson);
+) -> Result<(Vec<Arrived>, Option<NoEvents>), NoEvents> {
+    let whole = match source.expect {
+        Expect::Json => json::check(&request.body).map(drop),
+        Expect::Any => Ok(()),
+    };
+    let is_list = source.items.is_some() && outline.list.is_some();
+    if let Err(why) = whole
+        && !(is_list && why.is_well_formed())
+    {
+        return Err(NoEvents::NotJson(why));
     }
     let Some(items) = &source.items else {
         let summary = outline.summary.unwrap_or_default();
-        return Ok(vec![Arrived { body: request.body.clone(), claims, summary }]);
+        return Ok((vec![Arrived { body: request.body.clone(), claims, summary }], None));
     };
     let origin = match source.scheme.preset().weak {
         true => IdOrigin::Unsigned,
@@ -58,7 +75,21 @@ pub(crate) fn events(
         let claims = Claims { secret: claims.secret.clone(), delivery_id, event_type };
         Arrived { body: item.body, claims, summary: item.summary }
     };
-    Ok(items.of(&request.body, outline)?.into_iter().map(arrived).collect())
+    let items = items.of(&request.body, outline)?;
+    let mut unreadable = None;
+    let mut readable = Vec::with_capacity(items.len());
+    for (place, item) in items.into_iter().enumerate() {
+        match whole.or_else(|_| json::check(&item.body).map(drop)) {
+            Ok(()) => readable.push(arrived(item)),
+            Err(why) => {
+                unreadable.get_or_insert(NoEvents::ItemNotJson { place: place + 1, why });
+            }
+        }
+    }
+    match (readable.is_empty(), unreadable) {
+        (true, Some(unreadable)) => Err(unreadable),
+        (_, unreadable) => Ok((readable, unreadable)),
+    }
 }
 
 /// The sender's id, or one from the body. Never a constant: a sender without ids would lose all but one webhook.
