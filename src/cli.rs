@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 
 /// A durable webhook receiver: every webhook it answers with 202 is recorded first and carried to an end.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+// An option before a command would be for serving without one, and say nothing: it is refused.
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do; `serve` if nothing is said
     #[command(subcommand)]
@@ -456,6 +457,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_option_before_a_command_is_refused() {
+        for line in [
+            "everhook --listen 127.0.0.1:1 --in-memory serve",
+            "everhook --in-memory serve",
+            "everhook --config a.toml check",
+            "everhook --data-dir a send --source b c.json",
+            "everhook --server http://127.0.0.1:1 list",
+        ] {
+            let refused = Cli::try_parse_from(line.split(' ')).unwrap_err().to_string();
+            assert!(refused.contains("--"), "{line}: {refused}");
+        }
+        let behind = Cli::parse_from("everhook serve --listen 127.0.0.1:1 --in-memory".split(' '));
+        assert!(matches!(behind.command, Some(Command::Serve(serve)) if serve.in_memory));
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn definitions() -> Value {
     define("workflow", table(keys::WORKFLOW));
     define("steps", keys::steps("step"));
     define("look", look());
-    define("branches", json!({ "type": "array", "items": table(keys::BRANCH), "minItems": 1 }));
+    define("branches", json!({ "type": "array", "items": table(keys::BRANCH) }));
     define("step", step());
     for kind in KINDS {
         define(kind.name, of_kind(kind));

@@ -169,10 +169,7 @@ fn steps_that_hold_others_must_hold_some() {
         &step("steps", "a", "parallel", ""),
         &told("a `parallel` needs branches; write [[workflows.w.steps.branches]] below it"),
     );
-    assert_refused(
-        &step("steps", "a", "parallel", "branches = []"),
-        &told("a `parallel` needs at least one branch"),
-    );
+    assert_fine(&step("steps", "a", "parallel", "branches = []"));
     for key in ["when = \".\"", "timeout = \"1s\"", "retry = \"none\"", "at_most_once = true"] {
         let word = key.split(' ').next().unwrap();
         let look = step("steps.steps", "b", "validate", key);
@@ -360,4 +357,65 @@ fn a_padded_secret_is_warned_of() {
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].contains("file:padded begins or ends with a blank"), "{warnings:?}");
     assert!(!warnings[0].contains("canary"));
+}
+
+#[test]
+fn what_looks_like_a_template_and_is_none_is_refused() {
+    let at = |key: &str, templates: &str| {
+        format!(
+            "line 4: [[workflows.w.steps]] step `a`: `{key}` is no template: `\\(…)` in it would be used as it is; \
+             templates are {templates}"
+        )
+    };
+    for (run, key, more, templates) in [
+        ("s3", "bucket", "bucket = 'a-\\(.id)'", "`key`"),
+        ("sqs", "queue", "queue = 'q-\\(.id)'", "`group`, `deduplication`"),
+        (
+            "sns",
+            "topic",
+            "topic = 'arn:aws:sns:eu-central-1:1:\\(.id)'",
+            "`subject`, `group`, `deduplication`",
+        ),
+        ("http", "headers", "headers = { X = '\\(.id)' }\nurl = \"https://example.com\"", "`url`"),
+        ("lambda", "function", "function = 'f-\\(.id)'", "not known to `lambda`"),
+        ("filter", "reason", "reason = 'no \\(.id)'\njq = \".\"", "not known to `filter`"),
+    ] {
+        let told = problems(&step("steps", "a", run, more));
+        assert!(told.contains(&at(key, templates)), "{run}: {told:#?}");
+    }
+    for url in ["https://example.com/{{id}}", "https://example.com/${id}"] {
+        let told = problems(&step("steps", "a", "http", &format!("url = '{url}'")));
+        assert!(told.len() == 1 && told[0].contains("`url` has braces"), "{told:?}");
+    }
+    assert_fine(&step("steps", "a", "http", "url = 'https://example.com/{id}/\\(.id)'"));
+    assert_fine(&step("steps", "a", "transform", "jq = '\"\\(.id)\"'"));
+    assert_fine(&step("steps", "a", "validate", "schema = { const = '\\(.id)' }"));
+}
+
+#[test]
+fn a_url_asks_only_for_results_that_it_sees() {
+    assert_refused(
+        &step("steps", "a", "http", "url = 'https://example.com/\\($steps.b.id)'"),
+        "line 4: [[workflows.w.steps]] step `a`: `url` asks for the result of `b`, but no step comes before this one",
+    );
+}
+
+#[test]
+fn an_age_that_takes_too_many_attempts_is_refused_at_its_line() {
+    let told = problems(&step(
+        "steps",
+        "a",
+        "http",
+        "url = \"https://example.com\"\nretry = { max_age = \"3d\", max = \"1m\" }",
+    ));
+    assert!(
+        told.len() == 1 && told[0].contains("`max_age` would take more than 500 attempts"),
+        "{told:?}"
+    );
+    assert_fine(&step(
+        "steps",
+        "a",
+        "http",
+        "url = \"https://example.com\"\nretry = { max_age = \"366d\" }",
+    ));
 }

@@ -175,3 +175,58 @@ async fn definitions_that_unfinished_executions_run_are_listed() {
     let told = world.get("/workflows").await.body;
     assert_eq!(told, json!({ "versions": [], "lookedAt": 0, "more": false }));
 }
+
+#[tokio::test]
+async fn unfinished_executions_are_listed_in_pages_without_the_others() {
+    let world = World::start(
+        r#"
+        [sources.default]
+        scheme = "hmac-sha256"
+        secrets = ["file:secret"]
+
+        [[workflows.default.steps]]
+        name = "later"
+        run = "wait"
+        for = "1h"
+        when = ".wait"
+        "#,
+    )
+    .await;
+    for n in 0..30 {
+        let body = if n % 3 == 0 { r#"{"wait": true}"# } else { "{}" };
+        world.accepted(&delivery(&format!("d-{n}"), body)).await;
+        // Several have the same time.
+        if n % 2 == 0 {
+            world.pass(Duration::from_millis(1));
+        }
+    }
+    world.settle().await;
+    let expected: HashSet<_> = (0..30).step_by(3).map(|n| format!("d-{n}")).collect();
+
+    for limit in [1, 3, 10, 100] {
+        let (mut seen, mut cursor, mut times) = (Vec::new(), String::new(), Vec::new());
+        loop {
+            let path = format!("/executions?status=waiting&limit={limit}{cursor}");
+            let page = world.get(&path).await.body;
+            for shown in page["executions"].as_array().unwrap() {
+                assert_eq!(shown["status"], "waiting");
+                seen.push(shown["deliveryId"].as_str().unwrap().to_owned());
+                times.push(shown["createdAt"].as_str().unwrap().to_owned());
+            }
+            match page["cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen.len(), expected.len(), "pages of {limit}");
+        assert_eq!(seen.into_iter().collect::<HashSet<_>>(), expected);
+        assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");
+    }
+    assert_eq!(ids(&world, "/executions?status=running").await, Vec::<String>::new());
+    assert_eq!(ids(&world, "/executions?status=waiting&source=other").await, Vec::<String>::new());
+    let later = crate::world::BEGINNING + Duration::from_secs(60);
+    assert_eq!(
+        ids(&world, &format!("/executions?status=waiting&from={later}")).await,
+        Vec::<String>::new()
+    );
+}

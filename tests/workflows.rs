@@ -5,6 +5,7 @@ mod callbacks;
 mod command;
 mod control;
 mod operators;
+mod retries;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -62,7 +63,7 @@ async fn world(workflow: &str, steps: Steps) -> World {
 }
 
 /// The last result of a step, as JSON.
-async fn result(world: &World, id: &ExecutionId, step: &str) -> Value {
+pub(crate) async fn result(world: &World, id: &ExecutionId, step: &str) -> Value {
     let history = world.history(id).await;
     let output = history.iter().rev().find_map(|recorded| match &recorded.event {
         Event::StepCompleted { step: own, output, .. } if own.as_str() == step => Some(output),
@@ -74,14 +75,14 @@ async fn result(world: &World, id: &ExecutionId, step: &str) -> Value {
 }
 
 /// The path at which a step is called back.
-fn callback(world: &World, id: &ExecutionId, step: &str, attempt: u32) -> String {
+pub(crate) fn callback(world: &World, id: &ExecutionId, step: &str, attempt: u32) -> String {
     let callbacks = world.parts.supervisor.driver().callbacks.as_ref().unwrap();
     let url = callbacks.urls(&callbacks.token(id, &StepName::new(step), attempt)).url;
     url.strip_prefix("https://hooks.example.com").unwrap().to_owned()
 }
 
 /// Posts to a path of the HTTP API, as somebody who may.
-async fn post(world: &World, path: &str, body: &str) -> (i64, Value) {
+pub(crate) async fn post(world: &World, path: &str, body: &str) -> (i64, Value) {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let event = json!({
         "version": "2.0", "rawPath": path, "rawQueryString": query, "isBase64Encoded": false,

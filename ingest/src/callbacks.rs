@@ -7,7 +7,7 @@ use everhook_journal::callback::CallbackToken;
 use everhook_journal::event::{CallbackAnswer, Event, StepFailure};
 use everhook_journal::execution::Refusal;
 use everhook_journal::guard::{self, Guard};
-use everhook_journal::{Command, Execution, Payload, Sequence, StepName, telemetry};
+use everhook_journal::{Command, Execution, Payload, Sequence, StepName, json, telemetry};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -160,10 +160,13 @@ impl Ingest {
         };
         let callbacks = execution.callbacks();
         let callback = callbacks.iter().find(|(path, _)| *path == step).map(|(_, found)| found);
+        let now = self.clock.now();
+        if callback.is_some_and(|it| it.answer.is_some() || now >= it.due()) {
+            return Err(Refusal::NotThisCallback { step }.into());
+        }
         // One that comes soon after the last, or that nobody waits for, changes nothing worth keeping.
         let Some(every) = callback.and_then(|callback| callback.heartbeat) else { return Ok(true) };
-        let now = self.clock.now();
-        let fresh = callback.is_some_and(|it| now < it.due() && now.since(it.alive_at) < every / 4);
+        let fresh = callback.is_some_and(|it| now.since(it.alive_at) < every / 4);
         if fresh {
             return Ok(true);
         }
@@ -201,6 +204,10 @@ impl Ingest {
 
 /// The step that waits for whoever knows this token.
 fn waiting(execution: &Execution, token_sha256: &str) -> Result<StepName, Refusal> {
+    // A callback of an execution that was cancelled stands there still, and waits for nobody.
+    if execution.status.is_terminal() {
+        return Err(Refusal::Ended);
+    }
     let callbacks = execution.callbacks();
     let found = callbacks.into_iter().find(|(_, callback)| callback.token_sha256 == token_sha256);
     found.map(|(step, _)| step).ok_or(Refusal::NotThisCallback { step: StepName::new("") })
@@ -218,16 +225,17 @@ fn asked(path: &str) -> Option<(CallbackToken, Asked)> {
     Some((CallbackToken::parse(token)?, asked))
 }
 
-/// An answer as JSON: as it is, if it is JSON that we can read; else as a text; nothing as null.
+/// An answer as JSON: as it is, if every reader can read it; else as a text; nothing as null.
+/// What is JSON by its grammar and cannot be read all the same is marked as such.
 fn to_json(body: &Bytes) -> Option<Box<RawValue>> {
     let text = std::str::from_utf8(body).ok()?;
     if text.trim().is_empty() {
         return RawValue::from_string("null".into()).ok();
     }
-    if let Ok(json) = RawValue::from_string(text.trim().to_owned()) {
-        return Some(json);
+    match json::check(text.trim().as_bytes()) {
+        Err(why) if !why.is_well_formed() => RawValue::from_string(json!(text).to_string()).ok(),
+        Ok(_) | Err(_) => Some(json::kept(text.trim().as_bytes())),
     }
-    RawValue::from_string(json!(text).to_string()).ok()
 }
 
 /// A failure, in the words of whoever called.

@@ -29,6 +29,7 @@ pub mod quarantine;
 pub mod receive;
 pub mod request;
 pub mod reverify;
+mod seen;
 pub mod signature;
 pub mod source;
 pub mod summary;
@@ -42,6 +43,7 @@ pub use source::Sources;
 
 use answer::Answer;
 use request::{Rejected, Request};
+use seen::Seen;
 
 /// Answers one event as Lambda hands it over. What cannot be read is refused, and fails nothing.
 pub async fn handle_event(ingest: &Ingest, event: Value) -> ApiGatewayV2httpResponse {
@@ -71,11 +73,16 @@ pub async fn handle_if<T>(
     if callbacks::is_one(path(&event)) {
         return Box::pin(callbacks::handle(ingest, event)).await.into_response(&request_id);
     }
+    let seen = Seen::of_event(&event);
     let answer = match Request::from_event(event, ingest.body_bytes_max) {
         Ok(request) => Box::pin(ingest.receive(request, admit)).await,
         Err(rejected) => {
             telemetry::rejected(rejected.kind());
-            tracing::info!(request.id = request_id, reason = %rejected, "rejected: {rejected}");
+            tracing::info!(
+                request.id = request_id, reason = %rejected,
+                address = seen.address, path = seen.path, agent = seen.agent,
+                "rejected: {rejected}"
+            );
             Answer::from(rejected)
         }
     };

@@ -28,11 +28,12 @@ use crate::fetch::Fetch;
 use crate::handshake::Reply;
 use crate::quarantine::Quarantine;
 use crate::request::{self, Rejected, Request};
+use crate::seen::{self, Seen};
 use crate::signature::Unverified;
 use crate::source::{self, Source, Sources};
 use everhook_journal::secret::{SecretError, Secrets};
 
-use arrived::{Arrived, Parts};
+use arrived::{Arrived, NoEvents, Parts};
 use unfinished::Unfinished;
 
 /// The longest type of an event that is kept, in characters.
@@ -231,12 +232,7 @@ impl Ingest {
                 count(&self.counts.unverified);
                 telemetry::rejected("unverified");
                 let quarantine = Box::pin(self.keep_refused(&request, reason, now)).await;
-                // The name of a source that is configured, and nothing that a stranger made up.
-                let source = self.sources.known(&request.source).unwrap_or("none");
-                tracing::warn!(
-                    request.id = request.request_id, source, reason = %reason, quarantine,
-                    "not verified for the source {source}: {reason}"
-                );
+                self.tell_refused(&request, reason, quarantine);
                 return Answer::error(401, UNVERIFIED);
             }
         };
@@ -246,16 +242,10 @@ impl Ingest {
         if let Some(reply) = handshake.after(&source.scheme, &sent, &authentic.outline) {
             return self.shake(&request, reply).await;
         }
-        let events = match arrived::events(&source, authentic) {
+        let delivery = authentic.claims.delivery_id.as_ref().map(|(id, _)| id.clone());
+        let (events, unreadable) = match arrived::events(&source, authentic) {
             Ok(events) => events,
-            Err(refused) => {
-                telemetry::rejected("malformed");
-                tracing::info!(
-                    request.id = request.request_id, source = %request.source,
-                    reason = %refused, "rejected: {refused}"
-                );
-                return Answer::error(400, refused.to_string());
-            }
+            Err(refused) => return malformed(&request, delivery.as_deref(), refused),
         };
         let _admitted = match admit() {
             Ok(admitted) => admitted,
@@ -266,7 +256,10 @@ impl Ingest {
         let reason = match ambient::timeout(RECORDED_WITHIN, record).await {
             Ok(Ok(recorded)) => {
                 failpoint::reached("answer.before");
-                return Answer::accepted(&recorded);
+                return match unreadable {
+                    None => Answer::accepted(&recorded),
+                    Some(refused) => malformed(&request, delivery.as_deref(), refused),
+                };
             }
             Ok(Err(outage)) => outage.to_string(),
             Err(_) => format!("no end within {RECORDED_WITHIN:?}"),
@@ -278,6 +271,29 @@ impl Ingest {
         );
         Answer::error(503, "the webhook could not be recorded; send it again")
             .with_header("retry-after", "5")
+    }
+
+    /// Logs a request that was not verified. What its sender calls itself is shown as it is, and believed in nothing.
+    fn tell_refused(
+        &self,
+        request: &Request,
+        reason: Unverified,
+        quarantine: Option<&'static str>,
+    ) {
+        let seen = Seen::of(request);
+        let delivery = self.sources.find(&request.source);
+        let delivery = delivery.scheme.said_id(&request.sent(self.clock.now(), None));
+        let source = self.sources.known(&request.source);
+        let why = match source {
+            Some(source) => format!("not verified for the source {source}: {reason}"),
+            None => self.sources.unknown(&request.source),
+        };
+        tracing::warn!(
+            request.id = request.request_id, source = source.unwrap_or("none"), reason = %reason,
+            quarantine, address = seen.address, path = seen.path, agent = seen.agent,
+            delivery.id = delivery.as_deref().map(seen::shown),
+            "{why}"
+        );
     }
 
     /// The answer to a request that is no webhook and that nobody signs.
@@ -387,6 +403,19 @@ impl Ingest {
         }
         Ok(recorded)
     }
+}
+
+/// Answers a verified request that is not what its source expects, or not all of it.
+fn malformed(request: &Request, delivery: Option<&str>, refused: NoEvents) -> Answer {
+    telemetry::rejected("malformed");
+    let (source, seen) = (&request.source, Seen::of(request));
+    tracing::warn!(
+        request.id = request.request_id, source = %source, reason = %refused,
+        address = seen.address, path = seen.path, agent = seen.agent,
+        delivery.id = delivery.map(seen::shown),
+        "rejected for the source {source}: {refused}"
+    );
+    Answer::error(400, refused.to_string())
 }
 
 fn count(counter: &AtomicU64) {

@@ -173,6 +173,9 @@ impl Ingest {
         if handshake.after(&source.scheme, &sent, &authentic.outline).is_some() {
             return Err("it is a handshake, which has to be made anew".into());
         }
-        arrived::events(source, authentic).map_err(|reason| reason.to_string())
+        match arrived::events(source, authentic) {
+            Ok((events, None)) => Ok(events),
+            Ok((_, Some(reason))) | Err(reason) => Err(reason.to_string()),
+        }
     }
 }

@@ -287,6 +287,22 @@ impl Scheme {
         }
     }
 
+    /// What a request that may be anybody's says that its delivery's id is, for the log.
+    pub(crate) fn said_id(&self, sent: &Sent<'_>) -> Option<String> {
+        let (recipe, described) = match (&self.verifier, &self.preset.way) {
+            (Verifier::Recipe(recipe) | Verifier::Open(recipe), _) => (Some(recipe), ""),
+            (Verifier::Custom(..), Way::Custom(_, described)) => (None, described.id),
+            (Verifier::Custom(..), Way::Recipe(_) | Way::Open(_)) => (None, ""),
+        };
+        if let Some(recipe) = recipe {
+            let claims = recipe.claims(None, sent, &self.outline(sent.body));
+            return claims.delivery_id.map(|(id, _)| id);
+        }
+        let places = template::places(described).ok()?;
+        let headers = places.iter().flatten().filter_map(template::Place::header);
+        headers.filter_map(|name| sent.headers.first(name)).next().map(str::to_owned)
+    }
+
     /// Whether somebody knows the token that handshakes need.
     pub(crate) fn knows_token(&self, token: &str) -> bool {
         let token = Signature::new(token.as_bytes().to_vec());
@@ -330,8 +346,34 @@ impl Scheme {
         }
     }
 
-    /// The headers with which a sender would send this body, signed with the newest secret.
-    /// A signature in the body or by a sender's private key is not among them.
+    /// Where the delivery's id stands instead, if no header has it: in the body, or nowhere.
+    /// `None` if a header has it, so that whoever sends can choose it.
+    pub fn id_elsewhere(&self) -> Option<&'static str> {
+        let (in_header, in_body) = match (&self.verifier, &self.preset.way) {
+            (Verifier::Recipe(recipe) | Verifier::Open(recipe), _) => recipe.id_places(),
+            (Verifier::Custom(..), Way::Custom(_, described)) => {
+                (described.id.contains("header:"), described.id.contains("json:"))
+            }
+            (Verifier::Custom(..), Way::Recipe(_) | Way::Open(_)) => (false, false),
+        };
+        match (self.wanted.list.is_some(), in_header, in_body) {
+            (true, _, _) => Some("in each event of the body"),
+            (false, true, _) => None,
+            (false, false, true) => Some("in the body"),
+            (false, false, false) => Some("nowhere"),
+        }
+    }
+
+    /// The query with which a sender would send this body.
+    pub fn query(&self, body: &[u8]) -> String {
+        match &self.verifier {
+            Verifier::Custom(Custom::Twilio, _) => twilio::query(body),
+            Verifier::Custom(..) | Verifier::Recipe(_) | Verifier::Open(_) => String::new(),
+        }
+    }
+
+    /// The headers with which a sender would send this body, signed with the newest secret,
+    /// with [`Scheme::query`]. A signature in the body or by a sender's private key is not among them.
     pub fn sign(
         &self,
         id: &str,
@@ -339,9 +381,10 @@ impl Scheme {
         body: &[u8],
         now: Timestamp,
     ) -> Vec<(String, String)> {
-        let none = Headers::default();
+        let (none, query) = (Headers::default(), self.query(body));
         let body = &Bytes::copy_from_slice(body);
-        let sent = Sent { method: "POST", query: "", headers: &none, body, now, certificate: None };
+        let sent =
+            Sent { method: "POST", query: &query, headers: &none, body, now, certificate: None };
         match &self.verifier {
             Verifier::Recipe(recipe) => {
                 recipe.sign(&self.keys, &self.settings, id, event_type, &sent)

@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use everhook_journal::config::{Config, Problem, Section, SourceSection};
+use everhook_journal::config::{Config, Problem, Section, SourceSection, nearest};
 use everhook_journal::event::WorkflowRef;
 use everhook_journal::{SourceName, Timestamp, Workflow};
 
 use crate::items::Items;
 use crate::request::{Headers, Rejected};
+use crate::seen;
 use crate::signature::preset::Way;
 use crate::signature::{Preset, Scheme, Settings, is_topic, preset};
 use everhook_journal::secret::{Secret, Secrets};
@@ -23,6 +24,8 @@ use slot::Slot;
 
 /// The longest that equal bodies may count as one delivery.
 const DEDUP_WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How much of an unknown name is compared with those of sources.
+const NAME_CHARS_MAX: usize = 64;
 
 /// All sources.
 #[derive(Debug)]
@@ -114,6 +117,18 @@ impl Sources {
     /// The name, if a source has it.
     pub fn known(&self, name: &SourceName) -> Option<&str> {
         self.by_name.get_key_value(name).map(|(name, _)| name.as_str())
+    }
+
+    /// What a log says of a source that is not configured.
+    pub(crate) fn unknown(&self, name: &SourceName) -> String {
+        let shown = seen::shown(name.as_str());
+        // The distance of two names takes the product of their lengths.
+        let short: String = name.as_str().chars().take(NAME_CHARS_MAX).collect();
+        let names = self.by_name.keys().map(SourceName::as_str);
+        match nearest(&short, names) {
+            Some(near) => format!("no source named \"{shown}\"; did you mean \"{near}\"?"),
+            None => format!("no source named \"{shown}\"; `everhook sources` lists them"),
+        }
     }
 
     /// Like [`Sources::find`]; secrets that AWS keeps are fetched again when they have become old.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
-pub use section::{Entry, Problem, Section, unknown_key};
+pub use section::{Entry, Problem, Section, nearest, unknown_key};
 pub use workflows::POLL_KEYS;
 
 use crate::id::{SourceName, StepName, WorkflowName};

@@ -350,16 +350,8 @@ impl Executions {
     /// Which definitions unfinished executions run: at most `limit` executions of each shard, those due first,
     /// and whether there are more. May lag behind.
     pub async fn unfinished(&self, limit: i32) -> Result<(Vec<Unfinished>, bool), Unavailable> {
-        let mut keys = Vec::new();
-        let mut is_more = false;
-        for shard in 0..DUE_SHARDS {
-            let key = Expression::new("#due_shard = :shard", &["due_shard"])
-                .with(":shard", number(shard));
-            let query = Query { index: Some("due"), key, limit: Some(limit), ..Query::default() };
-            let (items, more) = self.store.query(&self.table, query).await?;
-            keys.extend(items.iter().filter_map(execution_of).map(|id| self::key(&id)));
-            is_more |= more.is_some();
-        }
+        let (ids, is_more) = self.unfinished_ids(limit).await?;
+        let keys = ids.iter().map(key).collect();
         let wanted = ["execution", "workflow", "workflow_hash", "created_at"];
         let items = self.store.batch_get(&self.table, keys, &wanted).await?;
         let unfinished = |item: &Item| {
@@ -370,6 +362,24 @@ impl Executions {
             })
         };
         Ok((items.iter().filter_map(unfinished).collect(), is_more))
+    }
+
+    /// Unfinished executions: at most `limit` of each shard, those due first, and whether there are more.
+    /// May lag behind.
+    pub async fn unfinished_ids(
+        &self,
+        limit: i32,
+    ) -> Result<(Vec<ExecutionId>, bool), Unavailable> {
+        let (mut ids, mut is_more) = (Vec::new(), false);
+        for shard in 0..DUE_SHARDS {
+            let key = Expression::new("#due_shard = :shard", &["due_shard"])
+                .with(":shard", number(shard));
+            let query = Query { index: Some("due"), key, limit: Some(limit), ..Query::default() };
+            let (items, more) = self.store.query(&self.table, query).await?;
+            ids.extend(items.iter().filter_map(execution_of));
+            is_more |= more.is_some();
+        }
+        Ok((ids, is_more))
     }
 
     /// How far the views of these executions are; those without a row are left out. May lag behind.

@@ -32,6 +32,7 @@ pub mod retry;
 pub mod view;
 pub mod workflow;
 
+pub mod json;
 pub mod payload;
 pub mod quarantine;
 

@@ -79,6 +79,26 @@ pub struct Failed<'f> {
     pub retry_after: Option<Duration>,
 }
 
+/// When attempts that all fail end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GivesUp {
+    /// How long after the first attempt began.
+    pub age: Duration,
+    /// How many attempts there were.
+    pub attempts: u32,
+    /// Whether it is for their age: there could be more attempts.
+    pub is_too_old: bool,
+}
+
+/// The draw of which all delays are as long as they are on average.
+pub const MEAN: f64 = 0.5;
+
+/// How many attempts there may be for as long as `max_age` says. A history has room for more.
+pub const LASTING_ATTEMPTS_MAX: u32 = 1_000;
+
+/// What part of `max_age` the longest delay is, if nothing is said.
+const STRETCHED: u64 = 100;
+
 impl Retry {
     /// One attempt only.
     pub const NEVER: Self = Self::of(1, Backoff::Fixed, 0, 0);
@@ -147,9 +167,31 @@ impl Retry {
         if !wanted || named(&self.not_on) {
             return None;
         }
-        let delay = self.delay(failed.attempt, draw)?.max(failed.retry_after.unwrap_or_default());
-        let too_old = |max| failed.age.saturating_add(delay) > Duration::from_millis(max);
+        self.next(failed.attempt, failed.age, failed.retry_after, draw)
+    }
+
+    /// How long after `attempt` the next may begin, whatever it came to; none if there is no next.
+    /// `age` is how long ago the first one began.
+    pub fn next(
+        &self,
+        attempt: u32,
+        age: Duration,
+        retry_after: Option<Duration>,
+        draw: f64,
+    ) -> Option<Duration> {
+        let delay = self.delay(attempt, draw)?.max(retry_after.unwrap_or_default());
+        let too_old = |max| age.saturating_add(delay) > Duration::from_millis(max);
         if self.max_age_ms.is_some_and(too_old) { None } else { Some(delay) }
+    }
+
+    /// When it gives up if every attempt fails at once: the schedule itself, gone through with this draw.
+    pub fn gives_up(&self, draw: f64) -> GivesUp {
+        let (mut age, mut attempt) = (Duration::ZERO, 1);
+        while let Some(delay) = self.next(attempt, age, None, draw) {
+            age = age.saturating_add(delay);
+            attempt += 1;
+        }
+        GivesUp { age, attempts: attempt, is_too_old: attempt < self.attempts }
     }
 
     /// The delay after the failure of `attempt`; none if it was the last.
@@ -170,12 +212,37 @@ impl Retry {
 
     /// The longest that all delays together can be.
     pub fn longest(&self) -> Duration {
-        let all = (1..self.attempts).map(|attempt| self.longest_delay(attempt));
-        let all = all.fold(Duration::ZERO, Duration::saturating_add);
-        self.max_age_ms.map_or(all, |max| all.min(Duration::from_millis(max)))
+        let most = self.gives_up(1.0);
+        // Other draws may come closer to the end than the longest delays do.
+        self.max_age().filter(|_| most.is_too_old).unwrap_or(most.age)
     }
 
-    fn jitter(&self) -> Jitter {
+    /// How long after the first attempt began there may be another.
+    pub fn max_age(&self) -> Option<Duration> {
+        self.max_age_ms.map(Duration::from_millis)
+    }
+
+    /// Goes on as long as `max_age` says, however many attempts that takes, within reason:
+    /// if it may be, the longest delay grows with the age. Its error says what to do.
+    pub fn lasting(mut self, max_age_ms: u64, may_stretch: bool) -> Result<Self, String> {
+        self.attempts = LASTING_ATTEMPTS_MAX;
+        self.max_age_ms = Some(max_age_ms);
+        if may_stretch {
+            self.max_ms = self.max_ms.max(max_age_ms / STRETCHED);
+        }
+        let usual = self.gives_up(MEAN);
+        if usual.is_too_old && usual.attempts <= LASTING_ATTEMPTS_MAX / 2 {
+            return Ok(self);
+        }
+        Err(format!(
+            "`max_age` would take more than {} attempts with these delays: \
+             make them longer (`first`, `max`, `schedule`), or say how many `attempts` there are",
+            LASTING_ATTEMPTS_MAX / 2
+        ))
+    }
+
+    /// How the delays are drawn.
+    pub fn jitter(&self) -> Jitter {
         self.jitter.unwrap_or(match self.backoff {
             Backoff::Exponential => Jitter::Full,
             Backoff::Linear | Backoff::Fixed | Backoff::Schedule => Jitter::None,
@@ -245,6 +312,86 @@ mod tests {
     fn jitter_is_full() {
         assert_eq!(Retry::DEFAULT.delay(1, 0.0), Some(Duration::ZERO));
         assert_eq!(Retry::DEFAULT.delay(2, 0.5), Some(Duration::from_secs(1)));
+    }
+
+    fn lasting(days: u64) -> Retry {
+        Retry::DEFAULT.lasting(days * DAY_MS, true).unwrap()
+    }
+
+    const DAY_MS: u64 = 86_400_000;
+
+    /// When attempts end that all fail at once, each delay drawn like this.
+    fn ended(retry: &Retry, mut draw: impl FnMut() -> f64) -> (u32, Duration) {
+        let (mut age, mut attempt) = (Duration::ZERO, 1);
+        loop {
+            let failed =
+                Failed { attempt, kind: "http_503", retryable: true, age, retry_after: None };
+            match retry.after(&failed, draw()) {
+                Some(delay) => (age, attempt) = (age + delay, attempt + 1),
+                None => return (attempt, age),
+            }
+        }
+    }
+
+    #[test]
+    fn an_age_without_attempts_lasts_that_long_whatever_is_drawn() {
+        for days in [1, 3, 30, 366] {
+            let retry = lasting(days);
+            let (age, delay) = (retry.max_age().unwrap(), Duration::from_millis(retry.max_ms));
+            let mut state = days;
+            let drawn = ended(&retry, || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 11) as f64 / (1_u64 << 53) as f64
+            });
+            for (attempts, end) in [ended(&retry, || 1.0), ended(&retry, || 0.5), drawn] {
+                assert!(end <= age && end + delay > age, "{days} days: {attempts}, {end:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_age_that_takes_too_many_attempts_is_refused() {
+        let often = Retry { max_ms: 60_000, ..Retry::DEFAULT };
+        assert!(often.clone().lasting(3 * DAY_MS, false).is_err());
+        assert!(often.lasting(2 * 3_600_000, false).is_ok());
+        let fixed = Retry { backoff: Backoff::Fixed, ..Retry::DEFAULT };
+        assert!(fixed.lasting(DAY_MS, true).is_err());
+        let nothing = Retry { first_ms: 0, max_ms: 0, ..Retry::DEFAULT };
+        assert!(nothing.lasting(DAY_MS, false).is_err());
+    }
+
+    #[test]
+    fn what_is_told_of_the_end_is_what_the_schedule_does() {
+        let many = Retry {
+            attempts: 80,
+            max_ms: 3_600_000,
+            max_age_ms: Some(3 * DAY_MS),
+            ..Retry::DEFAULT
+        };
+        let hours = |hours: u64| Duration::from_secs(3600 * hours);
+        let told = many.gives_up(MEAN);
+        assert!(!told.is_too_old && told.age > hours(33) && told.age < hours(36), "{told:?}");
+        assert_eq!(many.longest(), Duration::from_secs(245_295));
+        for retry in [many, lasting(3), Retry::DEFAULT, Retry::POLL, Retry::NEVER] {
+            for draw in [0.0, MEAN, 1.0] {
+                let GivesUp { age, attempts, .. } = retry.gives_up(draw);
+                assert_eq!(ended(&retry, || draw), (attempts, age));
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_that_was_asked_for_does_not_outlast_the_age() {
+        let retry = lasting(1);
+        let failed = |age: u64, asked: u64| Failed {
+            attempt: 1,
+            kind: "http_503",
+            retryable: true,
+            age: Duration::from_secs(age),
+            retry_after: Some(Duration::from_secs(asked)),
+        };
+        assert_eq!(retry.after(&failed(0, 3_600), 1.0), Some(Duration::from_secs(3_600)));
+        assert_eq!(retry.after(&failed(86_000, 3_600), 1.0), None);
     }
 
     #[test]

@@ -15,6 +15,9 @@ impl Timestamp {
     /// 9999-12-30T22:00:00Z, the last moment whose text can be read back.
     const LAST: Self = Self(253_402_207_200_000);
 
+    /// The first moment whose text can be read back.
+    const FIRST: Self = Self(-377_705_023_201_000);
+
     /// Milliseconds since 1970.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -31,16 +34,62 @@ impl Timestamp {
     }
 
     /// Reads the text form; `None` for anything else.
+    /// A moment that no [`Timestamp`] can have is the first or the last one that can be stored:
+    /// `9999-12-31T23:59:59Z` is what many senders write for never.
     pub fn parse(text: &str) -> Option<Self> {
-        let moment: jiff::Timestamp = text.parse().ok()?;
-        Some(Self(moment.as_millisecond()))
+        if let Ok(moment) = text.parse::<jiff::Timestamp>() {
+            return Some(Self(moment.as_millisecond()).min(Self::LAST));
+        }
+        // At the ends of what can be written an offset leads out of what can be counted.
+        let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+        pieces.time()?;
+        pieces.offset()?;
+        match pieces.date().year() {
+            9999 => Some(Self::LAST),
+            -9999 => Some(Self::FIRST),
+            _ => None,
+        }
     }
 
-    /// Reads a moment as HTTP writes it: `Tue, 24 Nov 2026 02:20:45 GMT`; `None` for anything else.
-    pub fn parse_http(text: &str) -> Option<Self> {
-        let text = text.strip_suffix(" GMT")?;
-        let moment = jiff::fmt::rfc2822::parse(&format!("{text} +0000")).ok()?;
-        Some(Self(moment.timestamp().as_millisecond()))
+    /// Reads a moment as HTTP writes it, in any of its three forms; `None` for anything else:
+    /// `Tue, 24 Nov 2026 02:20:45 GMT`, `Tuesday, 24-Nov-26 02:20:45 GMT`, `Tue Nov 24 02:20:45 2026`.
+    pub fn parse_http(text: &str, now: Timestamp) -> Option<Self> {
+        if let Some(rest) = text.strip_suffix(" GMT") {
+            let moment = jiff::fmt::rfc2822::parse(&format!("{rest} +0000")).ok();
+            return match moment {
+                Some(moment) => Some(Self(moment.timestamp().as_millisecond())),
+                None => Self::parse_rfc_850(rest, now),
+            };
+        }
+        // A day below ten stands behind a second blank.
+        Self::parse_civil("%a %b %e %H:%M:%S %Y", text)
+    }
+
+    /// `Tuesday, 24-Nov-26 02:20:45`: a year that seems more than 50 years ahead is one of the past.
+    fn parse_rfc_850(text: &str, now: Timestamp) -> Option<Self> {
+        let (day, rest) = text.split_once(", ")?;
+        let known = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+        if !known.contains(&day) {
+            return None;
+        }
+        let (date, time) = rest.split_once(' ')?;
+        let (start, year) = date.rsplit_once('-')?;
+        let year: i16 = year.parse().ok().filter(|_| year.len() == 2)?;
+        let now = jiff::Timestamp::from_millisecond(now.0).ok()?;
+        let now = jiff::tz::Offset::UTC.to_datetime(now).year();
+        let year = now - now.rem_euclid(100) + year;
+        let year = match year - now {
+            ahead if ahead > 50 => year - 100,
+            ahead if ahead <= -50 => year + 100,
+            _ => year,
+        };
+        Self::parse_civil("%d-%b-%Y %H:%M:%S", &format!("{start}-{year:04} {time}"))
+    }
+
+    fn parse_civil(format: &str, text: &str) -> Option<Self> {
+        let moment = jiff::fmt::strtime::parse(format, text).ok()?.to_datetime().ok()?;
+        let moment = jiff::tz::Offset::UTC.to_timestamp(moment).ok()?;
+        Some(Self(moment.as_millisecond()))
     }
 
     /// How long after `earlier` this is; zero if it is not.
@@ -134,9 +183,69 @@ mod tests {
     #[test]
     fn a_moment_of_http_is_read() {
         let moment = Timestamp::from_millis(1_795_486_845_000);
-        assert_eq!(Timestamp::parse_http("Tue, 24 Nov 2026 02:20:45 GMT"), Some(moment));
-        for text in ["", "120", "2026-11-24T02:20:45Z", "Tue, 24 Nov 2026 02:20:45 CET", "GMT"] {
-            assert_eq!(Timestamp::parse_http(text), None, "{text}");
+        let read = |text: &str| Timestamp::parse_http(text, moment);
+        for text in [
+            "Tue, 24 Nov 2026 02:20:45 GMT",
+            "Tuesday, 24-Nov-26 02:20:45 GMT",
+            "Tue Nov 24 02:20:45 2026",
+        ] {
+            assert_eq!(read(text), Some(moment), "{text}");
+        }
+        let first = Timestamp::parse("2026-12-01T02:20:45Z");
+        for text in [
+            "Tue, 01 Dec 2026 02:20:45 GMT",
+            "Tuesday, 01-Dec-26 02:20:45 GMT",
+            "Tue Dec  1 02:20:45 2026",
+        ] {
+            assert_eq!(read(text), first, "{text}");
+        }
+        assert_eq!(
+            read("Sunday, 06-Nov-94 08:49:37 GMT"),
+            Timestamp::parse("1994-11-06T08:49:37Z")
+        );
+        assert_eq!(
+            read("Monday, 06-Nov-75 08:49:37 GMT"),
+            Timestamp::parse("2075-11-06T08:49:37Z")
+        );
+        for text in [
+            "",
+            "120",
+            "2026-11-24T02:20:45Z",
+            "Tue, 24 Nov 2026 02:20:45 CET",
+            "GMT",
+            "Someday, 24-Nov-26 02:20:45 GMT",
+            "Tuesday, 24-Nov-2026 02:20:45 GMT",
+            "Tuesday, 99-Nov-26 02:20:45 GMT",
+            "Tue Nov 31 02:20:45 2026",
+            "Tue Nov 24 25:20:45 2026",
+            "Tue Nov 24 02:20:45 99999",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_at_the_ends_of_what_can_be_written_is_the_furthest_that_can_be_stored() {
+        let last = Timestamp::from_millis(0) + Duration::MAX;
+        for text in [
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.999999999Z",
+            "9999-12-31T00:00:00+00:00",
+            "9999-12-31T23:59:59-23:59",
+            "9999-12-31T23:59:59+23:59",
+            "9999-12-30T22:00:00.001Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), Some(last), "{text}");
+        }
+        for text in ["-009999-01-01T00:00:00Z", "-009999-01-01T00:00:00+10:00"] {
+            let first = Timestamp::parse(text).unwrap();
+            assert_eq!(Timestamp::parse(&first.to_string()), Some(first), "{text}");
+            assert_eq!(last.since(first), Duration::from_millis((last.0 - first.0) as u64));
+        }
+        for text in
+            ["9999-12-31", "9999-12-31T23:59:59", "9999-13-31T23:59:59Z", "10000-01-01T00:00:00Z"]
+        {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }
 

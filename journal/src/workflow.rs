@@ -181,6 +181,9 @@ impl StepDefinition {
             false => RETRY_AFTER_MAX.saturating_mul(self.retry.attempts.saturating_sub(1)),
         };
         let own = attempts.saturating_add(self.retry.longest()).saturating_add(asked);
+        // No attempt begins later than that, also if another wait is asked for.
+        let last = self.retry.max_age().map(|age| age.saturating_add(self.timeout()));
+        let own = last.map_or(own, |last| own.min(last));
         let inside = longest(&self.steps).saturating_mul(self.rounds());
         let branches: Duration =
             self.branches.iter().map(|branch| longest(&branch.steps)).fold(Duration::ZERO, sum);

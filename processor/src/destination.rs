@@ -97,6 +97,18 @@ pub enum Refused {
     NotPublic(String),
 }
 
+impl Refused {
+    /// The same, told of another name.
+    pub fn about(&self, name: &str) -> Self {
+        match self {
+            Self::NotEncrypted(_) => Self::NotEncrypted(name.to_owned()),
+            Self::Port(_, port) => Self::Port(name.to_owned(), *port),
+            Self::NotPublic(_) => Self::NotPublic(name.to_owned()),
+            Self::Scheme | Self::Userinfo => self.clone(),
+        }
+    }
+}
+
 impl PrivateHosts {
     /// Reads names and addresses, with or without a port. What cannot be a host allows nothing.
     pub fn new(hosts: &[String]) -> Self {

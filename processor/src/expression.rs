@@ -12,6 +12,7 @@ use jaq_json::{Val, read};
 use serde_json::json;
 
 use crate::step::{Input, Output, StepError};
+use crate::steps::form;
 use crate::steps::json as text;
 use program::{Program, VARIABLES};
 
@@ -33,6 +34,8 @@ pub enum Dot {
     Body,
     /// The body, as text.
     Text,
+    /// The body, as a form.
+    Form,
     /// The result of the step before, or null.
     Previous,
     /// The item of a list that the step is about, or null.
@@ -74,6 +77,7 @@ impl Expression {
         let dot = match self.dot {
             Dot::Body => value(&input.body, "the body")?,
             Dot::Text => body_text(&input.body)?,
+            Dot::Form => value(form::to_json(&input.body)?.as_bytes(), "the form")?,
             Dot::Previous => previous(input)?,
             Dot::Item => item(input)?,
             Dot::State => state(input)?,

@@ -107,7 +107,7 @@ impl Input {
 
     /// The body, read as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, StepError> {
-        serde_json::from_slice(&self.body)
+        read(&self.body)
             .map_err(|error| StepError::fatal("invalid", format!("the body: {}", place(&error))))
     }
 
@@ -117,7 +117,7 @@ impl Input {
         let (_, json) = found.ok_or_else(|| {
             StepError::fatal("invalid", format!("no earlier step is named `{step}`"))
         })?;
-        serde_json::from_slice(json).map_err(|error| {
+        read(json).map_err(|error| {
             StepError::fatal("invalid", format!("the result of `{step}`: {}", place(&error)))
         })
     }
@@ -126,14 +126,14 @@ impl Input {
     pub fn item<T: DeserializeOwned>(&self) -> Result<T, StepError> {
         let item = self.item.as_ref();
         let item = item.ok_or_else(|| StepError::fatal("invalid", "this step is in no `map`"))?;
-        serde_json::from_slice(&item.json)
+        read(&item.json)
             .map_err(|error| StepError::fatal("invalid", format!("the item: {}", place(&error))))
     }
 
     /// What it saw when it last looked, read as JSON; nothing the first time.
     pub fn state<T: DeserializeOwned>(&self) -> Result<Option<T>, StepError> {
         let Some(json) = &self.state else { return Ok(None) };
-        serde_json::from_slice(json).map(Some).map_err(|error| {
+        read(json).map(Some).map_err(|error| {
             StepError::fatal("invalid", format!("what was seen: {}", place(&error)))
         })
     }
@@ -210,6 +210,15 @@ impl DefinitionError {
     pub fn at(option: &str, message: impl Into<String>) -> Self {
         Self { option: Some(option.to_owned()), message: message.into() }
     }
+}
+
+/// Reads JSON into a type. Of a key that occurs twice the last one counts, as in expressions;
+/// serde by itself refuses it where it names a field.
+fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(json).or_else(|error| {
+        let value = serde_json::from_slice::<Value>(json);
+        value.and_then(serde_json::from_value).map_err(|_| error)
+    })
 }
 
 /// Where JSON text is wrong. serde's own message may quote the text, so only the place is told.

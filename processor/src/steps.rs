@@ -6,6 +6,7 @@ pub mod callback;
 pub mod eventbridge;
 mod fifo;
 pub mod filter;
+pub(crate) mod form;
 pub mod http;
 pub(crate) mod json;
 pub mod keys;

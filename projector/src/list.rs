@@ -18,6 +18,13 @@ pub const PAGE_MAX: usize = 100;
 /// How many reads one page may take when most executions do not fit the filter.
 const READS_MAX: usize = 10;
 
+/// How many unfinished executions are read to list some of them. Where there are more, they are
+/// looked for among all.
+const UNFINISHED_MAX: usize = 2_000;
+
+/// Where a listing of unfinished executions goes on; no source is called that.
+const UNFINISHED: &str = "unfinished:";
+
 /// Where a listing goes on.
 type Position = BTreeMap<String, Option<Cursor>>;
 
@@ -55,6 +62,9 @@ pub async fn page(
         Some(Ok(position)) => position,
         Some(Err(bad)) => return Ok(Err(bad)),
     };
+    if let Some(page) = unfinished(executions, filter, limit, &position).await? {
+        return Ok(Ok(page));
+    }
     let mut listing = Listing { executions, filter, position };
     let mut rows = Vec::new();
     for _ in 0..READS_MAX {
@@ -71,6 +81,44 @@ pub async fn page(
         }
     }
     Ok(Ok((rows, Some(encode(&listing.position)))))
+}
+
+/// A page of those executions that have not ended, which have an index of their own.
+/// `None` if others are asked for, or there are so many that most of all executions are among them.
+async fn unfinished(
+    executions: &Executions,
+    filter: &Filter,
+    limit: usize,
+    position: &Position,
+) -> Result<Option<Page>, Unavailable> {
+    let is_open =
+        |status| matches!(status, ViewStatus::Received | ViewStatus::Running | ViewStatus::Waiting);
+    let after = position.get(UNFINISHED);
+    if !filter.status.is_some_and(is_open) || (after.is_none() && !position.is_empty()) {
+        return Ok(None);
+    }
+    let (ids, is_more) = executions.unfinished_ids(UNFINISHED_MAX as i32).await?;
+    if after.is_none() && (is_more || ids.len() > UNFINISHED_MAX) {
+        return Ok(None);
+    }
+    let mut rows = executions.rows(&ids).await?;
+    let place = |row: &Row| (row.view.created_at, row.view.execution.to_string());
+    let after = after.and_then(Option::as_ref).and_then(|cursor| {
+        Some((Timestamp::parse(cursor.get("created_at")?)?, cursor.get("execution")?.clone()))
+    });
+    rows.retain(|row| filter.fits(row) && after.as_ref().is_none_or(|after| place(row) < *after));
+    rows.sort_by_key(|row| std::cmp::Reverse(place(row)));
+    let is_more = rows.len() > limit;
+    rows.truncate(limit);
+    let cursor = rows.last().filter(|_| is_more).map(|row| {
+        let (created_at, execution) = place(row);
+        let cursor = Cursor::from([
+            ("created_at".to_owned(), created_at.to_string()),
+            ("execution".to_owned(), execution),
+        ]);
+        encode(&Position::from([(UNFINISHED.to_owned(), Some(cursor))]))
+    });
+    Ok(Some((rows, cursor)))
 }
 
 impl Filter {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use everhook_journal::retry::{Backoff, Jitter, Retry};
+use everhook_journal::retry::{Backoff, Jitter, LASTING_ATTEMPTS_MAX, MEAN, Retry};
 use everhook_journal::workflow::{
     CALLBACK_EXPIRES_DEFAULT, MAP_CONCURRENCY_DEFAULT, StepDefinition, WAIT_AHEAD_DEFAULT,
 };
@@ -128,17 +128,17 @@ pub(super) fn retry(retry: &Retry) -> Option<String> {
             format!("after {}", delays.join(", "))
         }
     };
-    let mut told = format!("up to {} attempts, {delays}", retry.attempts);
-    let full = retry.backoff == Backoff::Exponential && retry.jitter.is_none();
-    match retry.jitter {
-        _ if full => told.push_str(", drawn from zero up"),
-        Some(Jitter::Full) => told.push_str(", drawn from zero up"),
-        Some(Jitter::Half) => told.push_str(", drawn from half up"),
-        Some(Jitter::None) | None => {}
+    let attempts = match retry.attempts {
+        LASTING_ATTEMPTS_MAX => "tried again".to_owned(),
+        attempts => format!("up to {attempts} attempts"),
+    };
+    let mut told = format!("{attempts}, {delays}");
+    match retry.jitter() {
+        Jitter::Full => told.push_str(", drawn from zero up"),
+        Jitter::Half => told.push_str(", drawn from half up"),
+        Jitter::None => {}
     }
-    if let Some(age) = retry.max_age_ms {
-        told.push_str(&format!(", within {}", millis(age)));
-    }
+    told.push_str(&format!(", {}", end(retry)));
     if !retry.on.is_empty() {
         told.push_str(&format!(", only on {}", retry.on.join(", ")));
     }
@@ -146,6 +146,15 @@ pub(super) fn retry(retry: &Retry) -> Option<String> {
         told.push_str(&format!(", not on {}", retry.not_on.join(", ")));
     }
     Some(told)
+}
+
+/// When it gives up, by the schedule that runs.
+fn end(retry: &Retry) -> String {
+    let (usual, most) = (retry.gives_up(MEAN), duration(retry.longest()));
+    if usual.is_too_old || retry.jitter() == Jitter::None {
+        return format!("gives up after {most}");
+    }
+    format!("gives up after about {}, after {most} at the latest", duration(usual.age))
 }
 
 /// A duration as people write it, with its two largest units: `1h 30m`.

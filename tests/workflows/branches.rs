@@ -265,3 +265,73 @@ async fn a_failure_is_kept_in_few_words_however_many_a_step_has() {
     let failure = failure.expect("the step failed");
     assert!(failure.kind.len() < 200 && failure.message.len() < 600);
 }
+
+/// A list of which so many items work, and so many fail.
+fn some(well: u64, broken: u64) -> Value {
+    let line = |n: u64| json!({ "n": n, "broken": n >= well });
+    json!({ "lines": (0..well + broken).map(line).collect::<Vec<_>>() })
+}
+
+#[tokio::test]
+async fn too_few_completed_branches_have_a_word_of_their_own() {
+    for (complete, tolerate, well, broken, ended) in [
+        ("3", "\"90%\"", 2, 2, "too_few_completed"),
+        ("3", "1", 2, 2, "too_many_failed"),
+        ("3", "\"90%\"", 3, 2, "enough"),
+        ("3", "\"90%\"", 2, 0, "all"),
+        ("3", "\"90%\"", 0, 0, "all"),
+        ("3", "\"90%\"", 1, 1, "too_few_completed"),
+        ("\"any\"", "\"100%\"", 0, 2, "too_few_completed"),
+        ("\"any\"", "\"90%\"", 0, 0, "all"),
+    ] {
+        let more = format!("complete = {complete}\nfailure = \"result\"\ntolerate = {tolerate}");
+        let workflow = ORDER.replace("tolerate = \"10%\"", &more);
+        let world = world(&workflow, Steps::new().with("reserve", reserve)).await;
+        let id = world.accepted(&order(some(well, broken))).await;
+        world.settle().await;
+        let result = result(&world, &id, "lines").await;
+        assert_eq!(result["ended"], ended, "{complete} {tolerate} {well} {broken}: {result}");
+    }
+}
+
+#[tokio::test]
+async fn too_few_completed_branches_fail_the_step_and_say_so() {
+    let workflow = ORDER.replace("tolerate = \"10%\"", "complete = 3\ntolerate = 3");
+    let world = world(&workflow, Steps::new().with("reserve", reserve)).await;
+    let id = world.accepted(&order(some(2, 2))).await;
+    world.settle().await;
+    let error = world.status(&id).await["error"].clone();
+    assert_eq!(error["kind"], "branches_failed");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("too few of the 4 branches of lines completed: 2; 2 failed"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn no_branches_and_no_items_complete_alike() {
+    let empty = r#"
+        [[workflows.default.steps]]
+        name = "none"
+        run = "parallel"
+        branches = []
+
+        [[workflows.default.steps]]
+        name = "each"
+        run = "map"
+        items = "[]"
+
+        [[workflows.default.steps.steps]]
+        name = "same"
+        run = "transform"
+        jq = "$item"
+    "#;
+    let world = world(empty, Steps::new()).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+    let (none, each) = (result(&world, &id, "none").await, result(&world, &id, "each").await);
+    assert_eq!(none, each);
+    assert_eq!(none["ended"], "all");
+    assert_eq!(world.status(&id).await["status"], "completed");
+}

@@ -222,3 +222,95 @@ async fn an_answer_is_bounded_and_must_be_text() {
 
     assert_eq!(result(&world, &id, "said").await.as_str().unwrap().len(), 200_000);
 }
+
+/// A callback that runs out, or is answered, while a `wait` runs inside of it.
+const PAUSE: &str = r#"
+    [[workflows.default.steps]]
+    name = "approval"
+    run = "callback"
+    expires = "30m"
+    heartbeat = "20m"
+
+    [[workflows.default.steps.steps]]
+    name = "pause"
+    run = "wait"
+    for = "1h"
+
+    [[workflows.default.steps.steps]]
+    name = "mail"
+    run = "mail"
+"#;
+
+#[tokio::test]
+async fn what_ends_a_callback_waits_until_the_steps_inside_are_over() {
+    for (answer, kind) in [
+        (None, "heartbeat_timeout"),
+        (Some(("", "yes")), ""),
+        (Some(("/failure", r#"{"error":"Rejected"}"#)), "Rejected"),
+    ] {
+        let sent = Counted::default();
+        let world = world(PAUSE, Steps::new().with("mail", sent.count())).await;
+        let id = world.accepted(&order(json!({}))).await;
+        world.settle().await;
+        let path = callback(&world, &id, "approval", 1);
+        if let Some((end, body)) = answer {
+            assert_eq!(post(&world, &format!("{path}{end}"), body).await.0, 200);
+        }
+        for _ in 0..5 {
+            world.pass(10 * MINUTE);
+            world.settle().await;
+            assert_eq!(world.status(&id).await["status"], "waiting", "{kind}");
+        }
+        // Its time is over, although it has not ended yet.
+        assert_eq!(post(&world, &path, "other").await.0, 409);
+        assert_eq!(post(&world, &format!("{path}/heartbeat"), "").await.0, 409);
+        world.pass(10 * MINUTE);
+        world.settle().await;
+
+        let status = world.status(&id).await;
+        assert_eq!(status["error"]["kind"].as_str().unwrap_or_default(), kind);
+        assert_eq!(sent.times(), 1, "{kind}: the steps inside ran to their end");
+    }
+}
+
+#[tokio::test]
+async fn a_callback_whose_steps_are_over_runs_out_at_its_time() {
+    let workflow = PAUSE.replace("\"1h\"", "\"1m\"").replace("heartbeat = \"20m\"", "");
+    let world = world(&workflow, Steps::new().with("mail", mail)).await;
+    let id = world.accepted(&order(json!({}))).await;
+    world.settle().await;
+    world.pass(29 * MINUTE);
+    world.settle().await;
+    assert_eq!(world.status(&id).await["status"], "waiting");
+    world.pass(MINUTE);
+    world.settle().await;
+    assert_eq!(world.status(&id).await["error"]["kind"], "callback_timeout");
+}
+
+#[tokio::test]
+async fn a_heartbeat_after_the_end_is_refused() {
+    let quiet = "[[workflows.default.steps]]\nname = \"work\"\nrun = \"callback\"\n";
+    let beating = format!("{quiet}heartbeat = \"10m\"\n");
+    for workflow in [quiet, &beating] {
+        for end in ["answered", "failed", "expired", "cancelled"] {
+            let world = world(workflow, Steps::new()).await;
+            let id = world.accepted(&order(json!({}))).await;
+            world.settle().await;
+            let path = callback(&world, &id, "work", 1);
+            let beat = format!("{path}/heartbeat");
+            assert_eq!(post(&world, &beat, "").await.0, 200, "while it waits");
+            match end {
+                "answered" => assert_eq!(post(&world, &path, "yes").await.0, 200),
+                "failed" => assert_eq!(post(&world, &format!("{path}/failure"), "").await.0, 200),
+                "expired" => world.pass(24 * HOUR),
+                _ => {
+                    let path = format!("/executions/{id}/cancel");
+                    assert_eq!(post(&world, &path, "{}").await.0, 200);
+                }
+            }
+            assert_eq!(post(&world, &beat, "").await.0, 409, "{end}, before it was seen");
+            world.settle().await;
+            assert_eq!(post(&world, &beat, "").await.0, 409, "{end}");
+        }
+    }
+}

@@ -122,6 +122,10 @@ async fn a_time_that_is_none_or_lies_too_far_ahead_fails_the_wait() {
         (json!(null), "neither a time"),
         (json!(-1e300), "neither a time"),
         (json!(far.to_string()), "more than"),
+        (json!("9999-12-31T23:59:59Z"), "more than"),
+        (json!("9999-12-31T23:59:59+00:00"), "more than"),
+        (json!(1e300), "more than"),
+        (json!(253_402_300_799_i64), "more than"),
     ]
     .into_iter()
     .enumerate()

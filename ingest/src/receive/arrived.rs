@@ -6,6 +6,7 @@ use bytes::Bytes;
 use everhook_journal::event::{Covers, IdOrigin};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::id::ExecutionKey;
+use everhook_journal::json::{self, Unreadable};
 use everhook_journal::payload::sha256_hex;
 use everhook_journal::{DeliveryId, ExecutionId, SourceName};
 
@@ -125,23 +126,41 @@ fn bounded(id: &str) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoEvents {
     /// It is not what its source expects.
-    #[error("the body is not JSON; if this source sends anything else, give it expect = \"any\"")]
-    NotJson,
+    #[error("the body {0}; if this source sends anything but JSON, give it expect = \"any\"")]
+    NotJson(Unreadable),
+    /// One of its events is not, and is not recorded; the others are.
+    #[error("event {place} of the body {why}; it is not recorded, those that are JSON are")]
+    ItemNotJson {
+        /// Which, from 1.
+        place: usize,
+        /// Why not.
+        why: Unreadable,
+    },
     /// It has more than are recorded.
     #[error(transparent)]
     TooMany(#[from] TooMany),
 }
 
 /// The events of a verified request: one, or those that its sender put together.
-pub(crate) fn events(source: &Source, authentic: Authentic) -> Result<Vec<Arrived>, NoEvents> {
+/// Of several events one that no step could read is reported beside those that are as they must be.
+pub(crate) fn events(
+    source: &Source,
+    authentic: Authentic,
+) -> Result<(Vec<Arrived>, Option<NoEvents>), NoEvents> {
     let (body, covers) = (authentic.body().clone(), authentic.covers());
     let Authentic { claims, outline, .. } = authentic;
-    if outline.summary.is_none() && source.expect == Expect::Json {
-        return Err(NoEvents::NotJson);
+    let readable = match source.expect {
+        Expect::Json => json::check(&body).map(drop),
+        Expect::Any => Ok(()),
+    };
+    if let Err(why) = readable
+        && !(source.items.is_some() && outline.list.is_some() && why.is_well_formed())
+    {
+        return Err(NoEvents::NotJson(why));
     }
     let Some(items) = &source.items else {
         let summary = outline.summary.unwrap_or_default();
-        return Ok(vec![arrived(source, body, covers, claims, summary)]);
+        return Ok((vec![arrived(source, body, covers, claims, summary)], None));
     };
     let is_list = outline.list.as_ref().is_some_and(|list| !list.is_empty());
     // Where only fields are covered, the ids of the items are among them.
@@ -149,7 +168,7 @@ pub(crate) fn events(source: &Source, authentic: Authentic) -> Result<Vec<Arrive
         None | Some(Covers::Fields) => IdOrigin::Signed,
         Some(Covers::Form | Covers::Checksum | Covers::Nothing) => IdOrigin::Unsigned,
     };
-    let item = |item: Item| {
+    let event = |item: Item| {
         // The request's own id, if it has one, is not an item's: two items would be one.
         let delivery_id = item.delivery_id.map(|id| (id, origin));
         let event_type = item.event_type.or_else(|| claims.event_type.clone());
@@ -160,9 +179,22 @@ pub(crate) fn events(source: &Source, authentic: Authentic) -> Result<Vec<Arrive
         };
         arrived(source, item.body, covers, claims, item.summary)
     };
-    let mut events = items.of(&body, outline)?.into_iter().map(item).collect();
+    let items = items.of(&body, outline)?;
+    let mut unreadable = None;
+    let mut events = Vec::with_capacity(items.len());
+    for (place, item) in items.into_iter().enumerate() {
+        match readable.or_else(|_| json::check(&item.body).map(drop)) {
+            Ok(()) => events.push(event(item)),
+            Err(why) => {
+                unreadable.get_or_insert(NoEvents::ItemNotJson { place: place + 1, why });
+            }
+        }
+    }
     tell_equal_ones_apart(&mut events);
-    Ok(events)
+    match (events.is_empty(), unreadable) {
+        (true, Some(unreadable)) => Err(unreadable),
+        (_, unreadable) => Ok((events, unreadable)),
+    }
 }
 
 fn arrived(

@@ -193,6 +193,14 @@ impl Recipe {
         self.ids.iter().map(|places| (places.as_slice(), self.covers(places)))
     }
 
+    /// Whether a header has the id, and whether the body has it.
+    pub(super) fn id_places(&self) -> (bool, bool) {
+        let places = || self.ids.iter().flatten();
+        let first = self.ids.first().and_then(|places| places.first());
+        let in_body = places().any(|place| matches!(place, Place::Json(_)));
+        (matches!(first, Some(Place::Header(_))), in_body)
+    }
+
     /// Like [`Recipe::ids`], for the types of events.
     pub fn types(&self) -> impl Iterator<Item = (&[Place], bool)> {
         self.types.iter().map(|places| (places.as_slice(), self.covers(places)))

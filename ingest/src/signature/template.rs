@@ -120,6 +120,14 @@ impl Place {
         }
     }
 
+    /// The header, if it is one.
+    pub(super) fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header(name) => Some(name),
+            Self::Json(_) | Self::Entry(_) => None,
+        }
+    }
+
     /// The value that stands here. There must be exactly one, and it is not empty.
     /// Without an outline the body is read for this one place.
     pub(super) fn find<'s>(

@@ -313,3 +313,56 @@ fn only_the_keys_compare_signatures() {
         assert_eq!(derive, "#[derive(Clone)]", "{name} must not be comparable");
     }
 }
+
+#[test]
+fn what_is_signed_for_twilio_is_verified_whatever_the_body_is() {
+    let preset = preset("twilio").unwrap();
+    let settings = Settings {
+        public_url: Some("https://hooks.example.com/webhook/twilio".into()),
+        ..Settings::default()
+    };
+    let scheme = Scheme::new(preset, &[Secret::new("env:TEST", "token")], settings).unwrap();
+    for body in
+        ["Body=hello+you&From=%2B1", r#"{"a":"b=c"}"#, "", "text", "a=%zz", "a&b", "\u{feff}{}"]
+    {
+        let pairs = scheme.sign("id-1", None, body.as_bytes(), NOW);
+        let types = pairs.iter().filter(|(name, _)| name == "content-type").count();
+        assert_eq!(types, 1, "{body}");
+        let headers = Headers::from_pairs(&pairs);
+        let query = scheme.query(body.as_bytes());
+        let sent = Sent {
+            method: "POST",
+            query: &query,
+            headers: &headers,
+            body: body.as_bytes(),
+            now: NOW,
+            certificate: None,
+        };
+        let verified = scheme.verify(&sent);
+        assert_eq!(
+            verified.map(|it| it.claims.delivery_id.unwrap().0).as_deref(),
+            Ok("id-1"),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn the_place_of_an_id_that_no_header_has_is_known() {
+    let of = |name: &str| {
+        let settings = Settings {
+            public_url: Some("https://hooks.example.com/".into()),
+            webhook_id: Some("w".into()),
+            topics: Some(Vec::new()),
+            ..Settings::default()
+        };
+        Scheme::new(preset(name).unwrap(), &[], settings).unwrap().id_elsewhere()
+    };
+    for name in ["github", "standard-webhooks", "twilio", "paypal"] {
+        assert_eq!(of(name), None, "{name}");
+    }
+    for name in ["stripe", "slack", "mailgun", "monday", "sns"] {
+        assert_eq!(of(name), Some("in the body"), "{name}");
+    }
+    assert_eq!(of("meta"), Some("nowhere"));
+}

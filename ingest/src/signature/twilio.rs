@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use everhook_journal::event::{Covers, IdOrigin};
+use everhook_journal::json;
 use everhook_journal::payload::sha256_hex;
 
 use crate::request::Headers;
@@ -35,8 +36,26 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unver
     Ok(Verified::new(scheme.document(sent.body), covers, claims))
 }
 
+/// The query of a body that is no form: its hash, which the signature covers with the URL.
+pub(super) fn query(body: &[u8]) -> String {
+    match is_form(body) {
+        true => String::new(),
+        false => format!("bodySHA256={}", sha256_hex(body)),
+    }
+}
+
+/// Whether a body is sent as a form. JSON could be read as one, too.
+fn is_form(body: &[u8]) -> bool {
+    is_canonical(body) && json::check(body).is_err() || body.is_empty()
+}
+
 pub(super) fn sign(scheme: &Scheme, id: &str, sent: &Sent<'_>) -> Vec<(String, String)> {
-    let content_type = ("content-type".to_owned(), FORM.to_owned());
+    let content_type = match (is_form(sent.body), json::check(sent.body)) {
+        (true, _) => FORM,
+        (false, Ok(_)) => "application/json",
+        (false, Err(_)) => "application/octet-stream",
+    };
+    let content_type = ("content-type".to_owned(), content_type.to_owned());
     let headers = Headers::from_pairs(std::slice::from_ref(&content_type));
     let sent = Sent { headers: &headers, ..*sent };
     let text = signed_url(scheme, &sent)

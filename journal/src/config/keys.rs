@@ -175,7 +175,11 @@ pub const RETRY: &[Key] = &[
     key("rate", Form::Number(1.0, 100.0), "by what an exponential delay grows").usual("2"),
     key("jitter", Form::Words(&["full", "half", "none"]), "how a delay is drawn"),
     key("schedule", Form::Durations, "the delays themselves; the last one stays"),
-    key("max_age", Form::Duration, "how long after the first attempt began there may be another"),
+    key(
+        "max_age",
+        Form::Duration,
+        "how long after the first attempt began there may be another; without `attempts` it goes on that long",
+    ),
     key("on", Form::Texts, "the kinds of failure that are tried again: \"timeout\", \"http_5*\"")
         .usual("[]"),
     key("not_on", Form::Texts, "the kinds of failure that are not tried again").usual("[]"),

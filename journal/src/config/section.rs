@@ -167,11 +167,16 @@ impl Section {
 
 /// What to say of a key that nobody knows.
 pub fn unknown_key(key: &str, known: &[&str]) -> String {
-    let nearest = known.iter().min_by_key(|name| distance(key, name));
-    match nearest.filter(|name| distance(key, name) <= 2) {
+    match nearest(key, known.iter().copied()) {
         Some(name) => format!("unknown key `{key}`; did you mean `{name}`?"),
         None => format!("unknown key `{key}`; known here: {}", known.join(", ")),
     }
+}
+
+/// The one of several names that somebody may have meant.
+pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let near = known.map(|known| (distance(name, known), known)).min()?;
+    (near.0 <= 2).then_some(near.1)
 }
 
 /// Levenshtein's distance of two short words.

@@ -269,9 +269,6 @@ impl Config {
             branch.finish()?;
             branches.push(BranchDefinition { name, steps });
         }
-        if branches.is_empty() {
-            return Err(section.problem("a `parallel` needs at least one branch"));
-        }
         Ok(branches)
     }
 }
@@ -353,7 +350,8 @@ fn read_retry(
         None if usual.attempts == 1 => Retry::DEFAULT,
         None => usual,
     };
-    let attempts = retry.number("attempts")?.unwrap_or(base.attempts.into());
+    let said_attempts = retry.number("attempts")?;
+    let attempts = said_attempts.unwrap_or(base.attempts.into());
     if !(1..=ATTEMPTS_MAX).contains(&attempts) {
         return Err(retry.problem(format!("`attempts` must be 1 to {ATTEMPTS_MAX}")));
     }
@@ -408,8 +406,9 @@ fn read_retry(
     };
     let max_age_ms = read_wait(&mut retry, "max_age")?.map(millis).or(base.max_age_ms);
     let (on, not_on) = (retry.texts("on")?, retry.texts("not_on")?);
+    let too_often = retry.problem_at(retry.line_of("max_age").unwrap_or(line), "");
     retry.finish()?;
-    Ok(Retry {
+    let read = Retry {
         attempts: attempts as u32,
         backoff,
         first_ms,
@@ -421,7 +420,14 @@ fn read_retry(
         max_age_ms,
         on,
         not_on,
-    })
+    };
+    match max_age_ms {
+        // Who says for how long need not say how often.
+        Some(age) if said_attempts.is_none() => read
+            .lasting(age, !said[1])
+            .map_err(|message| Problem { message: too_often.message + &message, ..too_often }),
+        _ => Ok(read),
+    }
 }
 
 fn read_schedule(retry: &mut Section) -> Result<Vec<u64>, Problem> {

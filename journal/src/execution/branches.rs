@@ -38,8 +38,10 @@ pub enum Verdict {
     All,
     /// Enough of them completed.
     Enough,
-    /// Too many of them failed, or too few completed.
+    /// Too many of them failed.
     TooMany,
+    /// All of them are over, and too few completed.
+    TooFew,
 }
 
 impl BranchesState {
@@ -105,6 +107,10 @@ impl BranchesState {
         if enough.is_some_and(|enough| self.succeeded >= enough as usize) {
             return Some(Verdict::Enough);
         }
+        // Fewer than are asked for cannot be more than all of them.
+        if self.succeeded == self.lines.len() {
+            return Some(Verdict::All);
+        }
         let first_is_too_many =
             enough.is_none() && tolerated.is_none() && tolerated_percent.is_none();
         if tolerated.is_some_and(over)
@@ -113,7 +119,7 @@ impl BranchesState {
         {
             return Some(Verdict::TooMany);
         }
-        let verdict = if enough.is_some() { Verdict::TooMany } else { Verdict::All };
+        let verdict = if enough.is_some() { Verdict::TooFew } else { Verdict::All };
         self.open.is_empty().then_some(verdict)
     }
 

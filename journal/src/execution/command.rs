@@ -9,6 +9,7 @@ use crate::id::StepName;
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
+use super::step::CallbackState;
 use super::survey::Survey;
 use super::{Execution, Status};
 
@@ -232,7 +233,9 @@ impl Execution {
             Command::ExpireCallback(attempt, error, now) => {
                 let callbacks = self.callbacks();
                 let found = callbacks.iter().find(|(path, _)| *path == attempt.step);
-                if found.is_none_or(|(_, callback)| now < callback.due()) {
+                let is_over =
+                    |callback: &CallbackState| callback.is_ready_to_end() && now >= callback.due();
+                if !found.is_some_and(|(_, callback)| is_over(callback)) {
                     return Err(Refusal::NoTimerDue);
                 }
                 return self.event(Command::FailStep(attempt, error, None));

@@ -215,7 +215,8 @@ impl Line {
             Stage::Waiting { until } => found.at(*until, now, path, Move::EndWait(number)),
             Stage::Retrying { until } | Stage::Polling { until } => found.timer(*until, now),
             Stage::Callback(callback) => {
-                if callback.answer.is_none() {
+                // Neither an answer nor the lack of one ends what still runs inside.
+                if callback.is_ready_to_end() && callback.answer.is_none() {
                     found.at(callback.due(), now, path, Move::Expire(number));
                 }
                 callback.line.survey(&inside(), now, found);
@@ -272,7 +273,12 @@ impl Line {
         }
         let at = recorded.at;
         let state = &mut self.steps[self.done];
-        if is_end_of_attempt(&recorded.event) {
+        let is_end = is_end_of_attempt(&recorded.event);
+        let begins = is_end || matches!(recorded.event, Event::StepClaimed { .. });
+        if begins && state.attempts == state.forgiven {
+            state.first_at = started_at(&recorded.event).unwrap_or(at);
+        }
+        if is_end {
             state.attempts += 1;
             state.ended_at = at;
             state.error = None;

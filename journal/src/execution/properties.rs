@@ -294,7 +294,9 @@ fn made(execution: &Execution, task: &Task<'_>, fate: Fate, now: Timestamp) -> C
             let state = execution.step(&path).expect("its branches have ended");
             let Stage::Branching(branches) = &state.stage else { panic!("{state:?}") };
             return match branches.verdict() {
-                Some(Verdict::TooMany) => Command::FailStep(attempt(number), failure(), None),
+                Some(Verdict::TooMany | Verdict::TooFew) => {
+                    Command::FailStep(attempt(number), failure(), None)
+                }
                 _ => Command::CompleteStep(attempt(number), text("together")),
             };
         }

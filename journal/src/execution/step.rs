@@ -22,6 +22,8 @@ pub struct StepState {
     pub forgiven: u32,
     /// When its first attempt began.
     pub started_at: Timestamp,
+    /// When the first attempt began that counts.
+    pub first_at: Timestamp,
     /// When its last attempt ended.
     pub ended_at: Timestamp,
     /// Where it stands.
@@ -116,6 +118,11 @@ impl CallbackState {
         let beat = self.heartbeat.map(|every| self.alive_at + every);
         beat.map_or(self.expires_at, |beat| beat.min(self.expires_at))
     }
+
+    /// Whether nothing runs inside of it any more, so that it can end: by its answer, or without one.
+    pub fn is_ready_to_end(&self) -> bool {
+        self.line.is_over()
+    }
 }
 
 impl StepState {
@@ -125,6 +132,7 @@ impl StepState {
             attempts: 0,
             forgiven: 0,
             started_at: at,
+            first_at: at,
             ended_at: at,
             stage: Stage::Ready,
             error: None,

@@ -36,6 +36,7 @@ fn state(attempts: u32, ended_at: i64, stage: Stage) -> StepState {
         attempts,
         forgiven: 0,
         started_at: at(1),
+        first_at: at(1),
         ended_at: at(ended_at),
         stage,
         error: failed.then(failure),

@@ -9,16 +9,20 @@ use serde_json::value::RawValue;
 use crate::plan::Ready;
 use crate::step::{Output, StepError, to_output};
 use crate::steps::Work;
+use crate::steps::json::kept_inside;
 
 use super::{Driver, Trouble};
 
 /// The largest result of a step with branches: it may hold all of theirs.
 const RESULT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// How many levels of JSON are around the result of a branch.
+const LEVELS: usize = 2;
+
 /// The result of a step with branches.
 #[derive(Serialize)]
 struct Summary {
-    /// `all`, `enough`, or `too_many_failed`.
+    /// `all`, `enough`, `too_many_failed` or `too_few_completed`.
     ended: &'static str,
     total: usize,
     completed: usize,
@@ -56,8 +60,8 @@ pub(super) async fn summary(
         .enumerate()
         .filter_map(|(place, line)| error(branches, place, line))
         .collect();
-    if verdict == Verdict::TooMany && fails {
-        return Ok(Err(failure(definition, branches.lines.len(), completed, &errors)));
+    if matches!(verdict, Verdict::TooMany | Verdict::TooFew) && fails {
+        return Ok(Err(failure(definition, branches.lines.len(), completed, verdict, &errors)));
     }
     let mut results = Vec::with_capacity(branches.lines.len());
     let mut bytes = 0;
@@ -75,13 +79,13 @@ pub(super) async fn summary(
             let message = format!("the results have more than {RESULT_BYTES_MAX} bytes");
             return Ok(Err(StepError::fatal("too_large", message)));
         }
-        let json = String::from_utf8(json.to_vec()).ok();
-        results.push(json.and_then(|json| RawValue::from_string(json).ok()));
+        results.push(Some(kept_inside(&json, LEVELS)));
     }
     let ended = match verdict {
         Verdict::All => "all",
         Verdict::Enough => "enough",
         Verdict::TooMany => "too_many_failed",
+        Verdict::TooFew => "too_few_completed",
     };
     let total = branches.lines.len();
     Ok(to_output(&Summary { ended, total, completed, failed, results, errors }))
@@ -98,6 +102,7 @@ fn failure(
     definition: &StepDefinition,
     total: usize,
     completed: usize,
+    verdict: Verdict,
     errors: &[BranchError],
 ) -> StepError {
     let first = errors.first().map_or_else(String::new, |error| {
@@ -106,9 +111,16 @@ fn failure(
         format!("; the first is {branch}, at {step}: {kind}: {message}")
     });
     let failed = errors.len();
-    let message = format!(
-        "{failed} of the {total} branches of {} failed, {completed} completed{first}",
-        definition.name
-    );
+    let name = &definition.name;
+    let message = match verdict {
+        Verdict::TooFew => format!(
+            "too few of the {total} branches of {name} completed: {completed}; {failed} failed{first}"
+        ),
+        Verdict::All | Verdict::Enough | Verdict::TooMany => {
+            format!(
+                "{failed} of the {total} branches of {name} failed, {completed} completed{first}"
+            )
+        }
+    };
     StepError::fatal("branches_failed", message)
 }

@@ -46,7 +46,7 @@ pub(super) async fn settled(
                 id,
                 task.step,
                 state.forgiven,
-                state.started_at,
+                state.first_at,
                 attempt(number),
                 error,
             );

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use crate::plan::Ready;
 use crate::step::{Input, Output, StepError};
 use crate::steps::branches::Listed;
+use crate::steps::json::{check, kept};
 use crate::steps::poll::Look;
 use crate::steps::{RESULT_BYTES_MAX, Work};
 
@@ -30,7 +31,7 @@ pub(super) struct Turn<'p> {
     pub(super) ready: &'p Ready,
     /// How many of its attempts count no more.
     pub(super) forgiven: u32,
-    /// When its first attempt began, if this is not the first.
+    /// When the first attempt that counts began, if this is not it.
     pub(super) first_at: Option<Timestamp>,
     pub(super) input: Input,
 }
@@ -144,12 +145,12 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
                 Ok(Look::Found(output)) => Ok(Outcome::Result(output)),
                 Ok(Look::Again(output)) => {
                     let counted = number.saturating_sub(turn.forgiven);
-                    match (
-                        step.retry.delay(counted, ambient::fraction()),
-                        keep(driver, output).await?,
-                    ) {
+                    let now = driver.clock.now();
+                    let age = now.since(turn.first_at.unwrap_or(turn.input.started_at));
+                    let next = step.retry.next(counted, age, None, ambient::fraction());
+                    match (next, keep(driver, output).await?) {
                         (Some(delay), Ok(seen)) => {
-                            let next_at = driver.clock.now() + delay;
+                            let next_at = now + delay;
                             Ok(Outcome::Command(Command::PollStep(ended(path), seen, next_at)))
                         }
                         (None, Ok(_)) => {
@@ -257,10 +258,15 @@ async fn within<T>(
 }
 
 /// The result as an event holds it, or why it cannot.
+/// Later steps read it as JSON: one that cannot be read like that is kept as text.
 pub(super) async fn keep(
     driver: &Driver,
     output: Output,
 ) -> Result<Result<Payload, StepError>, PayloadError> {
+    let output = match check(output.get().as_bytes()) {
+        Ok(_) => output,
+        Err(_) => kept(output.get().as_bytes()),
+    };
     let bytes = output.get().len();
     if bytes > RESULT_BYTES_MAX && guard::holds(Guard::LargeResultFails) {
         let message = format!("the result has {bytes} bytes; at most {RESULT_BYTES_MAX} are kept");

@@ -6,6 +6,7 @@ use everhook_journal::config::keys::Form;
 use everhook_journal::config::unknown_key;
 use everhook_journal::workflow::StepDefinition;
 use everhook_journal::{StepName, Workflow};
+use serde_json::Value;
 
 use crate::expression::mentions;
 use crate::step::DefinitionError;
@@ -61,6 +62,8 @@ impl<'w> Walk<'w> {
     }
 
     fn step(&mut self, step: &StepDefinition, seen: &[&StepName]) {
+        let wrong = no_templates(step).into_iter();
+        self.problems.extend(wrong.map(|source| PlanError { step: step.name.clone(), source }));
         for (key, code) in expressions(step) {
             let names = mentions::steps(&code);
             let unseen = names.iter().find(|name| !seen.iter().any(|step| step.as_str() == *name));
@@ -113,6 +116,56 @@ fn nowhere(name: &str, seen: &[&StepName]) -> String {
     let hint = unknown_key(name, &names);
     let hint = hint.split_once("; ").map_or("", |(_, hint)| hint);
     format!("but there is no such step; {}", hint.replace("known here", "before it are"))
+}
+
+/// Texts that look like templates and would be used as they are.
+fn no_templates(step: &StepDefinition) -> Vec<DefinitionError> {
+    let kind = KINDS.iter().find(|kind| kind.name == step.run);
+    let keys = kind.into_iter().flat_map(|kind| kind.keys);
+    let literal = keys.filter(|key| !matches!(key.form, Form::Jq | Form::Template(_)));
+    // A schema and a first state are data, and may hold anything.
+    let texts = literal.filter(|key| !matches!(key.name, "schema" | "initial"));
+    let mut problems = Vec::new();
+    for key in texts {
+        let mut found = Vec::new();
+        texts_of(step.options.get(key.name), &mut found);
+        if found.iter().any(|text| text.contains("\\(")) {
+            let message = format!(
+                "`{0}` is no template: `\\(…)` in it would be used as it is; \
+                 templates are {1}",
+                key.name,
+                templates(step)
+            );
+            problems.push(DefinitionError::at(key.name, message));
+        }
+    }
+    let url = step.options.get("url").and_then(Value::as_str).filter(|_| step.run == "http");
+    if url.is_some_and(|url| url.contains("{{") || url.contains("${")) {
+        let message = "`url` has braces, which would be used as they are; \
+                       in a template an expression stands in `\\(…)`";
+        problems.push(DefinitionError::at("url", message));
+    }
+    problems
+}
+
+/// The keys of a step that are templates, in words.
+fn templates(step: &StepDefinition) -> String {
+    let kind = KINDS.iter().find(|kind| kind.name == step.run);
+    let keys = kind.into_iter().flat_map(|kind| kind.keys);
+    let names: Vec<_> = keys
+        .filter(|key| matches!(key.form, Form::Template(_)))
+        .map(|key| format!("`{}`", key.name))
+        .collect();
+    if names.is_empty() { format!("not known to `{}`", step.run) } else { names.join(", ") }
+}
+
+fn texts_of<'v>(value: Option<&'v Value>, found: &mut Vec<&'v str>) {
+    match value {
+        Some(Value::String(text)) => found.push(text),
+        Some(Value::Array(items)) => items.iter().for_each(|item| texts_of(Some(item), found)),
+        Some(Value::Object(map)) => map.values().for_each(|value| texts_of(Some(value), found)),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_)) | None => {}
+    }
 }
 
 /// Whether a step of this name stands inside of another one, at whatever depth.

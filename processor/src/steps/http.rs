@@ -5,6 +5,7 @@ mod clients;
 mod headers;
 pub(crate) mod limit;
 mod sign;
+mod target;
 
 use std::error::Error;
 use std::fmt;
@@ -14,7 +15,7 @@ use std::time::Instant;
 use everhook_journal::Secrets;
 use everhook_journal::workflow::StepDefinition;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Response, Url};
+use reqwest::{Method, Response};
 
 use super::aws::failure::cause;
 use super::sent::{Content, Sent};
@@ -24,6 +25,7 @@ use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture};
 pub use clients::Clients;
 use sign::Sign;
 pub(super) use sign::references;
+use target::Target;
 
 /// What a step may do to a URL.
 const METHODS: [(&str, Method); 5] = [
@@ -39,7 +41,7 @@ const METHODS: [(&str, Method); 5] = [
 ///
 /// | key | means |
 /// |---|---|
-/// | `url` | where to; `https`, unless `private_hosts` names the host |
+/// | `url` | where to, a template; `https`, unless `private_hosts` names the host |
 /// | `method` | `"POST"` (the default), `"GET"`, `"PUT"`, `"PATCH"` or `"DELETE"` |
 /// | `body`, `jq`, `input` | what is sent; nothing with `GET`, and with `DELETE` only if one of them is there |
 /// | `headers` | further headers; they are part of the recorded definition, so no place for secrets |
@@ -50,7 +52,7 @@ const METHODS: [(&str, Method); 5] = [
 /// `Everhook-Attempt`. Redirects are not followed.
 #[derive(Clone)]
 pub struct Http {
-    url: Url,
+    target: Target,
     method: Method,
     sent: Option<Sent>,
     headers: HeaderMap,
@@ -69,13 +71,7 @@ impl Http {
     ) -> Result<Self, DefinitionError> {
         let own = ["url", "method", "headers", "limit", "sign"];
         options::only(step, &[&own[..], &sent::KEYS].concat())?;
-        let url = options::required_text(step, "url")?;
-        let url: Url = url
-            .parse()
-            .map_err(|error| DefinitionError::at("url", format!("`url` is not a URL: {error}")))?;
-        private_hosts
-            .check(&url)
-            .map_err(|refused| DefinitionError::at("url", refused.to_string()))?;
+        let target = Target::new(step, private_hosts)?;
         let method = method(step)?;
         let sent = sent_by(&method, step)?;
         let headers = headers::read(step)?;
@@ -86,14 +82,16 @@ impl Http {
             DefinitionError::at("run", message)
         })?;
         let (private_hosts, clients) = (private_hosts.clone(), Arc::clone(clients));
-        Ok(Self { url, method, sent, headers, sign, private_hosts, clients })
+        Ok(Self { target, method, sent, headers, sign, private_hosts, clients })
     }
 
     async fn call(&self, input: &Input) -> Result<Output, StepError> {
         let began = Instant::now();
         let clients = self.clients.get().map_err(|error| self.failure(&error))?;
-        let refused = |refused: Refused| StepError::fatal("refused", refused.to_string());
-        let client = match self.private_hosts.check(&self.url).map_err(refused)? {
+        let refused = |refused: Refused| StepError::fatal("refused", self.target.told(&refused));
+        let url = self.target.url(input).await?;
+        // Who may be called is decided by the URL that is called, whatever it was made of.
+        let client = match self.private_hosts.check(&url).map_err(refused)? {
             Reach::Public => &clients.public,
             Reach::Anywhere => &clients.anywhere,
         };
@@ -115,7 +113,7 @@ impl Http {
         }
         let began_call = Instant::now();
         let mut request = client
-            .request(self.method.clone(), self.url.clone())
+            .request(self.method.clone(), url)
             .headers(headers)
             .timeout(input.timeout.saturating_sub(began.elapsed()));
         if let Some(content) = content {
@@ -146,7 +144,7 @@ impl Http {
         let host = self.host();
         let causes = || std::iter::successors(error.source(), |error| (*error).source());
         if let Some(refused) = causes().find_map(|error| error.downcast_ref::<Refused>()) {
-            return StepError::fatal("refused", refused.to_string());
+            return StepError::fatal("refused", self.target.told(refused));
         }
         if error.is_connect() {
             return StepError::retryable(
@@ -161,7 +159,7 @@ impl Http {
     }
 
     fn host(&self) -> &str {
-        self.url.host_str().unwrap_or_default()
+        self.target.host()
     }
 }
 

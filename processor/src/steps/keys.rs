@@ -34,8 +34,8 @@ pub enum Rule {
 
 const INPUT: Key = key(
     "input",
-    Form::Words(&["json", "text", "previous", "item"]),
-    "what `.` is: the body as JSON, the body as text, the result before, or the item of a `map`",
+    Form::Words(&["json", "text", "form", "previous", "item"]),
+    "what `.` is: the body as JSON, as text or as a form, the result before, or the item of a `map`",
 )
 .usual("\"json\"");
 
@@ -135,8 +135,12 @@ pub const KINDS: &[Kind] = &[
         name: "http",
         about: "sends the webhook, or something made of it, to a URL",
         keys: &[
-            key("url", Form::Text, "where to; `https`, unless `private_hosts` names the host")
-                .required(),
+            key(
+                "url",
+                SOME,
+                "where to; `https`, unless `private_hosts` names the host; `\\(…)` is an expression",
+            )
+            .required(),
             key(
                 "method",
                 Form::Words(&["GET", "POST", "PUT", "PATCH", "DELETE"]),

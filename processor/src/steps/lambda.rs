@@ -10,7 +10,6 @@ use aws_types::request_id::RequestId;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use everhook_journal::workflow::StepDefinition;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::aws::{Aws, failure};
@@ -89,11 +88,7 @@ impl Lambda {
         if payload.is_empty() {
             return to_output(&Value::Null);
         }
-        let invalid = |how: String| {
-            StepError::fatal("invalid", format!("the result of {} {how}", self.function))
-        };
-        let text = json::check(payload).map_err(invalid)?;
-        RawValue::from_string(text.to_owned()).map_err(|_| invalid("is not JSON".into()))
+        Ok(json::kept(payload))
     }
 }
 

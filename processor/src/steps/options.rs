@@ -94,6 +94,7 @@ pub(super) fn input(step: &StepDefinition) -> Result<Dot, DefinitionError> {
     let choices = [
         ("json", Dot::Body),
         ("text", Dot::Text),
+        ("form", Dot::Form),
         ("previous", Dot::Previous),
         ("item", Dot::Item),
     ];

@@ -10,7 +10,7 @@ pub(super) fn read(text: &str, now: Timestamp) -> Option<Duration> {
     match text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
         // More digits than a number has are a very long wait.
         true => Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX))),
-        false => Timestamp::parse_http(text).map(|moment| moment.since(now)),
+        false => Timestamp::parse_http(text, now).map(|moment| moment.since(now)),
     }
 }
 
@@ -27,6 +27,8 @@ mod tests {
             ("99999999999999999999999", Some(u64::MAX)),
             ("Tue, 24 Nov 2026 02:22:45 GMT", Some(120)),
             ("Tue, 24 Nov 2026 02:20:00 GMT", Some(0)),
+            ("Tuesday, 24-Nov-26 02:22:45 GMT", Some(120)),
+            ("Tue Nov 24 02:22:45 2026", Some(120)),
             ("", None),
             ("-1", None),
             ("1.5", None),

@@ -20,6 +20,12 @@ pub(crate) fn code(text: &str) -> Option<String> {
     text.contains("\\(").then(|| format!("\"{text}\""))
 }
 
+/// The expression that a URL is, if it has any in it. The value of each is encoded,
+/// so that it stays one part of the path, or one value of the query.
+pub(crate) fn url_code(text: &str) -> Option<String> {
+    code(text).map(|code| format!("@uri {code}"))
+}
+
 impl Template {
     /// Reads the text under this key, if there is one.
     pub(super) fn new(step: &StepDefinition, key: &str) -> Result<Option<Self>, DefinitionError> {

@@ -1,5 +1,7 @@
 //! `run = "validate"`: the body must have a certain shape.
 
+mod multiple_of;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use serde_json::Value;
 
 use super::{json, options};
 use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture, to_output};
+use multiple_of::MultipleOf;
 
 /// How much of a place in the body is told.
 const PLACE_BYTES_MAX: usize = 200;
@@ -84,7 +87,8 @@ impl Validate {
                     format!("the body {what} (line {line}, column {column})"),
                 )
             })?;
-            schema.check(&body)?;
+            let text = std::str::from_utf8(&input.body).unwrap_or_default();
+            schema.check(text, &body)?;
         }
         to_output(&Validated {
             status: "validated",
@@ -134,6 +138,9 @@ impl Schema {
         let validator = jsonschema::options()
             // A backtracking engine would let a sender choose how long a pattern takes.
             .with_pattern_options(PatternOptions::regex())
+            // By the newer drafts `format` is a remark only, unless somebody asks for more.
+            .should_validate_formats(true)
+            .with_keyword("multipleOf", MultipleOf::keyword)
             .offline()
             .build(schema)
             .map_err(|error| problem(format!("`schema` cannot be used: {error}")))?;
@@ -142,8 +149,12 @@ impl Schema {
         Ok(Self { validator, names })
     }
 
-    fn check(&self, body: &Value) -> Result<(), StepError> {
-        self.validator.validate(body).map_err(|error| {
+    fn check(&self, text: &str, body: &Value) -> Result<(), StepError> {
+        let validated = match self.names.contains("multipleOf") {
+            true => multiple_of::reading(text, || self.validator.validate(body)),
+            false => self.validator.validate(body),
+        };
+        validated.map_err(|error| {
             let (place, keyword) = (self.place(&error), error.kind().keyword());
             let message = format!("the body at {place} does not meet `{keyword}` of the schema");
             StepError::fatal("invalid", message)
@@ -235,8 +246,75 @@ mod tests {
     }
 
     #[test]
-    fn a_number_beyond_a_float_is_still_json() {
-        assert!(checked(json!({}), r#"{"a":1e400,"b":12345678901234567890123}"#).is_ok());
+    fn an_integer_of_any_length_is_still_json() {
+        assert!(checked(json!({}), r#"{"a":1e308,"b":12345678901234567890123}"#).is_ok());
+    }
+
+    #[test]
+    fn a_format_is_checked_in_every_draft() {
+        for (format, good, bad) in [
+            ("date-time", "2026-11-24T02:20:45Z", "2026-11-24"),
+            ("date", "2026-11-24", "2026-02-30"),
+            ("time", "02:20:45Z", "25:00:00Z"),
+            ("email", "a@example.com", "example.com"),
+            ("hostname", "example.com", "exa mple"),
+            ("ipv4", "127.0.0.1", "127.0.0.256"),
+            ("ipv6", "::1", "::g"),
+            ("uri", "https://example.com/", "/a"),
+            ("uuid", "123e4567-e89b-12d3-a456-426614174000", "123e4567"),
+            ("json-pointer", "/a", "a"),
+        ] {
+            for draft in [
+                "https://json-schema.org/draft/2020-12/schema",
+                "https://json-schema.org/draft/2019-09/schema",
+            ] {
+                let schema =
+                    json!({ "$schema": draft, "properties": { "a": { "format": format } } });
+                let body = |text: &str| json!({ "a": text }).to_string();
+                assert!(
+                    checked(json!({ "schema": schema.clone() }), &body(good)).is_ok(),
+                    "{format}"
+                );
+                let message = told(json!({ "schema": schema }), &body(bad));
+                assert_eq!(
+                    message, "the body at /a does not meet `format` of the schema",
+                    "{format}"
+                );
+            }
+        }
+        let old =
+            json!({ "$schema": "http://json-schema.org/draft-07/schema#", "format": "email" });
+        assert!(checked(json!({ "schema": old.clone() }), "\"no\"").is_err());
+        // A remark: somebody's own format, and what has no text.
+        assert!(checked(json!({ "schema": { "format": "int64" } }), "1").is_ok());
+        assert!(checked(json!({ "schema": old }), "1").is_ok());
+    }
+
+    #[test]
+    fn a_multiple_is_exact_whatever_the_size() {
+        let holds = |multiple: Value, number: &str| {
+            let schema = json!({"properties": {"n": {"multipleOf": multiple}}});
+            checked(json!({ "schema": schema }), &format!(r#"{{"n":{number}}}"#)).is_ok()
+        };
+        for (multiple, number, expected) in [
+            (json!(2), "36893488147419103232", true),
+            (json!(2), "36893488147419103233", false),
+            (json!(3), "-9223372036854775808", false),
+            (json!(2), "9007199254740993", false),
+            (json!(10), "1e20", true),
+            (json!(0.01), "19.99", true),
+            (json!(0.01), "19.995", false),
+            (json!(1), "5.0", true),
+            (json!(1), "5.5", false),
+            (json!(18446744073709551615_u64), "18446744073709551615", true),
+            (json!(1e20), "300000000000000000000", true),
+            (json!(1e20), "300000000000000000001", false),
+            (json!(2), "\"3\"", true),
+        ] {
+            assert_eq!(holds(multiple.clone(), number), expected, "{number} of {multiple}");
+        }
+        let message = told(json!({"schema": {"multipleOf": 2}}), "36893488147419103233");
+        assert_eq!(message, "the body at its top does not meet `multipleOf` of the schema");
     }
 
     #[test]
@@ -269,10 +347,13 @@ mod tests {
 
     #[test]
     fn what_no_schema_can_be_applied_to_is_told_by_its_place() {
-        for body in [r#"{"canary":1e400}"#, r#"{"canary":"\ud800"}"#] {
-            let message = told(json!({"schema": {}}), body);
-            assert!(message.contains("no schema can be applied to (line 1, column "), "{message}");
-            assert!(!message.contains("canary"));
+        for (body, what) in [
+            (r#"{"canary":1e400}"#, "a number beyond the range of a float (line 1, column 11)"),
+            (r#"{"canary":"\ud800"}"#, "half of a surrogate pair (line 1, column 12)"),
+        ] {
+            for options in [json!({"schema": {}}), json!({}), json!({"expect": "json"})] {
+                assert_eq!(told(options, body), format!("the body holds {what}"));
+            }
         }
     }
 

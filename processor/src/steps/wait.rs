@@ -70,8 +70,10 @@ impl Wait {
     }
 }
 
+/// A time in seconds since 1970; one beyond what can be told is the furthest.
 fn to_time(seconds: f64) -> Option<Timestamp> {
-    let millis = seconds * 1000.0;
     // Up to here a float holds every whole number.
-    (0.0..9_007_199_254_740_992.0).contains(&millis).then(|| Timestamp::from_millis(millis as i64))
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let millis = (seconds >= 0.0).then_some(seconds * 1000.0)?.min(EXACT);
+    Some(Timestamp::from_millis(0) + Duration::from_millis(millis as u64))
 }

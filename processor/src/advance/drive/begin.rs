@@ -216,7 +216,9 @@ impl<'d> Drive<'d> {
             step: task.step,
             ready,
             forgiven: state.map_or(0, |state| state.forgiven),
-            first_at: state.filter(|state| state.attempts > 0).map(|state| state.started_at),
+            first_at: state
+                .filter(|state| state.attempts > state.forgiven)
+                .map(|state| state.first_at),
             input,
         })
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use everhook_journal::json::Unreadable;
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
@@ -31,6 +32,8 @@ struct Shown {
     body: Body,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_encoding: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_json: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     truncated: bool,
     duration_ms: u64,
@@ -60,26 +63,33 @@ impl Answer {
         Ok(Self { status, is_json, body, truncated })
     }
 
-    /// JSON as it is written, else text, else base64.
+    /// JSON as it is written, else text, else base64. If it says that it is JSON and is not, why not.
     pub(super) fn to_output(&self, took: Duration) -> Result<Output, StepError> {
-        let (body, body_encoding) = match (self.json(), self.text()) {
+        let (json, not_json) = match self.json() {
+            Some(Ok(json)) => (Some(json), None),
+            Some(Err(why)) => (None, Some(why.to_string())),
+            None => (None, None),
+        };
+        let (body, body_encoding) = match (json, self.text()) {
             (Some(json), _) => (Body::Json(json), None),
             (None, Some(text)) => (Body::Text(text.to_owned()), None),
             (None, None) => (Body::Text(BASE64.encode(&self.body)), Some("base64")),
         };
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (status, truncated) = (self.status, self.truncated);
-        to_output(&Shown { status, body, body_encoding, truncated, duration_ms })
+        to_output(&Shown { status, body, body_encoding, not_json, truncated, duration_ms })
     }
 
-    fn json(&self) -> Option<Box<RawValue>> {
-        if !self.is_json || self.truncated {
+    /// The body as JSON, if it says that it is and is here whole.
+    fn json(&self) -> Option<Result<Box<RawValue>, Unreadable>> {
+        if !self.is_json || self.truncated || self.body.is_empty() {
             return None;
         }
         // One level is left for the result around it.
-        let text =
-            json::check(&self.body).ok().filter(|text| json::depth(text) < json::DEPTH_MAX)?;
-        RawValue::from_string(text.to_owned()).ok()
+        let text = json::check_inside(&self.body, 1);
+        Some(
+            text.map(|text| RawValue::from_string(text.trim().to_owned()).expect("it was checked")),
+        )
     }
 
     fn text(&self) -> Option<&str> {

@@ -18,6 +18,12 @@ const IDLE_CONNECTIONS_MAX: usize = 16;
 /// How long an idle connection is kept: shorter than most servers do.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How many headers an answer may have. One with more is no answer, and a call without an answer is made again.
+const HEADERS_MAX: usize = 1_000;
+
+/// How many bytes of headers an answer may have by HTTP/2.
+const HEADERS_BYTES_MAX: u32 = 256 * 1024;
+
 /// The connections of all `http` steps.
 #[derive(Debug, Default)]
 pub struct Clients {
@@ -49,6 +55,8 @@ impl Clients {
                 .redirect(Policy::none())
                 .referer(false)
                 .no_proxy()
+                .http1_max_headers(HEADERS_MAX)
+                .http2_max_header_list_size(HEADERS_BYTES_MAX)
                 .connect_timeout(CONNECT_TIMEOUT)
                 .pool_idle_timeout(IDLE_TIMEOUT)
                 .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)

@@ -152,7 +152,14 @@ async fn an_answer_is_kept_as_json_or_text_or_base64() {
     for (content_type, body, expected) in [
         ("application/json", &br#"{"a":[1]}"#[..], json!({"status": 200, "body": {"a": [1]}})),
         ("application/problem+json; charset=utf-8", b"1", json!({"status": 200, "body": 1})),
-        ("application/json", b"{", json!({"status": 200, "body": "{"})),
+        (
+            "application/json",
+            b"{",
+            json!({
+                "status": 200, "body": "{",
+                "notJson": "ends too early to be JSON (line 1, column 1)",
+            }),
+        ),
         ("text/plain", b"{}", json!({"status": 200, "body": "{}"})),
         ("text/plain", b"a\xff", json!({"status": 200, "body": "Yf8=", "bodyEncoding": "base64"})),
         ("text/plain", b"a\0", json!({"status": 200, "body": "YQA=", "bodyEncoding": "base64"})),
@@ -350,4 +357,124 @@ fn what_get_cannot_send_is_refused() {
         options["url"] = "https://example.com/".into();
         assert_eq!(refused("http", options).option.as_deref(), Some(key));
     }
+}
+
+/// The step with this path and query behind the server's address.
+fn templated(server: &Server, rest: &str) -> Arc<dyn Step> {
+    let options = json!({ "url": format!("{}{rest}", server.url), "method": "GET" });
+    let steps = Steps::new().allowing(&["127.0.0.1".into()]);
+    steps.build(&definition("http", options)).unwrap()
+}
+
+#[tokio::test]
+async fn a_value_in_a_url_stays_one_part_of_it() {
+    let template = r"/users/\(.id)/\(.n)?note=\(.note)&fixed=1";
+    for (body, path) in [
+        (r#"{"id":"ada","n":7,"note":"x"}"#, "/users/ada/7?note=x&fixed=1"),
+        (r#"{"id":"a/b","n":1.50,"note":"x&y=z"}"#, "/users/a%2Fb/1.50?note=x%26y%3Dz&fixed=1"),
+        (r#"{"id":"?#","n":-1,"note":"a b+c"}"#, "/users/%3F%23/-1?note=a%20b%2Bc&fixed=1"),
+        (r#"{"id":"%2e%2e","n":0,"note":""}"#, "/users/%252e%252e/0?note=&fixed=1"),
+        (
+            r#"{"id":"é\r\nX: y","n":0,"note":"\\"}"#,
+            "/users/%C3%A9%0D%0AX%3A%20y/0?note=%5C&fixed=1",
+        ),
+        (r#"{"id":"a..b","n":0,"note":".."}"#, "/users/a..b/0?note=..&fixed=1"),
+        (r#"{"id":["a"],"n":true,"note":null}"#, "/users/%5B%22a%22%5D/true?note=null&fixed=1"),
+    ] {
+        let server = Server::answering(answer("200 OK", "text/plain", b"")).await;
+        templated(&server, template).run(input(body)).await.unwrap();
+        let request = server.request();
+        let line = request.lines().next().unwrap();
+        assert_eq!(line, format!("GET {path} HTTP/1.1"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_would_lead_to_another_path_is_refused() {
+    let server = Server::answering(answer("200 OK", "text/plain", b"")).await;
+    for id in [r#""..""#, r#"".""#] {
+        let body = format!(r#"{{"id":{id}}}"#);
+        let step = templated(&server, r"/users/\(.id)/keys");
+        let error = step.run(input(&body)).await.unwrap_err();
+        assert_eq!((error.kind.as_str(), error.retryable), ("invalid", false), "{id}");
+    }
+    let error = templated(&server, r"/a/.\(.id)/b").run(input(r#"{"id":"."}"#)).await.unwrap_err();
+    assert_eq!(error.kind, "invalid");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_computed_host_is_judged_as_any_other() {
+    let steps = Steps::new();
+    for (url, body) in [
+        (r"https://\(.host)/a", r#"{"host":"127.0.0.1"}"#),
+        (r"https://\(.host)/a", r#"{"host":"canary.internal"}"#),
+        (r"https://\(.host).localhost/a", r#"{"host":"canary"}"#),
+        (r"https://api.\(.host)", r#"{"host":"local"}"#),
+        (r"http://\(.host)/a", r#"{"host":"example.com"}"#),
+        (r"https://example.com:\(.host)/a", r#"{"host":"22"}"#),
+        (r"https://\(.host)/a", r#"{"host":"a@127.0.0.1"}"#),
+        (r"https://\(.host)/a", r#"{"host":"127.0.0.1:1/"}"#),
+        (r"https://\(.host)/a", r#"{"host":"2130706433"}"#),
+        (r"https://\(.host)", r#"{"host":""}"#),
+    ] {
+        let step = steps.build(&definition("http", json!({ "url": url }))).unwrap();
+        let error = step.run(input(body)).await.unwrap_err();
+        assert!(matches!(error.kind.as_str(), "refused" | "invalid"), "{url} {body}: {error:?}");
+        assert!(!error.retryable && !error.message.contains("canary"), "{url}: {error:?}");
+    }
+}
+
+#[test]
+fn a_url_with_expressions_is_checked_as_far_as_it_is_known() {
+    for (url, why) in [
+        (r"https://127.0.0.1/\(.id)", "is not public"),
+        (r"http://example.com/\(.id)", "must be called by https"),
+        (r"https://localhost?id=\(.id)", "is not public"),
+        (r"\(.url)", "before any"),
+        (r"https\(.rest)", "before any"),
+        (r"ftp://example.com/\(.id)", "https://"),
+        (r"https://example.com/\(.id", "line 1"),
+        (r"https://example.com/\(nothing)", "there is no function"),
+    ] {
+        let error = refused("http", json!({ "url": url }));
+        assert_eq!(error.option.as_deref(), Some("url"), "{url}");
+        assert!(error.message.contains(why), "{url}: {}", error.message);
+    }
+    http(&definition("http", json!({ "url": r"https://example.com/\(.id)?q=\($webhook.type)" })));
+}
+
+#[tokio::test]
+async fn a_success_with_many_headers_is_a_success() {
+    let headers: String = (0..500).map(|n| format!("x-{n}: {n}\r\n")).collect();
+    let text = format!("HTTP/1.1 200 OK\r\n{headers}content-length: 2\r\n\r\nok");
+    let server = Server::answering(text.as_str()).await;
+    let result = result(&server.step(json!({})), input("{}")).await;
+    assert_eq!(result, json!({"status": 200, "body": "ok"}));
+}
+
+#[tokio::test]
+async fn an_answer_that_says_it_is_json_and_is_not_is_kept_as_text_with_the_reason() {
+    let deep = "[".repeat(127) + &"]".repeat(127);
+    for (body, why) in [
+        (&br#"{"a":"\ud83d"}"#[..], "holds half of a surrogate pair (line 1, column 7)"),
+        (b"{", "ends too early to be JSON (line 1, column 1)"),
+        (b"1e400", "holds a number beyond the range of a float (line 1, column 1)"),
+        (deep.as_bytes(), "is nested more than 126 deep"),
+    ] {
+        let server = Server::answering(answer("200 OK", "application/json", body)).await;
+        let result = result(&server.step(json!({})), input("{}")).await;
+        let text = std::str::from_utf8(body).unwrap();
+        assert_eq!(result, json!({"status": 200, "body": text, "notJson": why}));
+    }
+    let server = Server::answering(answer("200 OK", "application/json", b"\"\xff\"")).await;
+    let told = result(&server.step(json!({})), input("{}")).await;
+    assert_eq!(told["notJson"], "is not UTF-8");
+    assert_eq!(told["bodyEncoding"], "base64");
+    // Nothing at all is no JSON, and nobody takes it for any.
+    let server = Server::answering(answer("204 No Content", "application/json", b"")).await;
+    assert_eq!(
+        result(&server.step(json!({})), input("{}")).await,
+        json!({"status": 204, "body": ""})
+    );
 }

@@ -61,15 +61,18 @@ async fn an_event_is_handed_over_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_result_that_is_no_json_is_told() {
+async fn a_result_that_is_no_json_is_kept_as_text() {
     let run = |body: &'static [u8]| {
         outcome("lambda", json!({"function": "resize"}), answer("200 OK", "text/plain", body))
     };
 
     assert_eq!(run(b"").await.0, Ok(Value::Null));
-    let error = run(b"canary").await.0.unwrap_err();
-    let words = "the result of resize is not JSON (line 1, column 1)";
-    assert_eq!(error, StepError::fatal("invalid", words));
+    let flagged = |text: &str, why: &str| Ok(json!({"text": text, "notJson": why}));
+    assert_eq!(run(b"done").await.0, flagged("done", "is not JSON (line 1, column 1)"));
+    let half = "holds half of a surrogate pair (line 1, column 2)";
+    assert_eq!(run(br#""\ud83d""#).await.0, flagged(r#""\ud83d""#, half));
+    let bytes = json!({"base64": "/w==", "notJson": "is not UTF-8"});
+    assert_eq!(run(b"\xff").await.0, Ok(bytes));
 }
 
 #[test]
