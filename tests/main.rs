@@ -14,6 +14,8 @@ mod failures;
 mod first_way;
 mod handshakes;
 mod hostile;
+#[cfg(unix)]
+mod hostile_expressions;
 mod http_door;
 mod mutations;
 mod outbound;
