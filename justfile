@@ -54,6 +54,10 @@ crash *options:
 load *options:
     cargo run --locked --release --example crash -- --load {{options}}
 
+# The real server with 1 GiB of address space, and bodies that size the work of its expressions
+hostile-expressions:
+    cargo test --locked --test everhook hostile_expressions -- --include-ignored
+
 # All of the above: what must hold before a change goes in
 ci:
     .ci/run

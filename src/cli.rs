@@ -62,6 +62,9 @@ pub enum Command {
     Schema,
     /// Judge a file of vectors: signed requests to accept, and forged ones to refuse
     Conformance(Conformance),
+    /// Evaluate expressions for a server, with limits; only servers start it
+    #[command(hide = true)]
+    ExpressionWorker,
 }
 
 /// `everhook serve`

@@ -66,6 +66,7 @@ pub async fn run(cli: Cli, steps: Steps) -> Result<(), Failure> {
             Ok(())
         }
         Command::Conformance(conformance) => conformance::run(conformance).await,
+        Command::ExpressionWorker => Ok(()),
     }
 }
 

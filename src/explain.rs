@@ -5,6 +5,8 @@ mod words;
 use everhook_journal::config::{CONTROL_KINDS, Config, PURE_KINDS};
 use everhook_journal::workflow::{AtMostOnce, StepDefinition};
 use everhook_journal::{Workflow, WorkflowName};
+use everhook_processor::expression::place::{self, Place};
+use everhook_processor::plan::check;
 
 use words::{duration, retry, short, what};
 
@@ -32,7 +34,26 @@ fn told(config: &Config, workflow: &Workflow) -> String {
         .map_or(String::new(), |timeout| format!("; given up after {}", duration(timeout)));
     lines.push(format!("  takes {} at the very most{within}", duration(workflow.longest())));
     lines.push(format!("  writes {}, if nothing fails", writes(workflow)));
+    lines.extend(expressions(workflow));
     lines.join("\n")
+}
+
+/// Where each expression of the workflow runs, and why.
+fn expressions(workflow: &Workflow) -> Vec<String> {
+    let each = workflow.all_steps().flat_map(|step| {
+        check::expressions(step).into_iter().map(|(key, code)| {
+            let place = match place::of(&code) {
+                Place::Here => "in this process".to_owned(),
+                Place::Worker(reason) => format!("in a worker with limits: {reason}"),
+            };
+            format!("    `{key}` of {}: {place}", step.name)
+        })
+    });
+    let mut lines: Vec<_> = each.collect();
+    if !lines.is_empty() {
+        lines.insert(0, "  runs expressions:".into());
+    }
+    lines
 }
 
 fn started_by(config: &Config, workflow: &WorkflowName) -> String {

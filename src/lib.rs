@@ -38,6 +38,8 @@ pub mod schema;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use everhook_processor::expression::worker;
+
 pub use cli::Cli;
 pub use everhook_processor::{Input, Step, StepError, Steps};
 
@@ -46,6 +48,14 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs a command line with these kinds of step. Failure is one line on standard error.
 pub fn main(cli: Cli, steps: Steps) -> ExitCode {
+    if let Some(cli::Command::ExpressionWorker) = cli.command {
+        return worker::serve();
+    }
+    worker::offer();
+    #[cfg(target_os = "linux")]
+    if let None | Some(cli::Command::Serve(_)) = cli.command {
+        with_few_arenas();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -62,4 +72,25 @@ pub fn main(cli: Cli, steps: Steps) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Where address space is limited, the allocator must not reserve it for each thread: glibc takes 64 MiB a thread.
+/// It reads its settings when a program starts, so this one starts again.
+#[cfg(target_os = "linux")]
+fn with_few_arenas() {
+    use std::os::unix::process::CommandExt;
+
+    use rustix::process::{Resource, getrlimit};
+
+    const SETTING: &str = "MALLOC_ARENA_MAX";
+    if getrlimit(Resource::As).current.is_none() || std::env::var_os(SETTING).is_some() {
+        return;
+    }
+    let mut again = std::process::Command::new("/proc/self/exe");
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some((name, arguments)) = arguments.split_first() {
+        again.arg0(name).args(arguments);
+    }
+    // It returns only if it fails; then this program goes on as it is.
+    let _ = again.env(SETTING, "2").exec();
 }

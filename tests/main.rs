@@ -16,6 +16,8 @@ mod failures;
 mod first_way;
 mod handshakes;
 mod hostile;
+#[cfg(unix)]
+mod hostile_expressions;
 mod http_door;
 mod identities;
 mod in_flight;

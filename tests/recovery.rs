@@ -35,9 +35,9 @@ const CONFIG: &str = r#"
     jq = "."
 "#;
 
-struct Server {
+pub(crate) struct Server {
     process: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Server {
@@ -46,7 +46,7 @@ impl Server {
     }
 
     /// Starts it by a command that takes its arguments.
-    fn start_by(mut command: Command, folder: &Path) -> Self {
+    pub(crate) fn start_by(mut command: Command, folder: &Path) -> Self {
         let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder.join("data"))
@@ -64,13 +64,17 @@ impl Server {
         Self { process, url }
     }
 
-    fn kill(mut self) {
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// Asks the server to stop, and says whether it ended well.
-    fn stop(mut self) -> bool {
+    pub(crate) fn stop(mut self) -> bool {
         let id = self.process.id().to_string();
         Command::new("kill").args(["-TERM", &id]).status().unwrap();
         let began = Instant::now();
@@ -113,7 +117,10 @@ async fn send_all(client: &reqwest::Client, url: &str) -> HashMap<usize, String>
     futures_util::future::join_all(senders).await.into_iter().flatten().collect()
 }
 
-async fn get<T: serde::de::DeserializeOwned>(client: &reqwest::Client, url: String) -> T {
+pub(crate) async fn get<T: serde::de::DeserializeOwned>(
+    client: &reqwest::Client,
+    url: String,
+) -> T {
     let text = client.get(url).send().await.unwrap().text().await.unwrap();
     serde_json::from_str(&text).unwrap()
 }

@@ -22,6 +22,7 @@ use everhook_journal::{
     Clock, Event, ExecutionId, Payloads, Recorded, Secrets, Sequence, SourceName, Timestamp,
 };
 use everhook_processor::Invocation;
+use everhook_processor::expression::worker;
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -108,6 +109,7 @@ impl World {
         steps: Steps,
         with: impl FnOnce(Secrets) -> Secrets,
     ) -> Self {
+        worker::offer_program(env!("CARGO_BIN_EXE_everhook"), [worker::ARGUMENT]);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), SECRET).unwrap();
         std::fs::write(folder.path().join("other-secret"), "another secret").unwrap();

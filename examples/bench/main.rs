@@ -83,6 +83,9 @@ enum Inside {
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = everhook_processor::expression::worker::begin() {
+        return ended;
+    }
     match run(Bench::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

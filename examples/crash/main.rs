@@ -126,6 +126,9 @@ enum Inside {
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = everhook_processor::expression::worker::begin() {
+        return ended;
+    }
     let options = Options::parse();
     if let Some(Inside::ServeForCrash { listen, data_dir, config }) = &options.inside {
         return serve(*listen, data_dir, config);

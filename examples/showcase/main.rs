@@ -16,6 +16,9 @@ const SERVE: [&str; 5] =
     ["serve", "--config", "examples/showcase/everhook.toml", "--data-dir", ".everhook/showcase"];
 
 fn main() -> ExitCode {
+    if let Some(ended) = everhook_processor::expression::worker::begin() {
+        return ended;
+    }
     let said: Vec<_> = std::env::args().collect();
     let serves = said.len() == 1;
     let usual = said.iter().map(String::as_str).chain(SERVE);

@@ -93,6 +93,14 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
     Task(Running::Spawned(tokio::spawn(future)))
 }
 
+/// Whether a simulation has put its own surroundings in their place.
+pub fn is_simulated() -> bool {
+    #[cfg(feature = "simulation")]
+    return simulated::with(|_| ()).is_some();
+    #[cfg(not(feature = "simulation"))]
+    false
+}
+
 /// Computes something in a thread that may be kept busy; `None` if the process is ending.
 pub async fn away<T: Send + 'static>(
     compute: impl FnOnce() -> T + Send + 'static,

@@ -1,29 +1,52 @@
 //! A jq expression of a workflow: what it sees, and what it gives.
+//!
+//! - [`place`]: whether it runs in this process or in a worker with limits
+//! - [`worker`]: those workers
 
+#[cfg(test)]
+mod conformance;
+mod functions;
 pub(crate) mod mentions;
+pub mod place;
 mod program;
+pub(crate) mod question;
 mod result;
+mod rewrite;
+mod value;
+pub mod worker;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use everhook_journal::ambient::{self, Panicked};
-use jaq_json::{Val, read};
 use serde_json::json;
 
 use crate::step::{Input, Output, StepError};
 use crate::steps::form;
-use crate::steps::json as text;
+use place::Place;
 use program::{Program, VARIABLES};
+use question::{Question, Wanted, checked};
+use value::calculate::with_short_texts;
+
+/// The largest input that is evaluated in this process.
+pub const HERE_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest input that is evaluated without a thread of its own: that takes a millisecond at most.
+const INLINE_BYTES_MAX: usize = 16 * 1024;
+
+/// The longest text that an expression in this process may repeat a text to.
+const REPEATED_BYTES_MAX: usize = 64 * 1024;
 
 /// An expression. A clone is the same one.
 ///
 /// It only computes: it reads no clock, no environment, no files.
-/// It is not interrupted. One that loops for ever fails by its timeout, but holds on to its thread;
-/// one that recurses for ever ends the process.
+/// What it takes in memory, stack and time is bounded, whatever its input: by its form, or by a worker's limits.
 #[derive(Clone)]
 pub struct Expression {
     program: Arc<Program>,
+    place: Arc<Place>,
     dot: Dot,
 }
 
@@ -47,20 +70,19 @@ pub enum Dot {
 impl Expression {
     /// Compiles it; otherwise what is wrong with it, and where.
     pub fn compile(code: &str, dot: Dot) -> Result<Self, String> {
-        Ok(Self { program: Arc::new(Program::compile(code)?), dot })
+        let program = Program::compile(code)?;
+        let place = Arc::new(program.place());
+        Ok(Self { program: Arc::new(program), place, dot })
     }
 
     /// The first result, or null if there is none.
     pub async fn result(&self, input: Input) -> Result<Output, StepError> {
-        self.away(input, |expression, input| expression.evaluate(input)).await
+        self.answer(&input, Wanted::Result).await
     }
 
     /// Whether the first result is neither null nor false.
     pub async fn holds(&self, input: Input) -> Result<bool, StepError> {
-        self.away(input, |expression, input| {
-            Ok(!matches!(expression.first(input)?, Val::Null | Val::Bool(false)))
-        })
-        .await
+        Ok(self.answer(&input, Wanted::Truth).await?.get() == "true")
     }
 
     /// What it says, as written.
@@ -68,72 +90,105 @@ impl Expression {
         self.program.code()
     }
 
-    /// The first result, in this thread.
+    /// Where it runs.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The first result, in this thread and without limits.
+    #[cfg(test)]
     pub(crate) fn evaluate(&self, input: &Input) -> Result<Output, StepError> {
-        result::to_output(&self.first(input)?)
+        self.question(input, Wanted::Result)?.answer(&self.program)
     }
 
-    fn first(&self, input: &Input) -> Result<Val, StepError> {
-        let dot = match self.dot {
-            Dot::Body => value(&input.body, "the body")?,
-            Dot::Text => body_text(&input.body)?,
-            Dot::Form => value(form::to_json(&input.body)?.as_bytes(), "the form")?,
-            Dot::Previous => previous(input)?,
-            Dot::Item => item(input)?,
-            Dot::State => state(input)?,
-        };
-        Ok(self.program.first(dot, self.variables(input)?)?.unwrap_or(Val::Null))
+    async fn answer(&self, input: &Input, wanted: Wanted) -> Result<Output, StepError> {
+        let question = self.question(input, wanted)?;
+        if ambient::is_simulated() {
+            return unpanicked(catch_unwind(AssertUnwindSafe(|| question.answer(&self.program))));
+        }
+        if *self.place == Place::Here && question.bytes() <= HERE_BYTES_MAX {
+            let question = match self.here(question).await? {
+                Ok(answer) => return answer,
+                Err(question) => question,
+            };
+            return worker::answer(self.code(), &question, &input.webhook.source).await;
+        }
+        worker::answer(self.code(), &question, &input.webhook.source).await
     }
 
-    /// Evaluates in a thread that may be kept busy.
-    async fn away<T: Send + 'static>(
+    /// Evaluates in this process; gives the question back if that has to be done elsewhere.
+    async fn here(
         &self,
-        input: Input,
-        evaluate: impl FnOnce(&Self, &Input) -> Result<T, StepError> + Send + 'static,
-    ) -> Result<T, StepError> {
-        let expression = self.clone();
-        match ambient::away(move || evaluate(&expression, &input)).await {
-            Ok(Some(evaluated)) => evaluated,
-            Ok(None) => Err(StepError::retryable("cancelled", "jq: the process is ending")),
-            Err(Panicked) => {
-                Err(StepError::fatal("panic", "jq: the expression panicked on this input"))
+        question: Question,
+    ) -> Result<Result<Result<Output, StepError>, Question>, StepError> {
+        let is_small = question.bytes() <= INLINE_BYTES_MAX;
+        let program = self.program.clone();
+        let evaluate = move || {
+            let evaluated = catch_unwind(AssertUnwindSafe(|| {
+                with_short_texts(REPEATED_BYTES_MAX, || question.answer(&program))
+            }));
+            match evaluated {
+                Ok(Some(answer)) => Ok(answer),
+                Ok(None) => Err(question),
+                Err(panic) => Ok(unpanicked(Err(panic))),
             }
+        };
+        if is_small {
+            return Ok(evaluate());
+        }
+        let _place = worker::large_here().await;
+        match ambient::away(evaluate).await {
+            Ok(Some(evaluated)) => Ok(evaluated),
+            Ok(None) => Err(StepError::retryable("cancelled", "jq: the process is ending")),
+            Err(Panicked) => Ok(Ok(unpanicked(Err(Box::new(()))))),
         }
     }
 
-    /// The values of [`VARIABLES`], in their order.
-    fn variables(&self, input: &Input) -> Result<[Val; VARIABLES.len()], StepError> {
-        let steps = || {
-            let each = |(name, json): &(_, bytes::Bytes)| {
-                let name = Val::from(ToString::to_string(name));
-                Ok((name, value(json, "the result of an earlier step")?))
-            };
-            Ok(Val::obj(input.outputs.iter().map(each).collect::<Result<_, StepError>>()?))
+    /// What the expression gets to see, checked to be JSON.
+    fn question(&self, input: &Input, wanted: Wanted) -> Result<Question, StepError> {
+        let null = || Bytes::from_static(b"null");
+        let dot = match self.dot {
+            Dot::Body => question::Dot::Json(checked(input.body.clone(), "the body")?),
+            Dot::Text => match std::str::from_utf8(&input.body) {
+                Ok(_) => question::Dot::Text(input.body.clone()),
+                Err(_) => return Err(StepError::fatal("invalid", "the body is not UTF-8")),
+            },
+            Dot::Form => question::Dot::Json(form::to_json(&input.body)?.into()),
+            Dot::Previous => question::Dot::Json(previous(input)?.unwrap_or_else(null)),
+            Dot::Item => question::Dot::Json(item(input)?.unwrap_or_else(null)),
+            Dot::State => question::Dot::Json(state(input)?.unwrap_or_else(null)),
         };
-        let index = input.item.as_ref().map(|item| item.index as usize);
-        Ok([
-            self.if_used("$webhook", || webhook(input))?,
-            // Results may be large: they are read only for expressions that ask for them.
-            self.if_used("$steps", steps)?,
-            self.if_used("$previous", || previous(input))?,
-            Val::from(input.started_at.to_string()),
-            Val::from(usize::try_from(input.webhook.key_count).unwrap_or(usize::MAX)),
-            self.if_used("$item", || item(input))?,
-            index.map_or(Val::Null, Val::from),
-            Val::from(input.attempt as usize),
-            self.if_used("$state", || state(input))?,
-            self.if_used("$callback", || shown(&input.callback))?,
-            self.if_used("$error", || shown(&input.cause))?,
-        ])
+        // Results may be large: they are looked at only for expressions that ask for them.
+        let variables = VARIABLES.iter().map(|name| {
+            if !self.program.mentions(name) {
+                return Ok(None);
+            }
+            Ok(match *name {
+                "$webhook" => Some(webhook(input)),
+                "$steps" => Some(steps(input)?),
+                "$previous" => previous(input)?,
+                "$now" => Some(shown(&input.started_at.to_string())),
+                "$keys" => Some(shown(&input.webhook.key_count)),
+                "$item" => item(input)?,
+                "$index" => input.item.as_ref().map(|item| shown(&item.index)),
+                "$attempt" => Some(shown(&input.attempt)),
+                "$state" => state(input)?,
+                "$callback" => Some(shown(&input.callback)),
+                "$error" => Some(shown(&input.cause)),
+                _ => None,
+            })
+        });
+        let variables = variables.collect::<Result<_, StepError>>()?;
+        Ok(Question { wanted, dot, variables })
     }
+}
 
-    fn if_used(
-        &self,
-        variable: &str,
-        value: impl FnOnce() -> Result<Val, StepError>,
-    ) -> Result<Val, StepError> {
-        if self.program.mentions(variable) { value() } else { Ok(Val::Null) }
-    }
+fn unpanicked(
+    evaluated: std::thread::Result<Result<Output, StepError>>,
+) -> Result<Output, StepError> {
+    evaluated.unwrap_or_else(|_| {
+        Err(StepError::fatal("panic", "jq: the expression panicked on this input"))
+    })
 }
 
 impl fmt::Debug for Expression {
@@ -142,41 +197,40 @@ impl fmt::Debug for Expression {
     }
 }
 
-/// JSON text as a value of jq. Numbers keep their text.
-fn value(json: &[u8], what: &str) -> Result<Val, StepError> {
-    // jaq's reader recurses without a bound and takes more than JSON: it gets to see checked text only.
-    let invalid = |how: String| StepError::fatal("invalid", format!("{what} {how}"));
-    let text = text::check(json).map_err(invalid)?;
-    read::parse_single(text.as_bytes()).map_err(|_| invalid("is not JSON".into()))
+fn previous(input: &Input) -> Result<Option<Bytes>, StepError> {
+    input.previous().map(|json| checked(json.clone(), "the result before")).transpose()
 }
 
-fn body_text(body: &bytes::Bytes) -> Result<Val, StepError> {
-    match std::str::from_utf8(body) {
-        Ok(_) => Ok(Val::utf8_str(body.clone())),
-        Err(_) => Err(StepError::fatal("invalid", "the body is not UTF-8")),
+fn item(input: &Input) -> Result<Option<Bytes>, StepError> {
+    input.item.as_ref().map(|item| checked(item.json.clone(), "the item")).transpose()
+}
+
+fn state(input: &Input) -> Result<Option<Bytes>, StepError> {
+    input.state.as_ref().map(|json| checked(json.clone(), "what was seen")).transpose()
+}
+
+/// The results of all earlier steps, as one object.
+fn steps(input: &Input) -> Result<Bytes, StepError> {
+    let mut text = vec![b'{'];
+    for (name, json) in input.outputs.iter() {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        text.extend_from_slice(&shown(&name.to_string()));
+        text.push(b':');
+        text.extend_from_slice(&checked(json.clone(), "the result of an earlier step")?);
     }
+    text.push(b'}');
+    Ok(text.into())
 }
 
-fn previous(input: &Input) -> Result<Val, StepError> {
-    input.previous().map_or(Ok(Val::Null), |json| value(json, "the result before"))
+fn shown(what: &impl serde::Serialize) -> Bytes {
+    serde_json::to_vec(what).expect("it is JSON").into()
 }
 
-fn item(input: &Input) -> Result<Val, StepError> {
-    input.item.as_ref().map_or(Ok(Val::Null), |item| value(&item.json, "the item"))
-}
-
-fn state(input: &Input) -> Result<Val, StepError> {
-    input.state.as_ref().map_or(Ok(Val::Null), |json| value(json, "what was seen"))
-}
-
-fn shown(what: &Option<impl serde::Serialize>) -> Result<Val, StepError> {
-    let json = serde_json::to_string(what).expect("it is JSON");
-    value(json.as_bytes(), "what is known")
-}
-
-fn webhook(input: &Input) -> Result<Val, StepError> {
+fn webhook(input: &Input) -> Bytes {
     let webhook = &input.webhook;
-    let shown = json!({
+    shown(&json!({
         "source": webhook.source,
         "type": webhook.event_type,
         "deliveryId": webhook.delivery_id,
@@ -187,6 +241,5 @@ fn webhook(input: &Input) -> Result<Val, StepError> {
         "path": webhook.path,
         "query": webhook.query,
         "contentType": webhook.headers.get("content-type"),
-    });
-    value(shown.to_string().as_bytes(), "the webhook")
+    }))
 }

@@ -1,5 +1,6 @@
 //! The processor function: records of the journal's stream, or executions that are due, in; failed records out.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use aws_sdk_lambda::Client;
@@ -18,8 +19,16 @@ use serde_json::{Value, json};
 /// How many executions of one source one invocation makes go on.
 const ACTING_TOGETHER: usize = 25;
 
-#[tokio::main]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<ExitCode, Error> {
+    if let Some(ended) = everhook_processor::expression::worker::begin() {
+        return Ok(ended);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run() -> Result<(), Error> {
     environment::observe();
     let config = Config::load(&environment::config_path())?;
     let (store, tables) = (environment::store(), Tables::from_env());

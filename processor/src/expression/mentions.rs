@@ -4,15 +4,30 @@ use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Pattern, Term};
 use jaq_core::path::Part;
 
+use super::rewrite;
+
 const STEPS: &str = "$steps";
 
 /// The names of steps that the expression reads, as far as it writes them out.
 /// None if it cannot be read, or gives `$steps` another meaning.
 pub(crate) fn steps(code: &str) -> Vec<String> {
-    let Some(term) = jaq_core::load::parse(code, |parser| parser.term()) else { return Vec::new() };
+    let Some(term) = jaq_core::load::parse(code, |parser| parser.term()) else {
+        return Vec::new();
+    };
     let mut found = Found::default();
     found.term(&term);
     if found.bound { Vec::new() } else { found.names }
+}
+
+/// Whether a `foreach` of the expression may give several results for one item. jq goes on from the last of them,
+/// our evaluator from each: this is refused.
+pub(crate) fn has_forking_foreach(code: &str) -> bool {
+    let term = jaq_core::load::parse(code, |parser| parser.term());
+    term.is_some_and(|term| {
+        let mut found = Found::default();
+        found.term(&term);
+        found.forks
+    })
 }
 
 #[derive(Default)]
@@ -20,6 +35,8 @@ struct Found {
     names: Vec<String>,
     /// Whether something else is called `$steps` somewhere.
     bound: bool,
+    /// Whether a `foreach` may give several results for one item.
+    forks: bool,
 }
 
 impl Found {
@@ -40,7 +57,9 @@ impl Found {
                 self.term(left);
                 self.term(right);
             }
-            Term::Fold(_, over, pattern, terms) => {
+            Term::Fold(name, over, pattern, terms) => {
+                let update = terms.get(1);
+                self.forks |= *name == "foreach" && !update.is_none_or(rewrite::is_single);
                 self.pattern(pattern);
                 self.term(over);
                 terms.iter().for_each(|term| self.term(term));

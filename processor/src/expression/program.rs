@@ -3,11 +3,13 @@
 use std::fmt;
 
 use jaq_core::compile::{self, Undefined};
+use jaq_core::load::parse::Def;
 use jaq_core::load::{self, Arena, File, Loader};
-use jaq_core::{Compiler, Ctx, Native, Vars, data};
-use jaq_json::Val;
-use jaq_std::ValT as _;
+use jaq_core::{Compiler, Ctx, Native, Vars};
 
+use super::functions::{self, Data, OUTSIDE};
+use super::value::Value;
+use super::{place, rewrite};
 use crate::step::StepError;
 
 /// The variables that every expression sees.
@@ -25,19 +27,8 @@ pub(crate) const VARIABLES: [&str; 11] = [
     "$error",
 ];
 
-/// Functions that look or act outside: at the clock, the environment, the time zone, the log, the process.
-const OUTSIDE: [&str; 10] = [
-    "debug",
-    "debug_empty",
-    "env",
-    "halt",
-    "halt_error",
-    "localtime",
-    "now",
-    "stderr",
-    "stderr_empty",
-    "strflocaltime",
-];
+/// What the expression is called where it is compiled; no expression can name it.
+const MAIN: &str = "_main";
 
 /// How much of somebody's words is told.
 const WORDS_BYTES_MAX: usize = 120;
@@ -45,27 +36,29 @@ const WORDS_BYTES_MAX: usize = 120;
 /// A compiled expression.
 pub(crate) struct Program {
     code: String,
-    filter: compile::Filter<Native<data::JustLut<Val>>>,
+    filter: compile::Filter<Native<Data>>,
 }
 
 impl Program {
     /// Compiles it; otherwise what is wrong, and where.
     pub(crate) fn compile(code: &str) -> Result<Self, String> {
-        let inside = |name: &str| !OUTSIDE.contains(&name);
-        let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
         let arena = Arena::default();
-        let modules = Loader::new(defs.filter(|def| inside(def.name)))
+        // What is wrong with its form is found here. Modules are refused.
+        Loader::new(std::iter::empty())
             .load(&arena, File { code, path: () })
-            .and_then(|modules| {
-                load::import(&modules, |_| Err("nothing is imported".into()))?;
-                Ok(modules)
-            })
+            .and_then(|modules| load::import(&modules, |_| Err("nothing is imported".into())))
             .map_err(|errors| {
                 first(errors.into_iter().map(|(_, error)| unreadable(code, error)))
             })?;
+        let term = load::parse(code, |parser| parser.term());
+        let term = term.ok_or("the expression cannot be read")?;
+        // jaq takes a term of ours only as a definition.
+        let main = Def { name: MAIN, args: Vec::new(), body: rewrite::term(term) };
+        let definitions = functions::definitions().map(as_short_as_the_code).chain([main]);
+        let modules = Loader::new(definitions).load(&arena, File { code: MAIN, path: () });
+        let modules = modules.map_err(|_| "the expression cannot be read")?;
         let filter = Compiler::default()
-            .with_funs(funs.filter(|(name, ..)| inside(name)))
+            .with_funs(functions::functions())
             .with_global_vars(VARIABLES)
             .compile(modules)
             .map_err(|errors| {
@@ -77,17 +70,26 @@ impl Program {
     /// The first output.
     pub(crate) fn first(
         &self,
-        dot: Val,
-        variables: [Val; VARIABLES.len()],
-    ) -> Result<Option<Val>, StepError> {
-        let context = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new(variables));
-        let first = self.filter.id.run((context, dot)).next().transpose();
-        first.map_err(|exception| {
-            let reason = match exception.get_err() {
-                Ok(error) => self.explain(error.into_val()),
-                Err(_) => "the expression ended early".into(),
-            };
-            StepError::fatal("invalid", format!("jq: {reason}"))
+        dot: Value,
+        variables: Vec<Value>,
+    ) -> Result<Option<Value>, StepError> {
+        let first = self.all(dot, variables).next().transpose();
+        first.map_err(|error| match error {
+            Some(error) => StepError::fatal("invalid", format!("jq: {}", self.explain(&error))),
+            None => StepError::fatal("invalid", "jq: the expression ended early"),
+        })
+    }
+
+    /// All outputs, until one is an error.
+    pub(crate) fn all(
+        &self,
+        dot: Value,
+        variables: Vec<Value>,
+    ) -> impl Iterator<Item = Result<Value, Option<Value>>> {
+        let context = Ctx::<Data>::new(&self.filter.lut, Vars::new(variables));
+        let outputs = self.filter.id.run((context, dot));
+        outputs.map(|output| {
+            output.map_err(|exception| exception.get_err().ok().map(|error| error.into_val()))
         })
     }
 
@@ -96,38 +98,68 @@ impl Program {
         &self.code
     }
 
+    /// Where it runs.
+    pub(crate) fn place(&self) -> place::Place {
+        place::of(&self.code)
+    }
+
     /// Whether the expression may use this variable.
     pub(crate) fn mentions(&self, variable: &str) -> bool {
         self.code.contains(variable)
     }
 
     /// What went wrong, without what the body says: only kinds of value, and words of the expression itself.
-    fn explain(&self, error: Val) -> String {
+    fn explain(&self, error: &Value) -> String {
         let unknown = "the expression failed on this input";
-        let Some(text) = error.as_utf8_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok())
-        else {
+        let Value::Text(text) = error else {
             return unknown.into();
         };
         if !text.is_empty() && self.code.contains(&format!("\"{text}\"")) {
             return shorten(text);
         }
-        if let Some(rest) = text.strip_prefix("cannot index ") {
-            let name = rest.rsplit_once(" with ").map_or("", |(_, name)| name.trim_matches('"'));
+        if let Some(rest) = text.strip_prefix("Cannot index ") {
+            let name = rest.split_once(" with string (\"").map_or("", |(_, name)| name);
+            let name = name.strip_suffix("\")").unwrap_or_default();
             let own = [format!(".{name}"), format!("\"{name}\"")];
             let known = !name.is_empty() && own.iter().any(|word| self.code.contains(word));
             let with = if known { format!(" with `{}`", shorten(name)) } else { String::new() };
             return format!("cannot index {}{with}", kind(rest));
         }
+        if let Some(rest) = text.strip_prefix("Cannot iterate over ") {
+            return format!("cannot iterate over {}", kind(rest));
+        }
         if let Some(rest) = text.strip_prefix("cannot use ") {
             let wanted = ["array", "object", "string", "number", "integer"];
             let wanted = wanted.iter().find(|word| rest.ends_with(&format!(" as {word}")));
             let wanted = wanted.unwrap_or(&"array or object");
-            return format!("cannot use {} as {wanted}", kind(rest));
+            return format!("cannot use {} as {wanted}", json_kind(rest));
         }
-        if let Some(rest) = text.strip_prefix("cannot calculate ") {
-            return format!("cannot calculate with {} here", kind(rest));
+        if text.ends_with("because the divisor is zero") {
+            return "the divisor is zero".into();
         }
-        unknown.into()
+        const ENDS: [(&str, &str); 8] = [
+            ("cannot be parsed as a number", "is no number"),
+            ("cannot be parsed as a boolean", "is neither `true` nor `false`"),
+            ("cannot be parsed as JSON", "is not JSON"),
+            ("as it is not a string", "cannot be matched by a pattern"),
+            ("is not valid base64 data", "is not base64"),
+            ("has no length", "has no length"),
+            ("has no keys", "has no keys"),
+            ("cannot be negated", "cannot be negated"),
+        ];
+        if let Some((_, means)) = ENDS.iter().find(|(end, _)| text.ends_with(end)) {
+            return format!("{} {means}", kind(text));
+        }
+        const MATH: [&str; 5] =
+            ["be added", "be subtracted", "be multiplied", "be divided", "be divided (remainder)"];
+        if MATH.iter().any(|end| text.ends_with(end)) {
+            return format!("cannot calculate with {} here", kind(text));
+        }
+        match text.as_str() {
+            "the pattern takes too many tries" => "the pattern takes too many tries".into(),
+            "Repeat string result too long" => "the repeated text is too long".into(),
+            _ => unknown.into(),
+        }
     }
 }
 
@@ -137,8 +169,22 @@ impl fmt::Debug for Program {
     }
 }
 
+/// The kind of value that these words begin with.
+fn kind(words: &str) -> &'static str {
+    const KINDS: [(&str, &str); 6] = [
+        ("string", "a text"),
+        ("array", "an array"),
+        ("object", "an object"),
+        ("boolean", "a boolean"),
+        ("null", "null"),
+        ("number", "a number"),
+    ];
+    let known = KINDS.iter().find(|(word, _)| words.starts_with(word));
+    known.map_or("a value", |(_, kind)| kind)
+}
+
 /// What kind of value this JSON text begins.
-fn kind(json: &str) -> &'static str {
+fn json_kind(json: &str) -> &'static str {
     match json.as_bytes().first() {
         Some(b'"') => "a text",
         Some(b'[') => "an array",
@@ -148,6 +194,11 @@ fn kind(json: &str) -> &'static str {
         Some(b'-' | b'0'..=b'9') => "a number",
         _ => "a value",
     }
+}
+
+/// The same definition; the compiler wants all of them to live as long as one another.
+fn as_short_as_the_code<'s>(definition: Def<&'static str>) -> Def<&'s str> {
+    definition
 }
 
 fn first(mut problems: impl Iterator<Item = String>) -> String {

@@ -65,6 +65,14 @@ impl<'w> Walk<'w> {
         let wrong = no_templates(step).into_iter();
         self.problems.extend(wrong.map(|source| PlanError { step: step.name.clone(), source }));
         for (key, code) in expressions(step) {
+            if mentions::has_forking_foreach(&code) {
+                let message = format!(
+                    "`{key}` has a `foreach` that may give several results for one item, which jq \
+                     takes otherwise; let it give one"
+                );
+                let source = DefinitionError::at(key, message);
+                self.problems.push(PlanError { step: step.name.clone(), source });
+            }
             let names = mentions::steps(&code);
             let unseen = names.iter().find(|name| !seen.iter().any(|step| step.as_str() == *name));
             if let Some(name) = unseen {
@@ -174,8 +182,8 @@ fn holds(outer: &StepDefinition, name: &str) -> bool {
     inner.any(|step| step.name.as_str() == name || holds(step, name))
 }
 
-/// The expressions of a step, each with its key. What a step written in Rust calls its keys is its own matter.
-fn expressions(step: &StepDefinition) -> Vec<(&str, String)> {
+/// The expressions of a step, each with its key, in jq. What a step written in Rust calls its keys is its own matter.
+pub fn expressions(step: &StepDefinition) -> Vec<(&str, String)> {
     let kind = KINDS.iter().find(|kind| kind.name == step.run);
     let keys = kind.into_iter().flat_map(|kind| kind.keys);
     let own = keys.filter_map(|key| {

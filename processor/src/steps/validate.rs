@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use everhook_journal::ambient::{self, Panicked};
 use everhook_journal::workflow::StepDefinition;
 use everhook_journal::{SourceName, Timestamp};
 use jsonschema::paths::LocationSegment;
@@ -14,6 +15,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{json, options};
+use crate::expression::question::Question;
+use crate::expression::{HERE_BYTES_MAX, worker};
 use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture, to_output};
 use multiple_of::MultipleOf;
 
@@ -40,10 +43,25 @@ enum Expect {
     Any,
 }
 
-struct Schema {
+/// A compiled schema.
+pub(crate) struct Schema {
+    /// The schema, as JSON.
+    text: String,
     validator: Validator,
     names: BTreeSet<String>,
+    /// Whether what it takes may grow faster than the body.
+    is_heavy: bool,
 }
+
+/// Keywords with which the body's size or depth may multiply the work: each is judged in a worker with limits.
+const HEAVY: [&str; 6] = [
+    "$ref",
+    "$dynamicRef",
+    "$recursiveRef",
+    "uniqueItems",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,20 +93,10 @@ impl Validate {
         Ok(Self { expect: expect.unwrap_or(usual), schema })
     }
 
-    fn check(&self, input: &Input) -> Result<Output, StepError> {
+    async fn check(&self, input: &Input) -> Result<Output, StepError> {
         self.expect.check(&input.body)?;
         if let Some(schema) = &self.schema {
-            // A schema is applied to numbers and texts that Rust has, which JSON may exceed.
-            let body = serde_json::from_slice(&input.body).map_err(|error| {
-                let (line, column) = (error.line(), error.column());
-                let what = "holds a number or a text that no schema can be applied to";
-                StepError::fatal(
-                    "invalid",
-                    format!("the body {what} (line {line}, column {column})"),
-                )
-            })?;
-            let text = std::str::from_utf8(&input.body).unwrap_or_default();
-            schema.check(text, &body)?;
+            schema.judge(input).await?;
         }
         to_output(&Validated {
             status: "validated",
@@ -103,7 +111,7 @@ impl Validate {
 impl Step for Validate {
     fn run(&self, input: Input) -> StepFuture {
         let step = self.clone();
-        Box::pin(async move { step.check(&input) })
+        Box::pin(async move { step.check(&input).await })
     }
 }
 
@@ -146,13 +154,49 @@ impl Schema {
             .map_err(|error| problem(format!("`schema` cannot be used: {error}")))?;
         let mut names = BTreeSet::new();
         collect_names(schema, &mut names);
-        Ok(Self { validator, names })
+        let is_heavy = HEAVY.iter().any(|keyword| names.contains(*keyword));
+        Ok(Self { text: schema.to_string(), validator, names, is_heavy })
     }
 
-    fn check(&self, text: &str, body: &Value) -> Result<(), StepError> {
+    /// Judges a body: here if that is sure to be quick, or else in a worker.
+    async fn judge(self: &Arc<Self>, input: &Input) -> Result<(), StepError> {
+        let body = input.body.clone();
+        if ambient::is_simulated() || !self.is_heavy && body.len() <= HERE_BYTES_MAX {
+            return self.check(&body);
+        }
+        if self.is_heavy {
+            let question = Question::of_schema(body);
+            worker::answer(&self.text, &question, &input.webhook.source).await?;
+            return Ok(());
+        }
+        let _place = worker::large_here().await;
+        let schema = self.clone();
+        match ambient::away(move || schema.check(&body)).await {
+            Ok(Some(judged)) => judged,
+            Ok(None) => Err(StepError::retryable("cancelled", "the process is ending")),
+            Err(Panicked) => Err(StepError::fatal("panic", "the schema panicked on this input")),
+        }
+    }
+
+    /// The schema that a worker is sent.
+    pub(crate) fn read(text: &str) -> Result<Self, StepError> {
+        let unreadable = || StepError::fatal("invalid", "the schema cannot be read");
+        let schema = serde_json::from_str(text).map_err(|_| unreadable())?;
+        Self::new(&schema).map_err(|_| unreadable())
+    }
+
+    /// Judges a body in this thread.
+    pub(crate) fn check(&self, body: &[u8]) -> Result<(), StepError> {
+        // A schema is applied to numbers and texts that Rust has, which JSON may exceed.
+        let value: Value = serde_json::from_slice(body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let what = "holds a number or a text that no schema can be applied to";
+            StepError::fatal("invalid", format!("the body {what} (line {line}, column {column})"))
+        })?;
+        let text = std::str::from_utf8(body).unwrap_or_default();
         let validated = match self.names.contains("multipleOf") {
-            true => multiple_of::reading(text, || self.validator.validate(body)),
-            false => self.validator.validate(body),
+            true => multiple_of::reading(text, || self.validator.validate(&value)),
+            false => self.validator.validate(&value),
         };
         validated.map_err(|error| {
             let (place, keyword) = (self.place(&error), error.kind().keyword());
@@ -203,7 +247,10 @@ mod tests {
 
     fn checked(options: Value, body: &str) -> Result<Value, StepError> {
         let step = Validate::new(&definition("validate", options)).unwrap();
-        step.check(&input(body)).map(|output| serde_json::from_str(output.get()).unwrap())
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime
+            .block_on(step.check(&input(body)))
+            .map(|output| serde_json::from_str(output.get()).unwrap())
     }
 
     #[track_caller]
@@ -383,6 +430,34 @@ mod tests {
         assert_eq!(error, DefinitionError::at("expect", words));
         let error = refused("validate", json!({"expect": "any", "schema": {}}));
         assert_eq!(error.option.as_deref(), Some("expect"));
+    }
+
+    #[test]
+    fn a_schema_that_the_depth_of_the_body_multiplies_is_judged_within_limits() {
+        let again = json!({"properties": {"a": {"$ref": "#"}}});
+        let schema = json!({"anyOf": [again, again], "required": ["b"]});
+        let body = format!("{}1{}", "{\"a\":".repeat(100), "}".repeat(100));
+        let error = checked(json!({ "schema": schema }), &body).unwrap_err();
+        assert_eq!((error.kind.as_str(), error.retryable), ("too_much_time", false), "{error}");
+    }
+
+    #[test]
+    fn many_items_are_unique_or_not_within_limits() {
+        let schema = json!({"properties": {"a": {"uniqueItems": true}}});
+        let items = |last: &str| {
+            let items: Vec<_> = (0..20_000).map(|item| format!("{{\"n\":{item}}}")).collect();
+            format!(r#"{{"a":[{},{last}]}}"#, items.join(","))
+        };
+        let verdict = |last| checked(json!({ "schema": schema }), &items(last)).map(|_| ());
+        assert!(verdict("1").is_ok() || verdict("1").unwrap_err().kind == "too_much_time");
+        assert!(verdict("{\"n\":7}").is_err());
+    }
+
+    #[test]
+    fn a_large_body_is_judged_by_a_schema() {
+        let body = format!(r#"{{"a":"{}"}}"#, "a".repeat(300_000));
+        assert!(checked(json!({"schema": {"required": ["a"]}}), &body).is_ok());
+        assert!(told(json!({"schema": {"required": ["b"]}}), &body).contains("`required`"));
     }
 
     #[test]
