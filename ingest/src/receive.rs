@@ -33,7 +33,7 @@ use crate::signature::Unverified;
 use crate::source::{self, Source, Sources};
 use everhook_journal::secret::{SecretError, Secrets};
 
-use arrived::{Arrived, NoEvents, Parts};
+use arrived::{Arrived, By, NoEvents, Parts};
 use unfinished::Unfinished;
 
 /// The longest type of an event that is kept, in characters.

@@ -137,7 +137,7 @@ impl Ingest {
         let due_at = now + WATCHDOG;
         let name = id::fresh();
         // The stream may tell of it before the append returns.
-        self.arrivals.note(id, source);
+        self.arrivals.note(id, &webhook.source);
         let (appended, opened, came_with) = tokio::join!(
             self.journal.append(id, Head::START, event.into(), webhook.expires_at, now, &name),
             self.open(&view, due_at),
