@@ -331,7 +331,7 @@ mod tests {
         }
         let old =
             json!({ "$schema": "http://json-schema.org/draft-07/schema#", "format": "email" });
-        assert!(checked(json!({ "schema": old.clone() }), "\"no\"").is_err());
+        assert!(checked(json!({ "schema": old }), "\"no\"").is_err());
         // A remark: somebody's own format, and what has no text.
         assert!(checked(json!({ "schema": { "format": "int64" } }), "1").is_ok());
         assert!(checked(json!({ "schema": old }), "1").is_ok());
