@@ -119,10 +119,15 @@ impl Program {
         }
         if let Some(rest) = text.strip_prefix("Cannot index ") {
             let name = rest.split_once(" with string (\"").map_or("", |(_, name)| name);
-            let name = name.strip_suffix("\")").unwrap_or_default();
-            let own = [format!(".{name}"), format!("\"{name}\"")];
+            // A long name is cut.
+            let (name, more) = match name.strip_suffix("...\")") {
+                Some(name) => (name, "…"),
+                None => (name.strip_suffix("\")").unwrap_or_default(), ""),
+            };
+            let end = if more.is_empty() { "\"" } else { "" };
+            let own = [format!(".{name}"), format!("\"{name}{end}")];
             let known = !name.is_empty() && own.iter().any(|word| self.code.contains(word));
-            let with = if known { format!(" with `{}`", shorten(name)) } else { String::new() };
+            let with = if known { format!(" with `{name}{more}`") } else { String::new() };
             return format!("cannot index {}{with}", kind(rest));
         }
         if let Some(rest) = text.strip_prefix("Cannot iterate over ") {
