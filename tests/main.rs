@@ -26,6 +26,8 @@ mod schema;
 mod secrets;
 mod showcase;
 mod standing;
+mod suspects;
+mod sweep;
 mod vectors;
 mod verify;
 mod workflows;

@@ -20,6 +20,7 @@ use crate::memory::Memory;
 use crate::plan::{FindError, Plans};
 use crate::recall::Recall;
 use crate::steps::Steps;
+use crate::suspects::Suspects;
 use crate::wakeup::{Cause, Wake};
 
 use drive::Drive;
@@ -45,6 +46,8 @@ pub struct Driver {
     pub recall: Recall,
     /// The states that this process has seen lately.
     pub memory: Memory,
+    /// The executions that this process is driving, and those that may have killed an earlier one.
+    pub suspects: Suspects,
 }
 
 impl Driver {
@@ -71,6 +74,7 @@ impl Driver {
             run_ahead,
             recall: Recall::default(),
             memory: Memory::default(),
+            suspects: Suspects::default(),
         })
     }
 
@@ -121,6 +125,10 @@ pub async fn advance(
     {
         return Ok(Advanced::Superseded);
     }
+    if wake.cause != Cause::Alone && driver.suspects.contains(id) {
+        return settle::put_off(driver, id, wake.cause).await;
+    }
+    let mark = driver.suspects.mark(id);
     let execution = match read(driver, id).await {
         Ok(Some(execution)) => execution,
         Ok(None) => return settle::absent(driver, id).await,
@@ -139,7 +147,7 @@ pub async fn advance(
         Err(FindError::Unavailable(error)) => return Err(error.into()),
         Err(error) => return settle::park(driver, id, &error.to_string()).await,
     };
-    let mut drive = Drive::new(driver, wake, &plan, deadline, execution);
+    let mut drive = Drive::new(driver, wake, &plan, deadline, execution, mark);
     let driven = Box::pin(drive.run()).await;
     drive.remember();
     match driven {

@@ -8,9 +8,11 @@
 //! - [`destination`]: where an `http` step may go
 //! - [`recall`], [`memory`]: what this process has gone beyond, and the states it has seen
 //! - [`sweep`]: fires what is due
+//! - [`suspects`]: which executions this process drives, should it die; [`alone`]: one that may have killed a process
 
 pub mod actor;
 pub mod advance;
+pub mod alone;
 pub mod destination;
 pub mod expression;
 pub mod memory;
@@ -19,38 +21,71 @@ pub mod recall;
 pub mod step;
 pub mod steps;
 pub mod supervisor;
+pub mod suspects;
 pub mod sweep;
 pub mod wakeup;
 
 use everhook_journal::stream::{Batch, BatchResponse};
 use everhook_journal::{ExecutionId, Timestamp, telemetry};
+use serde_json::{Value, json};
 
 pub use advance::{Advanced, Driver};
 pub use plan::Plans;
 pub use step::{Input, Item, Output, Step, StepError, StepFuture};
 pub use steps::Steps;
 pub use supervisor::Supervisor;
+pub use suspects::Suspects;
 pub use sweep::Sweep;
 pub use wakeup::{Cause, Wake};
 
 /// What the processor is invoked with.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invocation {
     /// Records of the journal's stream.
     Stream(Batch),
     /// Executions whose time has come.
     Due(Vec<ExecutionId>),
+    /// An execution whose time has come, and which may have killed the process that drove it before.
+    Alone {
+        /// The execution.
+        execution: ExecutionId,
+        /// How many processes are known to have died.
+        deaths: u64,
+    },
 }
 
 impl Invocation {
-    /// Reads an invocation's payload: `{"Records": […]}` from the stream, `{"due": […]}` from the sweep.
-    pub fn from_json(payload: serde_json::Value) -> Self {
-        match payload.get("due").and_then(|due| due.as_array()) {
-            Some(due) => {
-                let ids = due.iter().filter_map(|id| id.as_str());
-                Self::Due(ids.filter_map(ExecutionId::parse).collect())
+    /// Reads an invocation's payload: `{"Records": […]}` from the stream; from the sweep `{"due": […]}`,
+    /// or `{"alone": "…", "deaths": 1}`.
+    pub fn from_json(payload: Value) -> Self {
+        let id = |id: &Value| id.as_str().and_then(ExecutionId::parse);
+        if let Some(due) = payload.get("due").and_then(Value::as_array) {
+            return Self::Due(due.iter().filter_map(id).collect());
+        }
+        if let Some(execution) = payload.get("alone").and_then(id) {
+            let deaths = payload.get("deaths").and_then(Value::as_u64).unwrap_or(0);
+            return Self::Alone { execution, deaths };
+        }
+        Self::Stream(Batch::from_json(payload))
+    }
+
+    /// The payload that [`Invocation::from_json`] reads, of what the sweep hands over.
+    pub fn to_json(&self) -> Option<Value> {
+        match self {
+            Self::Stream(_) => None,
+            Self::Due(ids) => Some(json!({ "due": ids })),
+            Self::Alone { execution, deaths } => {
+                Some(json!({ "alone": execution, "deaths": deaths }))
             }
-            None => Self::Stream(Batch::from_json(payload)),
+        }
+    }
+
+    /// How many executions the sweep hands over with it.
+    pub fn many(&self) -> usize {
+        match self {
+            Self::Stream(batch) => batch.records.len(),
+            Self::Due(ids) => ids.len(),
+            Self::Alone { .. } => 1,
         }
     }
 }
@@ -76,6 +111,15 @@ pub async fn handle(
             let wakes = ids.into_iter().map(|execution| Wake { execution, cause: Cause::Due });
             // What failed stays due: its row was only claimed for a time.
             supervisor.drive(wakes.collect(), deadline).await;
+            BatchResponse::Complete
+        }
+        Invocation::Alone { execution, deaths } => {
+            let wake = Wake { execution: execution.clone(), cause: Cause::Alone };
+            let drive = async {
+                let failed = supervisor.drive(vec![wake], deadline).await;
+                failed.is_empty()
+            };
+            alone::drive(supervisor.driver(), &execution, deaths, deadline, drive).await;
             BatchResponse::Complete
         }
     }

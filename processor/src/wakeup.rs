@@ -21,6 +21,8 @@ pub enum Cause {
     Appended(Sequence),
     /// Its due time has come.
     Due,
+    /// Its due time has come, and it is driven alone: it may have killed a process.
+    Alone,
 }
 
 /// One wake-up for each execution in the batch, for its latest append, in order of first mention.

@@ -1,8 +1,9 @@
 //! Runs everything on one machine until it is told to stop.
 
+use std::future::ready;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -11,7 +12,7 @@ use everhook_journal::execution::WATCHDOG;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::{Store, Unavailable};
 use everhook_journal::stream::{Batch, Record};
-use everhook_journal::{Clock, Payloads, Secrets, Sequence};
+use everhook_journal::{Clock, ExecutionId, Payloads, Secrets, Sequence};
 use everhook_processor::steps::aws::Endpoints;
 use everhook_processor::sweep::SWEEP_EVERY;
 use everhook_processor::{Invocation, Steps};
@@ -20,7 +21,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::aws::{self, NoRegion};
@@ -29,7 +30,7 @@ use super::door::Limits;
 use super::engine::EngineError;
 use super::event_source::{BatchOutcome, EventSource, File, Filter, Function, Settings};
 use super::parts::PartsError;
-use super::{Doorbell, Engine, Parts, Pressure, door, files};
+use super::{Doorbell, Engine, Parts, Pressure, alone, door, files};
 
 /// How often the embedded engine is rid of what has expired.
 const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -131,6 +132,11 @@ impl Server {
             Parts::new(&config, &secrets, steps, store, payloads, clock, &url(address)).await?;
         parts.ingest.publish().await?;
 
+        let suspects = &parts.supervisor.driver().suspects;
+        let driven = match options.in_memory {
+            true => Vec::new(),
+            false => suspects.keep_in(&options.data_dir),
+        };
         let (stop, stopped) = watch::channel(false);
         let doorbell = Doorbell::new();
         let pressure = Pressure::new(config.settings.backlog_max);
@@ -140,7 +146,7 @@ impl Server {
             tasks.spawn(source.run(stopped.clone()));
         }
         let is_alone = engine.is_some();
-        tasks.spawn(sweep(parts.clone(), doorbell.clone(), is_alone, stopped.clone()));
+        tasks.spawn(sweep(parts.clone(), doorbell.clone(), is_alone, driven, stopped.clone()));
         if let Some(engine) = &engine {
             tasks.spawn(upkeep(engine.clone(), stopped.clone()));
         }
@@ -279,42 +285,76 @@ fn projector(parts: &Parts) -> Function {
 /// How often what is due is looked for: twice as often as in AWS, because looking costs nothing here.
 const LOOK_EVERY: Duration = Duration::from_millis(SWEEP_EVERY.as_millis() as u64 / 2);
 
+/// Looks for what is due, and drives it. What an earlier process was driving when it died is counted first.
 async fn sweep(
     parts: Parts,
     doorbell: Doorbell,
     is_alone: bool,
+    mut driven: Vec<ExecutionId>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    // The data folder is this process's alone: whoever claimed something before has died.
-    if is_alone {
-        match parts.sweep.release().await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "{count} executions go on that were interrupted"),
-            Err(error) => tracing::warn!("could not look for what was interrupted: {error}"),
-        }
-    }
+    let (alone, waiting) = mpsc::unbounded_channel();
+    let turns = tokio::spawn(alone::take_turns(parts.clone(), waiting, stopped.clone()));
+    let mut is_released = !is_alone && driven.is_empty();
     let mut ticks = tokio::time::interval(LOOK_EVERY);
-    let mut running = JoinSet::new();
+    let running = Mutex::new(JoinSet::new());
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = stopped.wait_for(|stop| *stop) => break,
         }
-        while running.try_join_next().is_some() {}
-        let drive = |due| {
+        while lock(&running).try_join_next().is_some() {}
+        if !is_released {
+            is_released = release(&parts, is_alone, &mut driven).await;
+        }
+        let drive = |invocation| {
+            if let Invocation::Alone { .. } = invocation {
+                return ready(alone.send(invocation).is_ok());
+            }
             let (supervisor, doorbell) = (parts.supervisor.clone(), doorbell.clone());
-            running.spawn(async move {
+            lock(&running).spawn(async move {
                 let deadline = Clock::System.now() + WATCHDOG;
-                let due = Invocation::Due(due);
-                everhook_processor::handle(&supervisor, due, deadline).await;
+                everhook_processor::handle(&supervisor, invocation, deadline).await;
                 doorbell.ring();
             });
+            ready(true)
         };
-        if let Err(error) = parts.sweep.claim_each(drive).await {
-            tracing::warn!("could not look for what is due: {error}");
+        let until = Clock::System.now() + WATCHDOG;
+        parts.sweep.look(until, drive).await;
+    }
+    let mut running = running.into_inner().unwrap_or_else(PoisonError::into_inner);
+    while running.join_next().await.is_some() {}
+    turns.await.ok();
+}
+
+fn lock(running: &Mutex<JoinSet<()>>) -> MutexGuard<'_, JoinSet<()>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes due what an earlier process was at when it ended, and says whether that could be done.
+async fn release(parts: &Parts, is_alone: bool, driven: &mut Vec<ExecutionId>) -> bool {
+    let suspects = &parts.supervisor.driver().suspects;
+    match parts.sweep.count_deaths(driven).await {
+        Ok(ended) => {
+            ended.iter().for_each(|id| suspects.clear(id));
+            suspects.counted();
+            driven.clear();
+        }
+        Err(error) => {
+            tracing::warn!("could not record which executions a process died of: {error}");
+            return false;
         }
     }
-    while running.join_next().await.is_some() {}
+    // The data folder is this process's alone: whatever claimed something before has died.
+    if !is_alone {
+        return true;
+    }
+    match parts.sweep.release().await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "{count} interrupted executions continue"),
+        Err(error) => tracing::warn!("could not look for what was interrupted: {error}"),
+    }
+    true
 }
 
 async fn upkeep(engine: Engine, mut stopped: watch::Receiver<bool>) {
@@ -324,10 +364,27 @@ async fn upkeep(engine: Engine, mut stopped: watch::Receiver<bool>) {
             _ = ticks.tick() => {}
             _ = stopped.wait_for(|stop| *stop) => return,
         }
-        let trimmed = engine.trim_streams(STREAM_AGE).await;
-        let swept = engine.sweep_ttl().await;
-        if let Some(error) = trimmed.err().or(swept.err()) {
-            tracing::warn!("could not remove what has expired: {error}");
+        let remove = async {
+            let trimmed = engine.trim_streams(STREAM_AGE).await;
+            let swept = engine.sweep_ttl().await;
+            match (trimmed, swept) {
+                (Ok(0), Ok(0)) => {}
+                (Ok(records), Ok(items)) => {
+                    tracing::info!(
+                        records,
+                        items,
+                        "removed {items} expired items, {records} old stream records"
+                    );
+                }
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!("could not remove what has expired: {error}");
+                }
+            }
+        };
+        // It may take minutes, and what is left is found the next time.
+        tokio::select! {
+            () = remove => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
         }
     }
 }

@@ -19,6 +19,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 
 use crate::plan::Plan;
+use crate::suspects::Mark;
 use crate::wakeup::{Cause, Wake};
 
 use super::inputs::Inputs;
@@ -69,6 +70,8 @@ pub(super) struct Drive<'d> {
     moved: bool,
     /// How this ends once no attempt is being made any more.
     stopping: Option<Advanced>,
+    /// Says that this process computes for the execution.
+    mark: Mark,
 }
 
 /// Whether the drive goes on.
@@ -86,10 +89,11 @@ impl<'d> Drive<'d> {
         plan: &'d Plan,
         deadline: Timestamp,
         execution: Execution,
+        mark: Mark,
     ) -> Self {
         let lease = match wake.cause {
             Cause::Appended(_) => execution.created_at + WATCHDOG,
-            Cause::Due => driver.clock.now() + WATCHDOG,
+            Cause::Due | Cause::Alone => driver.clock.now() + WATCHDOG,
         };
         Self {
             driver,
@@ -107,6 +111,7 @@ impl<'d> Drive<'d> {
             claimed: HashSet::new(),
             moved: false,
             stopping: None,
+            mark,
         }
     }
 
@@ -298,7 +303,8 @@ impl<'d> Drive<'d> {
         }
         let now = self.driver.clock.now();
         let patience = wake.map_or(Duration::from_secs(3600), |wake| wake.since(now));
-        let Ok(first) = ambient::timeout(patience, self.attempts.next()).await else {
+        let first = self.mark.rest(ambient::timeout(patience, self.attempts.next()));
+        let Ok(first) = first.await else {
             return Ok(());
         };
         let mut ended = first;
@@ -321,7 +327,7 @@ impl<'d> Drive<'d> {
     /// Waits for all attempts, or for as many as fit into one append.
     async fn drain(&mut self) -> Result<(), Trouble> {
         while self.has_room_for(0)
-            && let Some((path, performed)) = self.attempts.next().await
+            && let Some((path, performed)) = self.mark.rest(self.attempts.next()).await
         {
             self.ended(&path, performed?)?;
         }
@@ -445,7 +451,8 @@ impl<'d> Drive<'d> {
                 self.stopping = Some(Advanced::Moved);
                 Ok(Flushed::GoOn)
             }
-            Cause::Due | Cause::Appended(_) => Ok(Flushed::GoOn),
+            // One that is driven alone goes on here, where its death is counted.
+            Cause::Due | Cause::Alone | Cause::Appended(_) => Ok(Flushed::GoOn),
         }
     }
 
