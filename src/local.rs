@@ -9,6 +9,7 @@
 //! | the sweep function's clock | [`server`] |
 //! | the functions' concurrency | [`pressure`] |
 
+mod alone;
 pub mod door;
 pub mod engine;
 pub mod event_source;

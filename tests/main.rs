@@ -35,6 +35,8 @@ mod secrets;
 mod showcase;
 mod standing;
 mod structure;
+mod suspects;
+mod sweep;
 mod vectors;
 mod verified;
 mod verify;

@@ -207,12 +207,14 @@ impl World {
 
     /// Fires what is due now; says how much that was.
     pub(crate) async fn sweep(&self) -> usize {
-        let due = self.parts.sweep.claim().await.unwrap();
-        let fired = due.len();
-        let due = json!({ "due": due });
-        let invocation = Invocation::from_json(due);
-        let deadline = self.now() + INVOCATION;
-        everhook_processor::handle(&self.parts.supervisor, invocation, deadline).await;
+        let invocations = self.parts.sweep.claim().await;
+        let fired = invocations.iter().map(Invocation::many).sum();
+        for invocation in invocations {
+            let payload = invocation.to_json().unwrap();
+            let invocation = Invocation::from_json(payload);
+            let deadline = self.now() + INVOCATION;
+            everhook_processor::handle(&self.parts.supervisor, invocation, deadline).await;
+        }
         fired
     }
 

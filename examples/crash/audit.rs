@@ -227,7 +227,7 @@ fn ended(
         other => return Err(format!("it ended as {other:?}")),
     }
     let view = View::of(&entry.execution, execution);
-    let row = Row { view, due: None, parked: None, repeat_of: None };
+    let row = Row { view, due: None, parked: None, deaths: 0, repeat_of: None };
     match shown.get(&entry.execution) {
         Some(shown) if *shown == ShownExecution::from(row) => {}
         shown => return Err(format!("its status is not what its history says: {shown:?}")),

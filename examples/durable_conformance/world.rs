@@ -19,7 +19,7 @@ use everhook_journal::{
     Clock, Execution, ExecutionId, Executions, Journal, Payloads, Recorded, Secrets, Sequence,
     Timestamp,
 };
-use everhook_processor::{Cause, Driver, Sweep, Wake, advance};
+use everhook_processor::{Cause, Driver, Invocation, Sweep, Wake, advance};
 use object_store::memory::InMemory;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -145,11 +145,18 @@ impl World {
 
     /// Fires what is due now.
     pub(crate) async fn fire(&self) -> Result<(), String> {
-        for id in self.sweep.claim().await.map_err(words)? {
-            let before = self.execution(&id).await?.sequence;
-            let lives = self.wake(&id, Cause::Due).await?;
-            if lives && self.execution(&id).await?.sequence != before {
-                self.follow(&id).await?;
+        for invocation in self.sweep.claim().await {
+            let ids = match invocation {
+                Invocation::Due(ids) => ids,
+                Invocation::Alone { execution, .. } => vec![execution],
+                Invocation::Stream(_) => Vec::new(),
+            };
+            for id in ids {
+                let before = self.execution(&id).await?.sequence;
+                let lives = self.wake(&id, Cause::Due).await?;
+                if lives && self.execution(&id).await?.sequence != before {
+                    self.follow(&id).await?;
+                }
             }
         }
         Ok(())

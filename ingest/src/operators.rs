@@ -2,6 +2,7 @@
 //! IAM in AWS, the server's own door on one machine.
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use everhook_journal::executions::DEATHS_MAX;
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::quarantine::Kept;
 use everhook_journal::store::Unavailable;
@@ -150,21 +151,33 @@ async fn redrive(ingest: &Ingest, id: &str, from: Option<String>) -> Answer {
     let mut redriven = ingest.add(&id, |_| Ok(Command::Redrive(from.clone()))).await;
     if let Err(FactError::Refused(_)) = redriven
         && guard::holds(Guard::RepeatedRedriveHastens)
-        && let Err(error) = owe(ingest, &id).await
     {
-        redriven = Err(error);
+        match owe(ingest, &id).await {
+            Ok(None) => {}
+            // It has not failed, so nothing is appended: it is tried again from where it stands.
+            Ok(Some(stalled)) => redriven = Ok(stalled),
+            Err(error) => redriven = Err(error),
+        }
     }
     added(&id, "redriven", redriven)
 }
 
-/// Makes sure that somebody comes for an execution that was redriven before:
-/// whoever did it may have died before he had seen to that, and a repeated call is refused.
-async fn owe(ingest: &Ingest, id: &ExecutionId) -> Result<(), FactError> {
+/// Makes an execution due that was redriven before: the call may have died before it had seen to that, and a repeated
+/// one is refused. Returns the execution if it was stalled.
+async fn owe(ingest: &Ingest, id: &ExecutionId) -> Result<Option<Execution>, FactError> {
     let execution = ingest.execution(id).await?;
     if execution.status.is_terminal() {
-        return Ok(());
+        return Ok(None);
     }
-    ingest.hasten(id, &execution).await
+    let row = ingest.executions.get(id).await?;
+    let is_deadly = row.as_ref().is_some_and(|row| row.deaths >= DEATHS_MAX);
+    let is_stalled = row.is_some_and(|row| row.parked.is_some());
+    // One that is about to be stalled again gets another try first.
+    if is_deadly && !is_stalled {
+        ingest.executions.count_deaths(id, DEATHS_MAX - 1).await?;
+    }
+    ingest.hasten(id, &execution).await?;
+    Ok((is_stalled || is_deadly).then_some(execution))
 }
 
 fn no_token() -> Answer {

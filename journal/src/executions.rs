@@ -14,6 +14,7 @@
 //! | `due_shard` | N | the part of the index `due` it is in |
 //! | `generation` | N | changes whenever the obligation does |
 //! | `redrives` | N | how often the sweep has fired it without progress |
+//! | `deaths` | N | how many processes died while they drove it, since it last got further; absent if none did |
 //! | `attention` | S | `failed` or `stalled`; index `attention` |
 //! | `parked` | S | why it is stalled |
 //! | `repeat_of` | S | the execution that the same body had come with before, see `bodies` |
@@ -40,6 +41,9 @@ use row::{to_item, to_row, with_due};
 /// Into how many parts the index of due rows is split.
 pub const DUE_SHARDS: u64 = 8;
 
+/// How many processes may die while they drive an execution before it is stalled.
+pub const DEATHS_MAX: u64 = 3;
+
 /// All executions' rows. A clone is the same table.
 #[derive(Debug, Clone)]
 pub struct Executions {
@@ -56,6 +60,8 @@ pub struct Row {
     pub due: Option<Due>,
     /// Why it is not moving, if somebody should look.
     pub parked: Option<String>,
+    /// How many processes died while they drove it, since it last got further.
+    pub deaths: u64,
     /// The execution that the same body had come with before, under another id that nobody signed.
     pub repeat_of: Option<ExecutionId>,
 }
@@ -243,21 +249,44 @@ impl Executions {
         met(self.store.update(&self.table, key(id), change, owed).await)
     }
 
-    /// Gives back a claim whose owner is gone, if it is still the one that was read: the row is due now,
-    /// and that it was tried counts.
+    /// Moves a row whose claim came to nothing, if it is still the one that was read: it is due at `at`,
+    /// after so many claims without progress.
     pub async fn release(
         &self,
         id: &ExecutionId,
         read: &Due,
-        now: Timestamp,
+        at: Timestamp,
+        redrives: u64,
     ) -> Result<bool, Unavailable> {
         let change = Expression::new(
-            "SET #due_at = :due_at, #generation = :next",
-            &["due_at", "generation"],
+            "SET #due_at = :due_at, #generation = :next, #redrives = :redrives",
+            &["due_at", "generation", "redrives"],
         )
-        .with(":due_at", text(now.to_string()))
-        .with(":next", number(read.generation + 1));
+        .with(":due_at", text(at.to_string()))
+        .with(":next", number(read.generation + 1))
+        .with(":redrives", number(redrives));
         met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
+    }
+
+    /// Records how many processes have died while they drove an unfinished execution.
+    pub async fn count_deaths(&self, id: &ExecutionId, deaths: u64) -> Result<bool, Unavailable> {
+        let change = match deaths {
+            0 => Expression::new("REMOVE #deaths", &["deaths"]),
+            _ => Expression::new("SET #deaths = :deaths", &["deaths"])
+                .with(":deaths", number(deaths)),
+        };
+        let owed = Expression::new("attribute_exists(#due_at)", &["due_at"]);
+        met(self.store.update(&self.table, key(id), change, owed).await)
+    }
+
+    /// Forgets the deaths of an execution that got further, and that it was stalled because of them.
+    pub async fn forgive(&self, id: &ExecutionId) -> Result<bool, Unavailable> {
+        let change = Expression::new(
+            "REMOVE #deaths, #parked, #attention",
+            &["deaths", "parked", "attention"],
+        );
+        let owed = Expression::new("attribute_exists(#due_at)", &["due_at"]);
+        met(self.store.update(&self.table, key(id), change, owed).await)
     }
 
     /// Takes a due row for one try until `until`; one of several callers gets it.

@@ -123,6 +123,8 @@ guards! {
     AppendBeforeEnd,
     /// What is due is looked for.
     SweepComes,
+    /// What may have killed a process is driven alone, and its deaths are counted.
+    SuspectsAlone,
     /// A row without an execution is left for a while.
     GraceForRows,
     /// A row without an execution is removed only if it is still the one that was read.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::id::{ExecutionId, Sequence};
 
 /// The records of one invocation that are news of an execution.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// The news, in the stream's order.
     pub records: Vec<Record>,

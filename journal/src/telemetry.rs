@@ -29,6 +29,7 @@ const COUNTERS: [&str; 11] = [
     "Released",
     "Stalled",
     "Due",
+    "ShardsFailed",
     "Unreadable",
 ];
 
@@ -127,11 +128,18 @@ pub fn stalled() {
     counter!("Stalled").increment(1);
 }
 
-/// The sweep looked: how long the oldest due row has been due, and how many were claimed.
-pub fn swept(oldest: Duration, claimed: usize) {
-    histogram!("DueAge").record(oldest.as_secs_f64());
-    value();
+/// The sweep looked: how long the oldest due row has been due, how many were claimed,
+/// and how many shards of the index could not be read.
+pub fn swept(oldest: Duration, claimed: usize, shards_failed: usize) {
+    // Without it for some minutes an alarm goes off: a look that missed a shard does not count as one.
+    if shards_failed == 0 {
+        histogram!("DueAge").record(oldest.as_secs_f64());
+        value();
+    }
     counter!("Due").increment(claimed as u64);
+    if shards_failed > 0 {
+        counter!("ShardsFailed").increment(shards_failed as u64);
+    }
 }
 
 /// Records of the stream that cannot be read.

@@ -28,6 +28,7 @@ use crate::memory::Memory;
 use crate::plan::{FindError, Plans};
 use crate::recall::Recall;
 use crate::steps::Steps;
+use crate::suspects::Suspects;
 use crate::wakeup::{Cause, Wake};
 
 use drive::Drive;
@@ -61,6 +62,8 @@ pub struct Driver {
     pub process: OnceLock<Arc<str>>,
     /// Whether no further step begins.
     pub closing: AtomicBool,
+    /// The executions that this process is driving, and those that may have killed an earlier one.
+    pub suspects: Suspects,
 }
 
 impl Driver {
@@ -91,6 +94,7 @@ impl Driver {
             calls: Calls::default(),
             process: OnceLock::new(),
             closing: AtomicBool::new(false),
+            suspects: Suspects::default(),
         })
     }
 
@@ -192,6 +196,10 @@ pub async fn advance_within(
     {
         return Ok(Advanced::Superseded);
     }
+    if wake.cause != Cause::Alone && driver.suspects.contains(id) {
+        return settle::put_off(driver, id, wake.cause).await;
+    }
+    let mark = driver.suspects.mark(id);
     let execution = match read(driver, id).await {
         Ok(Some(execution)) => execution,
         Ok(None) => return settle::absent(driver, id).await,
@@ -210,7 +218,7 @@ pub async fn advance_within(
         Err(FindError::Unavailable(error)) => return Err(error.into()),
         Err(error) => return settle::park(driver, id, &error.to_string()).await,
     };
-    let mut drive = Drive::new(driver, wake, &plan, stint, execution);
+    let mut drive = Drive::new(driver, wake, &plan, stint, execution, mark);
     let driven = Box::pin(drive.run()).await;
     if driven.is_err() {
         Box::pin(drive.save()).await;

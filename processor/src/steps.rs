@@ -58,6 +58,11 @@ const KINDS: [&str; 14] = [
     "map",
 ];
 
+/// Whether a kind of step is built in, and not a user's own.
+pub(crate) fn is_built_in(run: &str) -> bool {
+    KINDS.contains(&run)
+}
+
 /// The largest result that a step may have.
 pub(crate) const RESULT_BYTES_MAX: usize = 256 * 1024;
 

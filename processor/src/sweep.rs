@@ -1,12 +1,19 @@
 //! Fires what is due: retries, waits and lost wake-ups are one mechanism.
 
+use std::future::ready;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use everhook_journal::execution::WATCHDOG;
-use everhook_journal::executions::{DUE_SHARDS, Due};
+use everhook_journal::executions::{DEATHS_MAX, DUE_SHARDS, Due, Row};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::store::{BATCH_GET_MAX, Unavailable};
 use everhook_journal::{Clock, ExecutionId, Executions, Timestamp, failpoint, telemetry};
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream;
+
+use crate::Invocation;
 
 /// How often the sweep looks.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -14,14 +21,17 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How many rows of one shard one look takes.
 const DUE_ROWS_MAX: i32 = 100;
 
-/// How many rows are looked at before those claimed are handed over.
-const HANDED_OVER: usize = 10;
+/// How many rows are claimed and handed over together.
+const GROUP_ROWS_MAX: usize = 10;
 
-/// How often an execution is fired without progress before somebody should look.
+/// How many groups of one shard are claimed or handed over at once. All shards are looked at side by side.
+const GROUPS_AT_ONCE: usize = 2;
+
+/// When a row is due again whose group could not be handed over.
+const NOT_HANDED_OVER: Duration = Duration::from_secs(10);
+
+/// How often an execution is fired without progress before it is stalled.
 const REDRIVES_MAX: u64 = 20;
-
-/// How often a claim is given back: an execution that takes its process with it each time is left alone in the end.
-const RELEASES_MAX: u64 = 5;
 
 /// How many rows of one shard are looked at for claims to give back.
 const RELEASED_ROWS_MAX: i32 = 1_000;
@@ -40,63 +50,264 @@ const STALLED: Duration = Duration::from_secs(6 * 3600);
 pub struct Sweep {
     executions: Executions,
     clock: Clock,
+    /// Whether a claim without progress makes an execution suspect: where nothing else shows which ones a process
+    /// was driving when it died.
+    suspects_unmoved: bool,
+}
+
+/// What one look came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// How many executions were claimed and handed over.
+    pub claimed: usize,
+    /// How long the first of them had been due.
+    pub oldest: Duration,
+    /// How many shards could not be read.
+    pub shards_failed: usize,
+}
+
+impl Swept {
+    fn and(self, other: Self) -> Self {
+        Self {
+            claimed: self.claimed + other.claimed,
+            oldest: self.oldest.max(other.oldest),
+            shards_failed: self.shards_failed + other.shards_failed,
+        }
+    }
+}
+
+/// A row that was claimed.
+#[derive(Debug)]
+struct Claimed {
+    id: ExecutionId,
+    /// The obligation before the claim.
+    before: Due,
+    /// The obligation that the claim made.
+    due: Due,
+    deaths: u64,
+    is_suspect: bool,
+    overdue: Duration,
 }
 
 impl Sweep {
     /// A sweep over these rows.
     pub fn new(executions: Executions, clock: Clock) -> Self {
-        Self { executions, clock }
+        Self { executions, clock, suspects_unmoved: false }
+    }
+
+    /// Suspects executions that made no progress since an earlier claim, and hands each of them over alone.
+    #[must_use]
+    pub fn suspecting_unmoved(self) -> Self {
+        Self { suspects_unmoved: true, ..self }
     }
 
     /// Claims what is due now, for the processor to be woken for.
-    pub async fn claim(&self) -> Result<Vec<ExecutionId>, Unavailable> {
-        let mut claimed = Vec::new();
-        self.claim_each(|some| claimed.extend(some)).await?;
-        Ok(claimed)
+    pub async fn claim(&self) -> Vec<Invocation> {
+        let claimed = Mutex::new(Vec::new());
+        let until = self.clock.now() + WATCHDOG;
+        self.look(until, |invocation| {
+            claimed.lock().unwrap_or_else(PoisonError::into_inner).push(invocation);
+            ready(true)
+        })
+        .await;
+        claimed.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims what is due now and hands it over a few at a time:
-    /// if much is due, the first are on their way long before the last is claimed.
-    pub async fn claim_each(
+    /// Claims what is due now, a few rows at a time, and hands each few over as soon as they are claimed.
+    /// `hand_over` says whether it succeeded; if not, the claims are given back. No row is claimed after `until`.
+    ///
+    /// All shards are read side by side, so that the trouble of one shard delays no other.
+    pub async fn look<F: Future<Output = bool>>(
         &self,
-        mut hand_over: impl FnMut(Vec<ExecutionId>),
-    ) -> Result<(), Unavailable> {
+        until: Timestamp,
+        hand_over: impl Fn(Invocation) -> F,
+    ) -> Swept {
         if !guard::holds(Guard::SweepComes) {
-            return Ok(());
+            return Swept::default();
         }
-        let (mut oldest, mut count) = (Duration::ZERO, 0);
-        for shard in 0..DUE_SHARDS {
-            let due = self.executions.due(shard, self.clock.now(), DUE_ROWS_MAX).await?;
-            for due in due.chunks(HANDED_OVER) {
-                let (claimed, overdue) = self.claim_some(due).await;
-                oldest = oldest.max(overdue);
-                count += claimed.len();
-                if !claimed.is_empty() {
-                    hand_over(claimed);
-                }
+        let shards = (0..DUE_SHARDS).map(|shard| self.look_at(shard, until, &hand_over));
+        let swept = join_all(shards).await.into_iter().fold(Swept::default(), Swept::and);
+        telemetry::swept(swept.oldest, swept.claimed, swept.shards_failed);
+        swept
+    }
+
+    async fn look_at<F: Future<Output = bool>>(
+        &self,
+        shard: u64,
+        until: Timestamp,
+        hand_over: &impl Fn(Invocation) -> F,
+    ) -> Swept {
+        let rows = match self.due_rows(shard).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::error!(shard, "could not look for what is due in shard {shard}: {error}");
+                return Swept { shards_failed: 1, ..Swept::default() };
             }
+        };
+        let groups: Vec<_> = rows.chunks(GROUP_ROWS_MAX).map(<[_]>::to_vec).collect();
+        stream::iter(groups)
+            .map(|rows| self.claim_and_hand_over(rows, until, hand_over))
+            .buffer_unordered(GROUPS_AT_ONCE)
+            .fold(Swept::default(), |swept, group| ready(swept.and(group)))
+            .await
+    }
+
+    /// The rows of one shard that are due, the longest due first. They may lag behind: a claim of one that has moved
+    /// meanwhile is refused.
+    async fn due_rows(&self, shard: u64) -> Result<Vec<(Row, Due)>, Unavailable> {
+        let now = self.clock.now();
+        let ids = self.executions.due(shard, now, DUE_ROWS_MAX).await?;
+        let rows = self.executions.rows(&ids).await?;
+        // The index lags behind: only the row itself says what is due.
+        let is_due = |due: &Due| due.at <= now || !guard::holds(Guard::RowSaysDue);
+        let due = |row: Row| row.due.filter(is_due).map(|due| (row, due));
+        Ok(rows.into_iter().filter_map(due).collect())
+    }
+
+    async fn claim_and_hand_over<F: Future<Output = bool>>(
+        &self,
+        rows: Vec<(Row, Due)>,
+        until: Timestamp,
+        hand_over: &impl Fn(Invocation) -> F,
+    ) -> Swept {
+        // What is claimed late could not be handed over any more.
+        if self.clock.now() >= until {
+            return Swept::default();
         }
-        telemetry::swept(oldest, count);
+        let claims = rows.into_iter().map(|(row, due)| self.claim_one(row, due));
+        let claimed: Vec<_> = join_all(claims).await.into_iter().flatten().collect();
+        let (suspects, others): (Vec<_>, Vec<_>) =
+            claimed.into_iter().partition(|claimed| claimed.is_suspect);
+        let alone = suspects.into_iter().map(|suspect| vec![suspect]);
+        let groups = std::iter::once(others).filter(|others| !others.is_empty()).chain(alone);
+        let handed_over = groups.map(|group| self.hand_over(group, hand_over));
+        join_all(handed_over).await.into_iter().fold(Swept::default(), Swept::and)
+    }
+
+    async fn hand_over<F: Future<Output = bool>>(
+        &self,
+        group: Vec<Claimed>,
+        hand_over: &impl Fn(Invocation) -> F,
+    ) -> Swept {
+        if hand_over(invocation(&group)).await {
+            let oldest = group.iter().map(|claimed| claimed.overdue).max().unwrap_or_default();
+            return Swept { claimed: group.len(), oldest, shards_failed: 0 };
+        }
+        join_all(group.into_iter().map(|claimed| self.give_back(claimed))).await;
+        Swept::default()
+    }
+
+    /// Claims a row; one row's trouble stays its own.
+    async fn claim_one(&self, row: Row, due: Due) -> Option<Claimed> {
+        let claimed = self.try_claim(&row, due).await;
+        claimed.unwrap_or_else(|error| {
+            let id = &row.view.execution;
+            tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
+            None
+        })
+    }
+
+    async fn try_claim(&self, row: &Row, due: Due) -> Result<Option<Claimed>, Unavailable> {
+        let id = &row.view.execution;
+        let now = self.clock.now();
+        let is_parked = row.parked.is_some();
+        let is_deadly = row.deaths >= DEATHS_MAX;
+        // One that is parked already keeps its reason, and is tried again.
+        if (due.redrives >= REDRIVES_MAX || is_deadly) && !is_parked {
+            return self.stall(id, now).await.map(|()| None);
+        }
+        let lease = match guard::holds(Guard::LeaseOutlastsInvocation) {
+            // If it takes another process with it, that must not be soon.
+            true if is_deadly => REDRIVE_DELAY_MAX,
+            true => lease(due.redrives),
+            false => Duration::from_secs(5),
+        };
+        if !self.executions.claim(id, &due, now + lease).await? {
+            return Ok(None);
+        }
+        failpoint::reached("sweep.claimed");
+        let is_suspect = row.deaths > 0 || (self.suspects_unmoved && due.redrives > 0);
+        Ok(Some(Claimed {
+            id: id.clone(),
+            before: due,
+            due: Due {
+                at: now + lease,
+                generation: due.generation + 1,
+                redrives: due.redrives + 1,
+            },
+            deaths: row.deaths,
+            is_suspect: is_suspect && guard::holds(Guard::SuspectsAlone),
+            // A stalled execution has a metric of its own, and is late on purpose.
+            overdue: if is_parked { now.since(due.at) } else { overdue(&due, now) },
+        }))
+    }
+
+    /// Marks an execution as stalled, if its row still says so when it is read as of the last write.
+    async fn stall(&self, id: &ExecutionId, now: Timestamp) -> Result<(), Unavailable> {
+        let Some(row) = self.executions.get(id).await? else { return Ok(()) };
+        let Some(due) = row.due.filter(|due| due.at <= now && row.parked.is_none()) else {
+            return Ok(());
+        };
+        let reason = match (row.deaths, due.redrives) {
+            (DEATHS_MAX.., _) => died(row.deaths),
+            (_, REDRIVES_MAX..) => format!("no progress after {REDRIVES_MAX} tries"),
+            _ => return Ok(()),
+        };
+        if self.executions.park(id, &due, &reason, now + STALLED).await? {
+            tracing::error!(execution.id = %id, "execution {id} is stalled: {reason}");
+            telemetry::stalled();
+        }
         Ok(())
     }
 
-    /// Makes due what a process claimed that is gone, and says how many these are.
-    /// For whoever knows that nobody else drives executions: they need not wait until the claims end.
+    /// Makes a claimed row due again soon, as if it had not been claimed.
+    async fn give_back(&self, claimed: Claimed) {
+        let Claimed { id, before, due, .. } = &claimed;
+        let at = self.clock.now() + NOT_HANDED_OVER;
+        // If this fails too, the claim was for a time.
+        if let Err(error) = self.executions.release(id, due, at, before.redrives).await {
+            tracing::warn!(execution.id = %id, "could not give back the claim of execution {id}: {error}");
+        }
+    }
+}
+
+impl Sweep {
+    /// Records that an earlier process died while it drove these executions, and makes them due:
+    /// from now on each of them is handed over alone. Returns those that had ended.
+    pub async fn count_deaths(
+        &self,
+        driven: &[ExecutionId],
+    ) -> Result<Vec<ExecutionId>, Unavailable> {
+        let mut ended = Vec::new();
+        for id in driven {
+            // Without a row, its stream record leads to one.
+            let Some(row) = self.executions.get(id).await? else { continue };
+            match row.due {
+                Some(due) => self.count_death(&row, due).await?,
+                None => ended.push(id.clone()),
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Makes due what an earlier process was at when it ended: what it had claimed, and what is due soon anyway
+    /// because it had just been received or handed over. Says how many these are.
+    ///
+    /// For a server that knows that no other process drives executions: they need not wait until the claims end.
     pub async fn release(&self) -> Result<usize, Unavailable> {
         let mut released = 0;
         let now = self.clock.now();
         for shard in 0..DUE_SHARDS {
-            let claimed = now + lease(RELEASES_MAX);
-            let ids = self.executions.due(shard, claimed, RELEASED_ROWS_MAX).await?;
+            let ids =
+                self.executions.due(shard, now + REDRIVE_DELAY_MAX, RELEASED_ROWS_MAX).await?;
             for ids in ids.chunks(BATCH_GET_MAX) {
                 for row in self.executions.rows(ids).await? {
                     let Some(due) = row.due.filter(|due| due.at > now) else { continue };
-                    let is_claimed = (1..=RELEASES_MAX).contains(&due.redrives);
                     // A webhook is handed over at once, and a call keeps the sweep away: both leave such a due time.
-                    let is_handed_over = due.redrives == 0 && due.at < now + HANDED_OVER_FOR;
-                    if (is_claimed || is_handed_over) && row.parked.is_none() {
+                    let is_soon = due.redrives > 0 || due.at < now + HANDED_OVER_FOR;
+                    if is_soon && row.parked.is_none() {
                         let id = &row.view.execution;
-                        released += usize::from(self.executions.release(id, &due, now).await?);
+                        released += usize::from(self.executions.release(id, &due, now, 0).await?);
                     }
                 }
             }
@@ -104,51 +315,34 @@ impl Sweep {
         Ok(released)
     }
 
-    /// Those of them that are claimed, and how long the first of these has been due.
-    async fn claim_some(&self, due: &[ExecutionId]) -> (Vec<ExecutionId>, Duration) {
-        let (mut claimed, mut oldest) = (Vec::new(), Duration::ZERO);
-        for id in due {
-            match self.claim_one(id).await {
-                Ok(Some(overdue)) => {
-                    oldest = oldest.max(overdue);
-                    claimed.push(id.clone());
-                }
-                Ok(None) => {}
-                // One row's trouble stays its own: those behind it are due as well.
-                Err(error) => {
-                    tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
-                }
-            }
+    async fn count_death(&self, row: &Row, due: Due) -> Result<(), Unavailable> {
+        let (id, now) = (&row.view.execution, self.clock.now());
+        let deaths = row.deaths + 1;
+        self.executions.count_deaths(id, deaths).await?;
+        tracing::warn!(execution.id = %id, deaths, "a process died while it drove execution {id}");
+        // One that is stalled is tried when it is its time.
+        if row.parked.is_none() || deaths < DEATHS_MAX {
+            self.executions.release(id, &due, now, due.redrives).await?;
         }
-        (claimed, oldest)
+        Ok(())
     }
+}
 
-    /// How long the execution has been due, if it is claimed.
-    async fn claim_one(&self, id: &ExecutionId) -> Result<Option<Duration>, Unavailable> {
-        let now = self.clock.now();
-        // The index lags behind: only the row itself says what is due.
-        let Some(row) = self.executions.get(id).await? else { return Ok(None) };
-        let is_parked = row.parked.is_some();
-        let Some(due) = row.due.filter(|due| due.at <= now || !guard::holds(Guard::RowSaysDue))
-        else {
-            return Ok(None);
-        };
-        // One that is parked already keeps its reason, and is tried again.
-        if due.redrives >= REDRIVES_MAX && !is_parked {
-            tracing::error!(execution.id = %id, "execution {id} is stalled");
-            telemetry::stalled();
-            let reason = format!("no progress after {REDRIVES_MAX} tries");
-            self.executions.park(id, &due, &reason, now + STALLED).await?;
-            return Ok(None);
+/// Why an execution is stalled that took its processes with it.
+fn died(deaths: u64) -> String {
+    format!(
+        "the process died {deaths} times while it drove this execution; look for what its steps do with this \
+         webhook, then redrive or cancel it"
+    )
+}
+
+/// The invocation for one group.
+fn invocation(group: &[Claimed]) -> Invocation {
+    match group {
+        [one] if one.is_suspect => {
+            Invocation::Alone { execution: one.id.clone(), deaths: one.deaths }
         }
-        let lease = match guard::holds(Guard::LeaseOutlastsInvocation) {
-            true => lease(due.redrives),
-            false => Duration::from_secs(5),
-        };
-        let claimed = self.executions.claim(id, &due, now + lease).await?;
-        failpoint::reached("sweep.claimed");
-        // A stalled execution has a metric of its own, and is late on purpose.
-        Ok(claimed.then(|| if is_parked { now.since(due.at) } else { overdue(&due, now) }))
+        _ => Invocation::Due(group.iter().map(|claimed| claimed.id.clone()).collect()),
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Cause {
     Due,
     /// A driver that must end soon found a step that acts.
     HandedOver,
+    /// Its due time has come, and it is driven alone: it may have killed a process.
+    Alone,
 }
 
 /// One wake-up for each execution in the batch, for its latest append, in order of first mention.

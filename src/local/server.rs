@@ -1,5 +1,6 @@
 //! Runs everything on one machine until it is told to stop.
 
+use std::future::ready;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,13 +16,13 @@ use everhook_journal::{Clock, ExecutionId, Executions, Payloads, Secrets, Sequen
 use everhook_processor::bulkhead::Lane;
 use everhook_processor::steps::aws::Endpoints;
 use everhook_processor::sweep::SWEEP_EVERY;
-use everhook_processor::{Cause, Steps, Wake, wakeup};
+use everhook_processor::{Cause, Invocation, Steps, Wake, wakeup};
 use futures_util::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::aws::{self, NoRegion};
@@ -32,7 +33,7 @@ use super::event_source::{BatchOutcome, EventSource, File, Filter, Function, Set
 use super::keys::KeyError;
 use super::objects::CollectError;
 use super::parts::PartsError;
-use super::{Doorbell, Engine, Parts, Pressure, door, files, keys, objects};
+use super::{Doorbell, Engine, Parts, Pressure, alone, door, files, keys, objects};
 
 /// How often the embedded engine is rid of what has expired.
 const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -169,6 +170,11 @@ impl Server {
             parts.supervisor.driver().is_alone();
         }
 
+        let suspects = &parts.supervisor.driver().suspects;
+        let driven = match options.in_memory {
+            true => Vec::new(),
+            false => suspects.keep_in(&options.data_dir),
+        };
         let (stop, stopped) = watch::channel(false);
         let doorbell = Doorbell::new();
         let pressure = Pressure::new(config.settings.backlog_max);
@@ -178,7 +184,7 @@ impl Server {
             tasks.spawn(source.run(stopped.clone()));
         }
         let is_alone = engine.is_some();
-        tasks.spawn(sweep(parts.clone(), doorbell.clone(), is_alone, stopped.clone()));
+        tasks.spawn(sweep(parts.clone(), doorbell.clone(), is_alone, driven, stopped.clone()));
         if let Some(engine) = &engine {
             tasks.spawn(upkeep(engine.clone(), stopped.clone()));
             let objects = (!options.in_memory).then(|| options.data_dir.join(OBJECTS));
@@ -373,35 +379,68 @@ fn projector(parts: &Parts) -> Function {
 /// How often what is due is looked for: twice as often as in AWS, because looking costs nothing here.
 const LOOK_EVERY: Duration = Duration::from_millis(SWEEP_EVERY.as_millis() as u64 / 2);
 
+/// Looks for what is due, and drives it. What an earlier process was driving when it died is counted first.
 async fn sweep(
     parts: Parts,
     doorbell: Doorbell,
     is_alone: bool,
+    mut driven: Vec<ExecutionId>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    // The data folder is this process's alone: whoever claimed something before has died.
-    if is_alone {
-        match parts.sweep.release().await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "{count} executions go on that were interrupted"),
-            Err(error) => tracing::warn!("could not look for what was interrupted: {error}"),
-        }
-    }
+    let (alone, waiting) = mpsc::unbounded_channel();
+    let turns = tokio::spawn(alone::take_turns(parts.clone(), waiting, stopped.clone()));
+    let mut is_released = !is_alone && driven.is_empty();
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = stopped.wait_for(|stop| *stop) => return,
+            _ = stopped.wait_for(|stop| *stop) => break,
         }
-        let drive = |due: Vec<ExecutionId>| {
-            for execution in due {
-                hand_over(&parts, &doorbell, Wake { execution, cause: Cause::Due });
+        if !is_released {
+            is_released = release(&parts, is_alone, &mut driven).await;
+        }
+        let drive = |invocation| {
+            match invocation {
+                Invocation::Alone { .. } => return ready(alone.send(invocation).is_ok()),
+                Invocation::Due(ids) | Invocation::Acting(ids) => {
+                    for execution in ids {
+                        hand_over(&parts, &doorbell, Wake { execution, cause: Cause::Due });
+                    }
+                }
+                Invocation::Stream(_) => {}
             }
+            ready(true)
         };
-        if let Err(error) = parts.sweep.claim_each(drive).await {
-            tracing::warn!("could not look for what is due: {error}");
+        let until = Clock::System.now() + WATCHDOG;
+        parts.sweep.look(until, drive).await;
+    }
+    turns.await.ok();
+}
+
+/// Makes due what an earlier process was at when it ended, and says whether that could be done.
+async fn release(parts: &Parts, is_alone: bool, driven: &mut Vec<ExecutionId>) -> bool {
+    let suspects = &parts.supervisor.driver().suspects;
+    match parts.sweep.count_deaths(driven).await {
+        Ok(ended) => {
+            ended.iter().for_each(|id| suspects.clear(id));
+            suspects.counted();
+            driven.clear();
+        }
+        Err(error) => {
+            tracing::warn!("could not record which executions a process died of: {error}");
+            return false;
         }
     }
+    // The data folder is this process's alone: whatever claimed something before has died.
+    if !is_alone {
+        return true;
+    }
+    match parts.sweep.release().await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "{count} interrupted executions continue"),
+        Err(error) => tracing::warn!("could not look for what was interrupted: {error}"),
+    }
+    true
 }
 
 /// Removes what no history names.
@@ -444,10 +483,27 @@ async fn upkeep(engine: Engine, mut stopped: watch::Receiver<bool>) {
             _ = ticks.tick() => {}
             _ = stopped.wait_for(|stop| *stop) => return,
         }
-        let trimmed = engine.trim_streams(STREAM_AGE).await;
-        let swept = engine.sweep_ttl().await;
-        if let Some(error) = trimmed.err().or(swept.err()) {
-            tracing::warn!("could not remove what has expired: {error}");
+        let remove = async {
+            let trimmed = engine.trim_streams(STREAM_AGE).await;
+            let swept = engine.sweep_ttl().await;
+            match (trimmed, swept) {
+                (Ok(0), Ok(0)) => {}
+                (Ok(records), Ok(items)) => {
+                    tracing::info!(
+                        records,
+                        items,
+                        "removed {items} expired items, {records} old stream records"
+                    );
+                }
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!("could not remove what has expired: {error}");
+                }
+            }
+        };
+        // It may take minutes, and what is left is found the next time.
+        tokio::select! {
+            () = remove => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
         }
     }
 }

@@ -202,6 +202,7 @@ OURS = {
     "Stalled": {},
     "DueAge": {},
     "Due": {},
+    "ShardsFailed": {},
     "Unreadable": {},
 }
 # Namespace -> metric -> the sets of dimensions that AWS publishes it with, as far as they are used here.

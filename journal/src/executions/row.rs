@@ -109,5 +109,6 @@ pub(super) fn to_row(item: &Item) -> Result<Row, MalformedItem> {
     };
     let repeat_of = read_optional(item, "repeat_of");
     let repeat_of = repeat_of.as_deref().and_then(ExecutionId::parse);
-    Ok(Row { view, due, parked, repeat_of })
+    let deaths = read_number(item, "deaths").unwrap_or(0);
+    Ok(Row { view, due, parked, deaths, repeat_of })
 }

@@ -20,6 +20,7 @@ use futures_util::{FutureExt, StreamExt};
 
 use crate::bulkhead::{Lane, Measure, Place};
 use crate::plan::Plan;
+use crate::suspects::Mark;
 use crate::wakeup::{Cause, Wake};
 
 use super::inputs::Inputs;
@@ -98,6 +99,20 @@ pub(super) struct Drive<'d> {
     moved: bool,
     /// How this ends once nothing is under way any more.
     stopping: Option<Advanced>,
+    /// Says that this process computes for the execution.
+    mark: Mark,
+}
+
+/// What a drive waited for.
+enum Waited {
+    /// Something that was under way has ended.
+    Ended(StepName, Result<Came, Trouble>),
+    /// A step may call.
+    Place(StepName, Place),
+    /// The execution was moved.
+    News,
+    /// It waited as long as it may.
+    Enough,
 }
 
 /// Whether the drive goes on.
@@ -115,10 +130,11 @@ impl<'d> Drive<'d> {
         plan: &'d Plan,
         stint: Stint<'d>,
         execution: Execution,
+        mark: Mark,
     ) -> Self {
         let lease = match wake.cause {
             Cause::Appended(_) | Cause::HandedOver => execution.created_at + WATCHDOG,
-            Cause::Due => driver.clock.now() + WATCHDOG,
+            Cause::Due | Cause::Alone => driver.clock.now() + WATCHDOG,
         };
         Self {
             driver,
@@ -143,6 +159,7 @@ impl<'d> Drive<'d> {
             later: HashMap::new(),
             moved: false,
             stopping: None,
+            mark,
         }
     }
 
@@ -404,22 +421,32 @@ impl<'d> Drive<'d> {
         }
         // Others drive meanwhile.
         self.stint.place = None;
+        let Self { attempts, waiting, stint, mark, .. } = self;
+        let waited = mark.rest(async {
+            tokio::select! {
+                biased;
+                Some((path, came)) = attempts.next() => Waited::Ended(path, came),
+                Some((path, place)) = waiting.next() => Waited::Place(path, place),
+                () = stint.news.heard() => Waited::News,
+                () = ambient::sleep(most) => Waited::Enough,
+            }
+        });
         let mut ended = None;
-        tokio::select! {
-            biased;
-            Some(found) = self.attempts.next() => ended = Some(found),
-            Some((path, place)) = self.waiting.next() => {
+        match waited.await {
+            Waited::Ended(path, came) => ended = Some((path, came)),
+            Waited::Place(path, place) => {
                 self.queued.remove(&path);
                 self.places.insert(path, place);
             }
-            () = self.stint.news.heard() => {}
-            () = ambient::sleep(most) => {
+            Waited::News => {}
+            Waited::Enough => {
                 if self.attempts.is_empty() && most == PATIENCE {
                     self.come_back_later();
                 }
             }
         }
-        self.stint.place = Some(self.driver.turns.enter(&self.lane, Measure::default()).await);
+        let entering = self.driver.turns.enter(&self.lane, Measure::default());
+        self.stint.place = Some(self.mark.rest(entering).await);
         while let Some((path, came)) = ended {
             self.ended(path, came?)?;
             if !self.has_room_for(0) {
@@ -505,6 +532,7 @@ impl<'d> Drive<'d> {
                 self.lease = self.driver.clock.now() + WATCHDOG;
                 self.is_counted = true;
             }
+            Cause::Alone => self.lease = self.driver.clock.now() + WATCHDOG,
         }
         let commands = self.take_decided();
         match self.read_again(commands).await {

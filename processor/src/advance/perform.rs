@@ -17,7 +17,7 @@ use crate::step::{Input, Output, StepError};
 use crate::steps::branches::Listed;
 use crate::steps::json::{check, kept};
 use crate::steps::poll::Look;
-use crate::steps::{RESULT_BYTES_MAX, Work};
+use crate::steps::{RESULT_BYTES_MAX, Work, is_built_in};
 
 use super::{Driver, Trouble};
 
@@ -111,7 +111,13 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
     Ok(match &turn.ready.work {
         Work::Act(act) => {
             let act = act.clone();
-            let attempt = async move { act.run(input).await };
+            let (suspects, id) = (driver.suspects.clone(), input.execution.clone());
+            // A user's own step may do anything while it runs; a built-in one only computes when it is polled.
+            let mark = (!is_built_in(&step.run)).then(|| suspects.mark(&id));
+            let attempt = async move {
+                let _mark = mark;
+                suspects.while_polled(&id, act.run(input)).await
+            };
             failpoint::reached("act.before");
             let acted = isolated(step, attempt).await;
             failpoint::reached("act.after");
@@ -141,7 +147,14 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
         Work::Poll(poll) => {
             let poll = poll.clone();
             let state = input.clone();
-            match isolated(step, Box::pin(async move { poll.look(state).await })).await {
+            let (suspects, id) = (driver.suspects.clone(), input.execution.clone());
+            let is_built_in = step.steps.iter().all(|inside| is_built_in(&inside.run));
+            let mark = (!is_built_in).then(|| suspects.mark(&id));
+            let look = async move {
+                let _mark = mark;
+                suspects.while_polled(&id, poll.look(state)).await
+            };
+            match isolated(step, Box::pin(look)).await {
                 Ok(Look::Found(output)) => Ok(Outcome::Result(output)),
                 Ok(Look::Again(output)) => {
                     let counted = number.saturating_sub(turn.forgiven);

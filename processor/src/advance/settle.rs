@@ -7,6 +7,8 @@ use everhook_journal::guard::{self, Guard};
 use everhook_journal::table::ReadError;
 use everhook_journal::{Execution, ExecutionId, Timestamp, View, failpoint, telemetry};
 
+use crate::wakeup::Cause;
+
 use super::{Advanced, Driver, Outage, Trouble, words};
 
 /// How long a row without an execution is left, in case its webhook is still being recorded.
@@ -92,6 +94,19 @@ pub(super) async fn park(
         driver.executions.park(id, &due, reason, driver.clock.now() + PARKED).await?;
     }
     Ok(Advanced::Parked)
+}
+
+/// Leaves an execution to the sweep, which drives it alone: it may have killed a process.
+pub(super) async fn put_off(
+    driver: &Driver,
+    id: &ExecutionId,
+    cause: Cause,
+) -> Result<Advanced, Outage> {
+    // A row that was made after the death does not tell the sweep yet.
+    if cause == Cause::Due {
+        driver.executions.count_deaths(id, 1).await?;
+    }
+    Ok(Advanced::Superseded)
 }
 
 /// Removes a row that no webhook was recorded for. Nobody was answered 202 for it.

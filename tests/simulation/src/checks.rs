@@ -27,13 +27,20 @@ pub(crate) const SKEW: Duration = Duration::from_secs(2);
 const LEASE: Duration = Duration::from_secs(60);
 const LEASE_MAX: Duration = Duration::from_secs(3600);
 
+/// How often an execution may kill what drives it when it is due, until it is stalled: once beside others, three times
+/// alone, as often again for an invocation that is delivered twice, and some for those that were not counted in time.
+const KILLS_MAX: u32 = 12;
+
 /// When a stalled execution is tried again.
 const STALLED: Duration = Duration::from_secs(6 * 3600);
+
+/// What a row says of an execution that was stalled because of deaths.
+const DIED: &str = "the process died";
 
 /// Something that must not happen, and did.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Which rule: `S1` to `S15`, `L1` to `L4`, `P1` to `P3`.
+    /// Which rule: `S1` to `S15`, `L1` to `L6`, `P1` to `P3`.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
@@ -197,6 +204,12 @@ impl Checks {
             Err(error) => return violated("S7", format!("a row cannot be read: {error}")),
         };
         let before = history.row.replace(row.clone());
+        if row.parked.as_ref().is_some_and(|reason| reason.starts_with(DIED)) {
+            history.stalled += 1;
+            if !history.is_killer() {
+                return violated("L6", format!("{execution} is stalled and killed nothing"));
+            }
+        }
         // Whoever added a fact has seen to it that somebody comes. That it is due by chance is not enough.
         let earlier = before.as_ref().and_then(|it| it.due);
         let is_moved = |due: Due| earlier.is_some_and(|it| it.generation != due.generation);
@@ -261,6 +274,30 @@ impl Checks {
             return violated("S9", format!("nothing is owed to {execution}, which has not ended"));
         }
         self.covered(execution, now)
+    }
+
+    /// An execution is driven because it is due.
+    pub(crate) fn fired(&mut self, execution: &str) {
+        self.of(execution).is_fired = true;
+    }
+
+    /// L6: an execution that kills what drives it is stalled soon, and no other is.
+    pub(crate) fn kills(&mut self, input: &Input) -> Checked {
+        let history = self.of(input.execution.as_str());
+        let is_fired = std::mem::take(&mut history.is_fired);
+        if is_fired && history.stalled == 0 {
+            history.kills += 1;
+        }
+        match history.kills > KILLS_MAX {
+            true => violated(
+                "L6",
+                format!(
+                    "{} has killed {} processes and is not stalled",
+                    input.execution, history.kills
+                ),
+            ),
+            false => Ok(()),
+        }
     }
 
     /// S2, S9: somebody was answered 202 to several events at once: that promises each of them.
@@ -408,6 +445,9 @@ impl Checks {
             }
             let state = history.state.as_ref()?;
             let row = history.row.as_ref();
+            if history.is_killer() && history.stalled > 0 {
+                return None;
+            }
             let view = View::of(&ExecutionId::parse(execution)?, state);
             let shown =
                 row.is_some_and(|row| row.view.sequence == view.sequence && row.due.is_none());
@@ -446,7 +486,7 @@ impl Checks {
         self.repeats_are_told()?;
         for (execution, history) in &self.histories {
             let (Some(state), Some(row)) = (&history.state, &history.row) else { continue };
-            if !history.is_acknowledged {
+            if !history.is_acknowledged || (history.is_killer() && history.stalled > 0) {
                 continue;
             }
             let id = ExecutionId::parse(execution).expect("a history has an id");

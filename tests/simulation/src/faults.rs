@@ -42,6 +42,7 @@ faults! {
     MappingOutage 0.01 "event source mapping out for up to 10 min",
     InvocationLost 0.02 "asynchronous invocation lost",
     InvocationRepeated 0.02 "asynchronous invocation delivered twice",
+    InvocationRefused 0.02 "asynchronous invocation refused",
     SweepOutage 0.02 "sweep out for up to 3 min",
     SecondSweep 0.1 "two sweeps at once",
     TargetFails 0.08 "target fails",

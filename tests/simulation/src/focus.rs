@@ -6,7 +6,7 @@ use everhook_journal::guard::Guard;
 
 use crate::dice::Dice;
 use crate::faults::Fault;
-use crate::kit::SOURCES;
+use crate::kit::{KILLER, SOURCES};
 
 /// A kind of call: what it does, and to which table.
 pub(crate) type Kind = (&'static str, &'static str);
@@ -51,10 +51,12 @@ pub(crate) enum Focus {
     Facts,
     /// Two drivers of one execution.
     Drivers,
+    /// Webhooks that kill whatever drives them.
+    Killers,
 }
 
 impl Focus {
-    const ALL: [Self; 3] = [Self::Returning, Self::Facts, Self::Drivers];
+    const ALL: [Self; 4] = [Self::Returning, Self::Facts, Self::Drivers, Self::Killers];
 
     /// The worlds in which this guard is missed soonest, if they are about one thing.
     pub(crate) fn of(guard: Guard) -> Option<Self> {
@@ -67,6 +69,7 @@ impl Focus {
             | Guard::NewsBeforePostpone
             | Guard::RepeatedAnswerHastens => Some(Self::Facts),
             Guard::ClaimIsOwn => Some(Self::Drivers),
+            Guard::SuspectsAlone => Some(Self::Killers),
             _ => None,
         }
     }
@@ -81,6 +84,7 @@ impl Focus {
         match focus {
             Some(Self::Facts) => &["ask"],
             Some(Self::Drivers) => &["once", "attempt", "fork", "claims"],
+            Some(Self::Killers) => &["plain", "once", "wait", KILLER, KILLER],
             Some(Self::Returning) | None => &SOURCES,
         }
     }
@@ -97,6 +101,14 @@ impl Focus {
             Self::Facts => {
                 &[(Fault::SlowCall, 0.5), (Fault::CallbackEarly, 0.6), (Fault::CallbackNever, 0.0)]
             }
+            // Deaths that nothing is guilty of are another matter.
+            Self::Killers => &[
+                (Fault::CrashAnywhere, 0.0),
+                (Fault::CrashBefore, 0.0),
+                (Fault::CrashAfter, 0.0),
+                (Fault::TargetSlow, 0.0),
+                (Fault::NewVersion, 0.0),
+            ],
             Self::Drivers => &[
                 (Fault::SlowCall, 0.5),
                 (Fault::RecordRepeated, 0.4),
@@ -126,7 +138,7 @@ impl Weak {
             Some(Focus::Returning) => Self { slow: REMOVAL, slow_most: 25_000, failing: APPEND },
             Some(Focus::Facts) => Self { slow: [ROW, MOVE][dice.below(2)], ..drawn },
             Some(Focus::Drivers) => Self { slow: APPEND, ..drawn },
-            None => drawn,
+            Some(Focus::Killers) | None => drawn,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -17,12 +18,12 @@ use everhook_processor::advance::advance;
 use everhook_processor::calls::Calls;
 use everhook_processor::memory::Memory;
 use everhook_processor::recall::Recall;
-use everhook_processor::{Cause, Driver, Sweep, Wake, wakeup};
+use everhook_processor::{Cause, Driver, Invocation, Suspects, Sweep, Wake, alone, wakeup};
 use everhook_projector::Projector;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
-use crate::executor::{Process, executor, roll};
+use crate::executor::{Process, WORLD, executor, roll, sleep};
 use crate::faults::Fault;
 use crate::kit::kit;
 use crate::world::{World, world};
@@ -30,6 +31,9 @@ use crate::world::{World, world};
 /// How long an invocation may take, by function.
 const PROCESSOR: Duration = Duration::from_secs(60);
 const INGEST: Duration = Duration::from_secs(29);
+
+/// How long the sweep claims rows in one look.
+const SWEEPS: Duration = Duration::from_secs(50);
 
 /// How many processes of a function are kept.
 const KEPT: usize = 3;
@@ -206,6 +210,7 @@ fn new_driver(world: &World, clock: Clock, version: usize) -> Driver {
         calls: Calls::default(),
         process: OnceLock::new(),
         closing: AtomicBool::new(false),
+        suspects: Suspects::default(),
     }
 }
 
@@ -237,12 +242,28 @@ async fn process(batch: Batch) -> Option<BatchResponse> {
 }
 
 /// Executions whose time has come.
-pub(crate) async fn fire(due: Vec<ExecutionId>) {
+pub(crate) async fn fire(invocation: Invocation) {
     let world = world();
-    let wakes = due.into_iter().map(|execution| Wake { execution, cause: Cause::Due });
-    let wakes: Vec<_> = wakes.collect();
     let body = |driver: Rc<Driver>, clock: Clock| async move {
-        drive(&driver, wakes, clock.now() + PROCESSOR).await;
+        let deadline = clock.now() + PROCESSOR;
+        let ids = match &invocation {
+            Invocation::Stream(_) => &[][..],
+            Invocation::Due(ids) => ids,
+            Invocation::Alone { execution, .. } => std::slice::from_ref(execution),
+        };
+        ids.iter().for_each(|id| crate::world::world().checks.borrow_mut().fired(id.as_str()));
+        match invocation {
+            Invocation::Stream(_) => {}
+            Invocation::Due(due) => {
+                let wakes = due.into_iter().map(|execution| Wake { execution, cause: Cause::Due });
+                drive(&driver, wakes.collect(), deadline).await;
+            }
+            Invocation::Alone { execution, deaths } => {
+                let wake = Wake { execution: execution.clone(), cause: Cause::Alone };
+                let drive = async { drive(&driver, vec![wake], deadline).await.is_empty() };
+                alone::drive(&driver, &execution, deaths, deadline, drive).await;
+            }
+        }
     };
     world.functions.processor.invoke(new_driver, body).await;
 }
@@ -273,10 +294,32 @@ async fn project(batch: Batch) -> Option<BatchResponse> {
     world.functions.projector.invoke(make, body).await
 }
 
-/// Claims what is due.
-pub(crate) async fn sweep() -> Vec<ExecutionId> {
+/// Looks once for what is due; what is claimed is handed over at once.
+pub(crate) async fn sweep() {
     let world = world();
-    let make = |world: &World, clock: Clock, _| Sweep::new(executions(world), clock);
-    let body = |sweep: Rc<Sweep>, _| async move { sweep.claim().await.unwrap_or_default() };
-    world.functions.sweep.invoke(make, body).await.unwrap_or_default()
+    let make =
+        |world: &World, clock: Clock, _| Sweep::new(executions(world), clock).suspecting_unmoved();
+    let body = |sweep: Rc<Sweep>, clock: Clock| async move {
+        sweep.look(clock.now() + SWEEPS, |invocation| ready(invoke(invocation))).await;
+    };
+    world.functions.sweep.invoke(make, body).await;
+}
+
+/// Invokes the processor asynchronously, as Lambda does it: hardly ever not at all, now and then twice.
+fn invoke(invocation: Invocation) -> bool {
+    if world().strikes(Fault::InvocationRefused) {
+        return false;
+    }
+    if world().strikes(Fault::InvocationLost) {
+        return true;
+    }
+    if world().strikes(Fault::InvocationRepeated) {
+        let invocation = invocation.clone();
+        executor().spawn(WORLD, async move {
+            sleep(Duration::from_millis(roll(|dice| dice.between(0, 5_000)))).await;
+            fire(invocation).await;
+        });
+    }
+    executor().spawn(WORLD, fire(invocation));
+    true
 }

@@ -25,6 +25,9 @@ pub(crate) const SOURCES: [&str; 16] = [
     "beat", "late", "look", "poke", "shop",
 ];
 
+/// The source whose webhooks kill the process that drives them. Only some worlds have it.
+pub(crate) const KILLER: &str = "kill";
+
 /// What all worlds share.
 #[derive(Debug)]
 pub(crate) struct Kit {

@@ -238,18 +238,7 @@ pub(crate) async fn sweep() {
         if world().strikes(Fault::SweepOutage) {
             sleep(Duration::from_secs(roll(|dice| dice.between(1, 180)))).await;
         }
-        let due = functions::sweep().await;
-        if due.is_empty() || world().strikes(Fault::InvocationLost) {
-            continue;
-        }
-        if world().strikes(Fault::InvocationRepeated) {
-            let due = due.clone();
-            executor().spawn(WORLD, async move {
-                sleep(Duration::from_millis(roll(|dice| dice.between(0, 5_000)))).await;
-                functions::fire(due).await;
-            });
-        }
-        executor().spawn(WORLD, functions::fire(due));
+        functions::sweep().await;
     }
 }
 

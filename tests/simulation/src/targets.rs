@@ -11,6 +11,7 @@ use crate::executor::{WORLD, executor, roll, sleep};
 use crate::faults::Fault;
 use crate::kit::kit;
 use crate::outsiders::callback;
+use crate::tables::die;
 use crate::world::world;
 
 /// Noise of so many bytes just fits into an event.
@@ -25,6 +26,7 @@ pub(crate) fn steps() -> Steps {
         .with("act", |input| act(input, 400))
         .with("act-long", |input| act(input, 40_000))
         .with("look", |input| act(input, 400))
+        .with("kill", kill)
 }
 
 /// How an attempt will end.
@@ -98,6 +100,16 @@ async fn act(input: Input, millis_max: u64) -> Result<Value, StepError> {
         world().checks.borrow_mut().said.given(&under_way.0, &value.to_string());
     }
     result
+}
+
+/// Ends the process that makes the attempt.
+async fn kill(input: Input) -> Result<Value, StepError> {
+    let (duration, _) = begin(&input, 400);
+    let under_way = UnderWay(input);
+    sleep(duration).await;
+    world().check(|checks| checks.kills(&under_way.0));
+    drop(under_way);
+    die().await
 }
 
 /// Whether it is a look at something that may not be there yet.

@@ -10,7 +10,7 @@ use everhook_journal::{Event, Execution, ExecutionId, Recorded, StepName, Timest
 use everhook_processor::Input;
 
 use super::{Checked, SKEW, violated};
-use crate::kit::kit;
+use crate::kit::{KILLER, kit};
 
 /// What is known of one execution.
 #[derive(Default)]
@@ -27,11 +27,22 @@ pub(super) struct History {
     /// The same of an operator's redrive: what callers are told says nothing of it.
     pub(super) has_untold_redrive: bool,
     pub(super) redriven: u32,
+    /// Whether it is driven because it was due, and nobody has died of it yet.
+    pub(super) is_fired: bool,
+    /// How many processes it killed when it was due, until it was stalled.
+    pub(super) kills: u32,
+    /// How often its row said that it is stalled because of deaths.
+    pub(super) stalled: u32,
     pub(super) acted: BTreeMap<(String, u32), u32>,
     pub(super) keys: BTreeMap<String, String>,
 }
 
 impl History {
+    /// Whether it kills what drives it.
+    pub(super) fn is_killer(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.webhook.source.as_str() == KILLER)
+    }
+
     /// Whether something was appended that nobody was told of yet: whoever did it asks again.
     pub(super) fn is_untold(&self) -> bool {
         self.has_untold_fact || self.has_untold_redrive

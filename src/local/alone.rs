@@ -1,0 +1,84 @@
+//! Drives what may have killed a process: last, and one execution at a time.
+
+use std::time::Duration;
+
+use everhook_journal::execution::WATCHDOG;
+use everhook_journal::{Clock, ExecutionId};
+use everhook_processor::{Invocation, Suspects};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::Parts;
+
+/// How long a suspect waits at most for everything else to come to rest.
+const LAST: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether something rests.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Drives each of these executions in its turn: those with fewer deaths first.
+/// If the process dies, nothing else was being driven, so only the guilty execution is suspect again.
+pub(super) async fn take_turns(
+    parts: Parts,
+    mut waiting: mpsc::UnboundedReceiver<Invocation>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let suspects = parts.supervisor.driver().suspects.clone();
+    let mut in_turn = Vec::new();
+    let mut resting = JoinSet::new();
+    loop {
+        if in_turn.is_empty() {
+            tokio::select! {
+                next = waiting.recv() => match next {
+                    Some(next) => in_turn.push(next),
+                    None => break,
+                },
+                _ = stopped.wait_for(|stop| *stop) => break,
+            }
+        }
+        while let Ok(next) = waiting.try_recv() {
+            in_turn.push(next);
+        }
+        let deaths = |invocation: &Invocation| match invocation {
+            Invocation::Alone { deaths, .. } => *deaths,
+            Invocation::Stream(_) | Invocation::Due(_) | Invocation::Acting(_) => 0,
+        };
+        let next = (0..in_turn.len()).min_by_key(|place| deaths(&in_turn[*place]));
+        let Some(next) = next.map(|place| in_turn.remove(place)) else { continue };
+        let Invocation::Alone { execution, .. } = next.clone() else { continue };
+        if *stopped.borrow() {
+            break;
+        }
+        until(|| suspects.is_quiet()).await;
+        let supervisor = parts.supervisor.clone();
+        let drive = tokio::spawn(async move {
+            let deadline = Clock::System.now() + WATCHDOG;
+            everhook_processor::handle(&supervisor, next, deadline).await;
+        });
+        rests(&suspects, &execution, &drive).await;
+        while resting.try_join_next().is_some() {}
+        resting.spawn(drive);
+    }
+    while resting.join_next().await.is_some() {}
+}
+
+/// Waits until a drive has ended, or only waits for calls of built-in steps.
+async fn rests(suspects: &Suspects, execution: &ExecutionId, drive: &JoinHandle<()>) {
+    // It is not marked yet when it has just been spawned.
+    tokio::time::sleep(LOOK_EVERY).await;
+    let rests = || drive.is_finished() || !suspects.is_driven(execution);
+    let mut calm = 0;
+    let began = tokio::time::Instant::now();
+    while calm < 3 && !drive.is_finished() && began.elapsed() < WATCHDOG {
+        calm = if rests() { calm + 1 } else { 0 };
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Waits until this holds, but not for ever.
+async fn until(holds: impl Fn() -> bool) {
+    let began = tokio::time::Instant::now();
+    while !holds() && began.elapsed() < LAST {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
