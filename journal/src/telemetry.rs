@@ -18,7 +18,7 @@ const NAMESPACE: &str = "Everhook";
 /// A document holds 100 values of one metric at most; what comes after would be lost.
 const VALUES_MAX: usize = 50;
 
-const COUNTERS: [&str; 11] = [
+const COUNTERS: [&str; 12] = [
     "Accepted",
     "Duplicate",
     "DuplicateBodies",
