@@ -9,8 +9,11 @@ use tokio::net::TcpListener;
 
 use crate::standing::Standing;
 
-/// How soon another source's webhook completes. Tests run side by side on busy machines; alone it takes milliseconds.
-const SOON: Duration = Duration::from_secs(8);
+/// How soon another source's webhook completes at least.
+const SOON: Duration = Duration::from_secs(2);
+
+/// How much longer than on the same machine without the other source, which is busy as well.
+const TIMES: u32 = 6;
 
 /// A target that takes connections and never answers.
 async fn hanging() -> (String, tokio::task::JoinHandle<()>) {
@@ -56,14 +59,18 @@ async fn healthy(standing: &Standing, number: usize) -> Duration {
 async fn assert_others_are_served(more: &str, is_map: bool, burst: usize) {
     let (url, holding) = hanging().await;
     let standing = Standing::start(&config(&url, more, is_map), Limits::default()).await;
+    let alone = healthy(&standing, 0).await.max(healthy(&standing, 1).await);
     let bodies: Vec<_> = (0..burst).map(|n| format!("{{\"bad\":{n}}}")).collect();
     for bodies in bodies.chunks(30) {
         join_all(bodies.iter().map(|body| standing.accepted("bad", body))).await;
     }
 
-    for number in 0..3 {
+    for number in 2..5 {
         let took = healthy(&standing, number).await;
-        assert!(took < SOON, "{took:?} after a burst of {burst}");
+        assert!(
+            took < SOON.max(alone * TIMES),
+            "{took:?} after a burst of {burst}, {alone:?} alone"
+        );
     }
 
     holding.abort();
@@ -71,28 +78,28 @@ async fn assert_others_are_served(more: &str, is_map: bool, burst: usize) {
     drop(standing);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_webhooks_to_a_target_that_hangs_slow_down_nobody_else() {
     assert_others_are_served("", false, 12).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_to_a_target_that_hangs_slows_down_nobody_else() {
     assert_others_are_served("", false, 300).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_at_a_target_that_hangs_slows_down_nobody_else() {
     assert_others_are_served("limit = { concurrency = 4 }", false, 40).await;
     assert_others_are_served("limit = { rate = \"2/s\" }", false, 40).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_map_of_calls_to_a_target_that_hangs_slows_down_nobody_else() {
     assert_others_are_served("", true, 6).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_for_a_turn_is_no_attempt_and_never_a_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());

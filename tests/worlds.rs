@@ -35,7 +35,8 @@ fn the_same_seed_gives_the_same_world() {
 fn a_guard_that_is_off_is_missed() {
     for (guard, rule) in [
         (Guard::AppendCondition, "S1"),
-        (Guard::ClaimBeforeActing, "S5"),
+        (Guard::ClaimBeforeActing, "S15"),
+        (Guard::ClaimEverywhere, "S15"),
         (Guard::StableKey, "S6"),
         (Guard::SweepComes, "L1"),
         (Guard::KeysApart, "P2"),

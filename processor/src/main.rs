@@ -10,7 +10,9 @@ use aws_sdk_lambda::types::InvocationType;
 use everhook_journal::callback::Callbacks;
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
-use everhook_journal::{Clock, Executions, Journal, Secrets, Timestamp, environment, telemetry};
+use everhook_journal::{
+    Clock, ExecutionId, Executions, Journal, Secrets, Timestamp, environment, telemetry,
+};
 use everhook_processor::{Acting, Driver, Invocation, Steps, Supervisor};
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -57,7 +59,11 @@ async fn run() -> Result<(), Error> {
             let invocation = Invocation::from_json(event.payload);
             let (response, acting) =
                 everhook_processor::handle_soon(&supervisor, invocation, deadline).await;
-            hand_over(&lambda, &event.context.invoked_function_arn, acting).await;
+            let left = hand_over(&lambda, &event.context.invoked_function_arn, acting).await;
+            if !left.is_empty() {
+                let left = Invocation::Acting(left);
+                everhook_processor::handle(&supervisor, left, deadline).await;
+            }
             telemetry::flush();
             Ok::<_, Error>(response)
         }
@@ -66,8 +72,8 @@ async fn run() -> Result<(), Error> {
 }
 
 /// Leaves executions whose next step acts to invocations of their own, by source: one that is slow slows down itself.
-/// What cannot be handed over is due within a minute of its receipt.
-async fn hand_over(lambda: &Client, function: &str, acting: Acting) {
+/// Returns those that could not be handed over.
+async fn hand_over(lambda: &Client, function: &str, acting: Acting) -> Vec<ExecutionId> {
     let groups = acting
         .iter()
         .flat_map(|(source, ids)| ids.chunks(ACTING_TOGETHER).map(move |ids| (source, ids)));
@@ -78,10 +84,14 @@ async fn hand_over(lambda: &Client, function: &str, acting: Acting) {
             .function_name(function)
             .invocation_type(InvocationType::Event)
             .payload(Blob::new(payload));
-        if let Err(error) = Box::pin(request.send()).await {
-            let reason = DisplayErrorContext(&error).to_string();
-            tracing::error!(%source, reason, "acting steps could not be handed over: {reason}");
+        match Box::pin(request.send()).await {
+            Ok(_) => &ids[..0],
+            Err(error) => {
+                let reason = DisplayErrorContext(&error).to_string();
+                tracing::error!(%source, reason, "could not hand over acting steps: {reason}");
+                ids
+            }
         }
     });
-    join_all(calls).await;
+    join_all(calls).await.concat()
 }

@@ -57,6 +57,11 @@ PERMISSIONS = {
             "ssm:GetParameter",
             "",
         ),
+        (
+            "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-ProcessorFunction-*",
+            "lambda:InvokeFunction",
+            "",
+        ),
         ("StepFunctionArns", "lambda:InvokeFunction", ""),
         ("StepQueueArns", "sqs:GetQueueUrl sqs:SendMessage", ""),
         ("StepTopicArns", "sns:Publish", ""),

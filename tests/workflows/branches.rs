@@ -72,13 +72,15 @@ async fn too_many_failures_fail_the_step_and_a_redrive_goes_on_with_what_failed(
     let first_time = runs.times();
     runs.0.store(100, Ordering::SeqCst);
     assert_eq!(post(&world, &format!("/executions/{id}/redrive"), "").await.0, 200);
-    world.settle().await;
+    // A call that was in flight when too many had failed is made again when its claim has ended.
+    world.live_through(MINUTE, 10 * SECOND).await;
 
     let result = result(&world, &id, "lines").await;
     assert_eq!((&result["completed"], &result["failed"]), (&json!(20), &json!(0)));
     assert_eq!(result["results"][19], format!("{id}:lines/19/reserve"));
     let again = runs.times() - 100;
-    assert_eq!(first_time + again, 20 + 3, "what was done is not done again");
+    let all = first_time + again;
+    assert!((20 + 3..=20 + 3 + 2).contains(&all), "what was done is not done again: {all}");
 }
 
 #[tokio::test]

@@ -23,6 +23,9 @@ pub(crate) use said::{RESULT_BYTES_MAX, Said};
 /// How far a clock may be off.
 pub(crate) const SKEW: Duration = Duration::from_secs(2);
 
+/// How soon after its end an outcome is recorded, if nothing is wrong.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
 /// The first lease of a claim, and the longest.
 const LEASE: Duration = Duration::from_secs(60);
 const LEASE_MAX: Duration = Duration::from_secs(3600);
@@ -40,7 +43,7 @@ const DIED: &str = "the process died";
 /// Something that must not happen, and did.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Which rule: `S1` to `S15`, `L1` to `L6`, `P1` to `P3`.
+    /// Which rule: `S1` to `S16`, `L1` to `L6`, `P1` to `P3`.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
@@ -76,6 +79,11 @@ pub(crate) struct Checks {
     pub(crate) said: Said,
     under_way: BTreeMap<(String, String, u32), (Process, u32)>,
     pub(crate) dead: BTreeSet<Process>,
+    pub(crate) died: BTreeMap<Process, Timestamp>,
+    /// Processes whose calls failed or were slow.
+    pub(crate) troubled: BTreeSet<Process>,
+    /// Who last made each attempt, and when it ended.
+    last: BTreeMap<(String, String, u32), (Process, Option<Timestamp>)>,
     pub(crate) objects: BTreeSet<String>,
     pub(crate) appends: u64,
 }
@@ -162,6 +170,8 @@ impl Checks {
     ) -> Checked {
         let execution = input.execution.as_str();
         let key = (execution.to_owned(), input.step.to_string(), input.attempt);
+        self.again(&key, now)?;
+        self.last.insert(key.clone(), (process, None));
         self.under_way.entry(key).or_insert((process, 0)).1 += 1;
         let history = self.of(execution);
         history.order(input)?;
@@ -179,8 +189,35 @@ impl Checks {
         Ok(())
     }
 
-    pub(crate) fn effect_ends(&mut self, input: &Input) {
+    /// S15: an attempt acts once, unless who made it died or had trouble with the tables.
+    /// S16: who died repeats only what was in flight, or had just ended.
+    fn again(&self, key: &(String, String, u32), now: Timestamp) -> Checked {
+        let Some((process, ended)) = self.last.get(key) else { return Ok(()) };
+        let (execution, step, attempt) = key;
+        let redriven = self.histories.get(execution).map_or(0, |history| history.redriven);
+        if self.troubled.contains(process) || redriven > 0 {
+            return Ok(());
+        }
+        match (self.died.get(process), ended) {
+            (None, _) => violated(
+                "S15",
+                format!("{step} {attempt} of {execution} acts again at {now}, undisturbed"),
+            ),
+            (Some(died), Some(ended)) if *died > *ended + AT_ONCE => violated(
+                "S16",
+                format!(
+                    "{step} {attempt} of {execution} acts again: it had ended at {ended}, and its process died at {died}"
+                ),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn effect_ends(&mut self, input: &Input, now: Timestamp) {
         let key = (input.execution.to_string(), input.step.to_string(), input.attempt);
+        if let Some((_, ended)) = self.last.get_mut(&key) {
+            *ended = Some(now);
+        }
         if let Some((_, many)) = self.under_way.get_mut(&key) {
             *many -= 1;
             if *many == 0 {

@@ -14,7 +14,9 @@ use everhook_ingest::Ingest;
 use everhook_journal::ambient;
 use everhook_journal::stream::{Batch, BatchResponse};
 use everhook_journal::{Clock, ExecutionId, Executions, Journal, Payloads, Timestamp};
-use everhook_processor::advance::advance;
+use everhook_processor::advance::{Advanced, Stint, advance_within, unknown_lane};
+use everhook_processor::awake::News;
+use everhook_processor::bulkhead::Measure;
 use everhook_processor::calls::Calls;
 use everhook_processor::memory::Memory;
 use everhook_processor::recall::Recall;
@@ -233,8 +235,13 @@ pub(crate) async fn operate(request: ApiGatewayV2httpRequest) -> Option<ApiGatew
 
 async fn process(batch: Batch) -> Option<BatchResponse> {
     let world = world();
-    let body = |driver: Rc<Driver>, clock: Clock| async move {
-        let failed = drive(&driver, wakeup::from_batch(&batch), clock.now() + PROCESSOR).await;
+    // On one machine nothing has to end soon.
+    let hands_over = !world.stream.is_polled;
+    let body = move |driver: Rc<Driver>, clock: Clock| async move {
+        let wakes = wakeup::from_batch(&batch);
+        let deadline = clock.now() + PROCESSOR;
+        let (failed, acting) = drive(&driver, wakes, deadline, hands_over).await;
+        hand_over(acting);
         let failed = batch.records.iter().filter(|record| failed.contains(&record.execution));
         BatchResponse::failed(failed)
     };
@@ -248,19 +255,17 @@ pub(crate) async fn fire(invocation: Invocation) {
         let deadline = clock.now() + PROCESSOR;
         let ids = match &invocation {
             Invocation::Stream(_) => &[][..],
-            Invocation::Due(ids) => ids,
+            Invocation::Due(ids) | Invocation::Acting(ids) => ids,
             Invocation::Alone { execution, .. } => std::slice::from_ref(execution),
         };
         ids.iter().for_each(|id| crate::world::world().checks.borrow_mut().fired(id.as_str()));
         match invocation {
             Invocation::Stream(_) => {}
-            Invocation::Due(due) => {
-                let wakes = due.into_iter().map(|execution| Wake { execution, cause: Cause::Due });
-                drive(&driver, wakes.collect(), deadline).await;
-            }
+            Invocation::Due(ids) => drive_all(&driver, ids, Cause::Due, deadline).await,
+            Invocation::Acting(ids) => drive_all(&driver, ids, Cause::HandedOver, deadline).await,
             Invocation::Alone { execution, deaths } => {
                 let wake = Wake { execution: execution.clone(), cause: Cause::Alone };
-                let drive = async { drive(&driver, vec![wake], deadline).await.is_empty() };
+                let drive = async { drive(&driver, vec![wake], deadline, false).await.0.is_empty() };
                 alone::drive(&driver, &execution, deaths, deadline, drive).await;
             }
         }
@@ -268,17 +273,53 @@ pub(crate) async fn fire(invocation: Invocation) {
     world.functions.processor.invoke(new_driver, body).await;
 }
 
+async fn drive_all(driver: &Driver, ids: Vec<ExecutionId>, cause: Cause, deadline: Timestamp) {
+    let wakes = ids.into_iter().map(|execution| Wake { execution, cause });
+    drive(driver, wakes.collect(), deadline, false).await;
+}
+
+/// Leaves executions whose next step acts to invocations of their own, which may be lost or come twice.
+fn hand_over(acting: Vec<ExecutionId>) {
+    if acting.is_empty() || world().strikes(Fault::InvocationLost) {
+        return;
+    }
+    let times = 1 + usize::from(world().strikes(Fault::InvocationRepeated));
+    for _ in 0..times {
+        let acting = acting.clone();
+        executor().spawn(WORLD, async move {
+            sleep(Duration::from_millis(roll(|dice| dice.between(1, 500)))).await;
+            fire(Invocation::Acting(acting)).await;
+        });
+    }
+}
+
 /// As the supervisor does it, without its actors: they take tasks of a runtime, and add nothing that is checked here.
-async fn drive(driver: &Driver, wakes: Vec<Wake>, deadline: Timestamp) -> HashSet<ExecutionId> {
-    futures_util::stream::iter(wakes)
+async fn drive(
+    driver: &Driver,
+    wakes: Vec<Wake>,
+    deadline: Timestamp,
+    hands_over: bool,
+) -> (HashSet<ExecutionId>, Vec<ExecutionId>) {
+    let (mut failed, mut acting) = (HashSet::new(), Vec::new());
+    let mut driven = futures_util::stream::iter(wakes)
         .map(|wake| async move {
-            let advanced = AssertUnwindSafe(advance(driver, &wake, deadline)).catch_unwind().await;
-            matches!(advanced, Ok(Err(_))).then_some(wake.execution)
+            let place = driver.turns.enter(&unknown_lane(), Measure::default()).await;
+            let news = &News::default();
+            let stint = Stint { deadline, news, place: Some(place), hands_over };
+            let advancing = advance_within(driver, &wake, stint);
+            (AssertUnwindSafe(advancing).catch_unwind().await, wake.execution)
         })
-        .buffer_unordered(CONCURRENCY)
-        .filter_map(|failed| async { failed })
-        .collect()
-        .await
+        .buffer_unordered(CONCURRENCY);
+    while let Some((advanced, id)) = driven.next().await {
+        match advanced {
+            Ok(Ok(Advanced::Acts(_))) => acting.push(id),
+            Ok(Err(_)) => {
+                failed.insert(id);
+            }
+            Ok(Ok(_)) | Err(_) => {}
+        }
+    }
+    (failed, acting)
 }
 
 async fn project(batch: Batch) -> Option<BatchResponse> {

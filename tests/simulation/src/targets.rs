@@ -49,7 +49,8 @@ struct UnderWay(Input);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        world().checks.borrow_mut().effect_ends(&self.0);
+        let now = world().now();
+        world().checks.borrow_mut().effect_ends(&self.0, now);
     }
 }
 

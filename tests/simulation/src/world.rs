@@ -50,6 +50,21 @@ pub struct Outcome {
     pub digest: u64,
 }
 
+/// What keeps a process from recording an outcome in time, beside its death.
+const TROUBLES: [Fault; 11] = [
+    Fault::CrashBefore,
+    Fault::CrashAfter,
+    Fault::Throttled,
+    Fault::RequestLost,
+    Fault::ReplyLost,
+    Fault::ReplyLostAgain,
+    Fault::AppliedLate,
+    Fault::Stall,
+    Fault::SlowCall,
+    Fault::FailedCall,
+    Fault::PayloadFails,
+];
+
 /// What one world consists of.
 pub(crate) struct World {
     pub(crate) items: RefCell<Items>,
@@ -218,6 +233,9 @@ impl World {
         let strikes = roll(|dice| self.faults.strikes(fault, dice));
         if strikes {
             self.tell(|| format!("fault: {}", Fault::ALL[fault as usize].2));
+            if TROUBLES.contains(&fault) {
+                self.checks.borrow_mut().troubled.insert(executor().current());
+            }
         }
         strikes
     }
@@ -309,7 +327,11 @@ impl World {
     }
 
     pub(crate) fn kill(&self, process: Process) {
-        self.checks.borrow_mut().dead.insert(process);
+        let now = self.now();
+        let mut checks = self.checks.borrow_mut();
+        checks.dead.insert(process);
+        checks.died.entry(process).or_insert(now);
+        drop(checks);
         executor().kill(process);
     }
 

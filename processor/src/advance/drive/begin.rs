@@ -62,10 +62,11 @@ impl<'d> Drive<'d> {
         }
         for (task, number) in begun {
             let place = self.places.remove(&task.path);
+            let turn = self.turn(&task, number).await?;
+            // Opening what the step sees may have taken long: then it is claimed again with the next look.
             if !self.owns(&task) || !self.is_long_enough(&task) {
                 continue;
             }
-            let turn = self.turn(&task, number).await?;
             let driver = self.driver;
             self.attempted.insert(task.path.clone());
             let path = task.path;
