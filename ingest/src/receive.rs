@@ -378,11 +378,7 @@ impl Ingest {
             delivery_id_from: known.origin,
             event_type: event_type.map(|text| text.chars().take(EVENT_TYPE_MAX).collect()),
             workflow: source.workflow.clone(),
-            verified: event::Verified {
-                scheme: source.scheme.name().into(),
-                secret,
-                covers,
-            },
+            verified: event::Verified { scheme: source.scheme.name().into(), secret, covers },
             method: "POST".into(),
             path: request.path.clone(),
             query: request::kept_query(&request.query),

@@ -265,7 +265,8 @@ pub(crate) async fn fire(invocation: Invocation) {
             Invocation::Acting(ids) => drive_all(&driver, ids, Cause::HandedOver, deadline).await,
             Invocation::Alone { execution, deaths } => {
                 let wake = Wake { execution: execution.clone(), cause: Cause::Alone };
-                let drive = async { drive(&driver, vec![wake], deadline, false).await.0.is_empty() };
+                let drive =
+                    async { drive(&driver, vec![wake], deadline, false).await.0.is_empty() };
                 alone::drive(&driver, &execution, deaths, deadline, drive).await;
             }
         }
