@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
 use everhook_journal::config::{Config, ConfigError};
+use everhook_journal::execution::WATCHDOG;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::{Store, Unavailable};
 use everhook_journal::stream::{Batch, Record};
