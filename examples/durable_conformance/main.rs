@@ -41,6 +41,9 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Some(ended) = everhook_processor::expression::worker::begin() {
+        return ended;
+    }
     let arguments = Arguments::parse();
     let report = match suite::judge(&arguments.cases, &arguments.workflows).await {
         Ok(report) => report,

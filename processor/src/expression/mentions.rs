@@ -179,4 +179,14 @@ mod tests {
             assert_eq!(steps(code), Vec::<String>::new(), "{code}");
         }
     }
+
+    #[test]
+    fn a_foreach_with_several_results_for_an_item_is_found() {
+        for code in ["[foreach .[] as $x (0; .+$x, 1)]", "map(foreach .[] as $x (0; .[]))"] {
+            assert!(has_forking_foreach(code), "{code}");
+        }
+        for code in ["[foreach .[] as $x (0; . + $x)]", "foreach .[] as $x (0; . + $x; ., 1)"] {
+            assert!(!has_forking_foreach(code), "{code}");
+        }
+    }
 }

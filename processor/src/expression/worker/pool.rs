@@ -26,6 +26,9 @@ const SLOW_MAX: usize = 1;
 /// How long an expression of a source is counted among those.
 const SLOW_FOR: Duration = Duration::from_secs(300);
 
+/// What is over sooner than this was not slow, however it ended.
+const SLOW_AFTER: Duration = Duration::from_millis(100);
+
 /// How many expressions are remembered as slow.
 const SLOW_KNOWN_MAX: usize = 1_000;
 
@@ -63,6 +66,22 @@ struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.pool.release(&self.turn);
+    }
+}
+
+/// An evaluation under way: if it exceeds a limit, or is given up late, its expression counts as slow.
+struct Evaluation {
+    pool: &'static Pool,
+    key: Key,
+    began: Instant,
+    is_fine: bool,
+}
+
+impl Drop for Evaluation {
+    fn drop(&mut self) {
+        if !self.is_fine && self.began.elapsed() > SLOW_AFTER {
+            self.pool.remember_slow(self.key);
+        }
     }
 }
 
@@ -170,13 +189,13 @@ impl Pool {
         let turn = Turn { source: source.clone(), is_slow: self.is_slow(&key) };
         let _permit = self.turn(turn).await?;
         let asked = frame::from_question(code, question);
+        let mut evaluation = Evaluation { pool: self, key, began: Instant::now(), is_fine: false };
         let answer = self.ask(command, &asked).await;
-        if let Err(error) = &answer
-            && ["too_much_time", "too_much_memory", "too_deep", "timeout"]
-                .contains(&error.kind.as_str())
-        {
-            self.remember_slow(key);
-        }
+        evaluation.is_fine = match &answer {
+            Ok(_) => true,
+            Err(error) => !["too_much_time", "too_much_memory", "too_deep", "timeout"]
+                .contains(&error.kind.as_str()),
+        };
         answer
     }
 

@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -33,10 +35,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const KERNEL_LATER: Duration = Duration::from_secs(5);
 
 /// The stack of an evaluation.
-const STACK_BYTES: usize = 64 * 1024 * 1024;
+const STACK_BYTES: usize = 32 * 1024 * 1024;
 
-/// How much less a worker's share of the processor is.
-const NICE: i32 = 5;
+/// From then on an evaluation is a long one.
+const LONG: Duration = Duration::from_millis(200);
+
+/// How much less the share of the processor is for a long evaluation. A worker cannot take that back.
+const NICE: i32 = 10;
 
 /// How many compiled expressions a worker keeps.
 const KEPT_MAX: usize = 16;
@@ -55,15 +60,16 @@ pub fn serve() -> ExitCode {
     // A panic's message may hold what the webhook sent.
     std::panic::set_hook(Box::new(|_| {}));
     socket.set_read_timeout(Some(IDLE_MAX)).ok();
-    nice(NICE).ok();
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).ok();
     limit(Resource::As, mapped_bytes() + MEMORY_BYTES_MAX + STACK_BYTES as u64);
     let (tell, told) = channel();
     let thread = std::thread::Builder::new().name("evaluation".into()).stack_size(STACK_BYTES);
-    let Ok(thread) = thread.spawn(move || answer_all(socket, &tell)) else {
+    let is_tired = Arc::new(AtomicBool::new(false));
+    let tired = is_tired.clone();
+    let Ok(thread) = thread.spawn(move || answer_all(socket, &tell, &tired)) else {
         return ExitCode::FAILURE;
     };
-    watch(&told);
+    watch(&told, &is_tired);
     match thread.join() {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
@@ -89,8 +95,8 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// Ends the process if an evaluation takes too much processor time.
-fn watch(told: &Receiver<Told>) {
+/// Ends the process if an evaluation takes too much processor time, and gives others the right of way if it takes long.
+fn watch(told: &Receiver<Told>, is_tired: &AtomicBool) {
     while let Ok(told_first) = told.recv() {
         let Told::Begins = told_first else { continue };
         let began = processor_time();
@@ -100,7 +106,11 @@ fn watch(told: &Receiver<Told>) {
                 Ok(Told::Begins) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    if processor_time() - began > PROCESSOR_TIME_MAX {
+                    let took = processor_time() - began;
+                    if took > LONG && !is_tired.swap(true, Ordering::Relaxed) {
+                        nice(NICE).ok();
+                    }
+                    if took > PROCESSOR_TIME_MAX {
                         std::process::exit(EXIT_TIME);
                     }
                 }
@@ -109,7 +119,7 @@ fn watch(told: &Receiver<Told>) {
     }
 }
 
-fn answer_all(mut socket: UnixStream, tell: &Sender<Told>) {
+fn answer_all(mut socket: UnixStream, tell: &Sender<Told>, is_tired: &AtomicBool) {
     let mut programs: HashMap<String, Rc<Program>> = HashMap::new();
     while let Ok(asked) = read(&mut socket) {
         tell.send(Told::Begins).ok();
@@ -119,7 +129,10 @@ fn answer_all(mut socket: UnixStream, tell: &Sender<Told>) {
             |(code, question)| answer(&mut programs, code, &question),
         );
         tell.send(Told::Ends).ok();
-        if socket.write_all(&frame::from_answer(&answer)).is_err() {
+        // The next question deserves a worker with its full share.
+        if socket.write_all(&frame::from_answer(&answer)).is_err()
+            || is_tired.load(Ordering::Relaxed)
+        {
             return;
         }
     }

