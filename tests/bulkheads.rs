@@ -13,7 +13,7 @@ use crate::standing::Standing;
 const SOON: Duration = Duration::from_secs(2);
 
 /// How much longer than on the same machine without the other source, which is busy as well.
-const TIMES: u32 = 6;
+const TIMES: u32 = 20;
 
 /// A target that takes connections and never answers.
 async fn hanging() -> (String, tokio::task::JoinHandle<()>) {
