@@ -144,6 +144,7 @@ async fn no_senders_secret_is_kept_or_printed() {
     };
     let server = Server::start(&options, Steps::new()).await.unwrap();
     let url = format!("http://{}", server.address);
+    let client = client();
     let mut told = Vec::new();
     let mut tokens = Vec::new();
     let mut refused = Vec::new();
@@ -158,7 +159,7 @@ async fn no_senders_secret_is_kept_or_printed() {
             true => String::new(),
             false => format!("?a=1&token={marker}&API_key={marker}&sig={marker}"),
         };
-        let request = client().post(format!("{url}/webhook/{name}{query}"));
+        let request = client.post(format!("{url}/webhook/{name}{query}"));
         let request = request.header("proxy-authorization", marker).header("cookie", marker);
         let request = headers.iter().fold(request, |it, (name, value)| it.header(name, value));
         let response = request.body("{\"n\":1}").send().await.unwrap();
@@ -176,7 +177,7 @@ async fn no_senders_secret_is_kept_or_printed() {
     assert!(refused.len() <= 3, "{refused:?}");
     for (name, token) in &tokens {
         for what in ["events", "body"] {
-            let history = client().get(format!("{url}/executions/{token}/{what}")).send().await;
+            let history = client.get(format!("{url}/executions/{token}/{what}")).send().await;
             let text = history.unwrap().text().await.unwrap();
             told.push((format!("the {what} of {name}"), text));
         }
