@@ -334,7 +334,7 @@ fn what_is_signed_for_twilio_is_verified_whatever_the_body_is() {
             method: "POST",
             query: &query,
             headers: &headers,
-            body: body.as_bytes(),
+            body: &bytes::Bytes::from_static(body.as_bytes()),
             now: NOW,
             certificate: None,
         };
