@@ -81,7 +81,7 @@ pub struct Ingest {
     /// What was answered so far.
     pub counts: Counts,
     pub(crate) quarantine: Quarantine,
-    fetch: Fetch,
+    fetch: Arc<Fetch>,
     unfinished: Unfinished,
     workflows: Vec<Workflow>,
     published: OnceCell<()>,
@@ -170,7 +170,7 @@ impl Ingest {
             retention: settings.retention.unwrap_or(RETENTION),
             body_bytes_max: settings.body_bytes_max,
             counts: Counts::default(),
-            fetch: Fetch::default(),
+            fetch: Arc::default(),
             unfinished: Unfinished::default(),
             workflows: config.workflows.values().cloned().collect(),
             published: OnceCell::new(),
