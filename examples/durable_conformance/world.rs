@@ -147,7 +147,7 @@ impl World {
     pub(crate) async fn fire(&self) -> Result<(), String> {
         for invocation in self.sweep.claim().await {
             let ids = match invocation {
-                Invocation::Due(ids) => ids,
+                Invocation::Due(ids) | Invocation::Acting(ids) => ids,
                 Invocation::Alone { execution, .. } => vec![execution],
                 Invocation::Stream(_) => Vec::new(),
             };

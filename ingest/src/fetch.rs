@@ -46,7 +46,7 @@ pub struct Fetch {
     trust: OnceCell<Trust>,
     addresses: Mutex<HashMap<String, Address>>,
     fetches: Semaphore,
-    waiting: Semaphore,
+    waiting: Arc<Semaphore>,
 }
 
 /// An address, and what it gave: nothing yet while it is asked.
@@ -103,7 +103,7 @@ impl Default for Fetch {
             trust: OnceCell::new(),
             addresses: Mutex::default(),
             fetches: Semaphore::new(FETCHES_MAX),
-            waiting: Semaphore::new(WAITING_MAX),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
         }
     }
 }
@@ -129,7 +129,7 @@ impl Address {
 impl Fetch {
     /// The certificate at this address, as it was fetched last.
     pub async fn certificate(
-        &self,
+        self: &Arc<Self>,
         served: &Served,
         now: Timestamp,
     ) -> Result<Arc<[u8]>, FetchError> {
@@ -138,11 +138,16 @@ impl Fetch {
             return known.clone();
         }
         // What is known needs no place; whoever waits for the same address waits for one answer.
-        let _waiting = self.waiting.try_acquire().map_err(|_| FetchError::Busy)?;
-        let given = address.given.get_or_init(|| self.trusted(served, now));
+        let waiting = self.waiting.clone().try_acquire_owned().map_err(|_| FetchError::Busy)?;
+        let (fetch, served) = (self.clone(), served.clone());
+        // A task of its own: whoever asks and hangs up does not make the next one ask again.
+        let given = tokio::spawn(async move {
+            let _waiting = waiting;
+            address.given.get_or_init(|| fetch.trusted(&served, now)).await.clone()
+        });
         match tokio::time::timeout(2 * WITHIN, given).await {
-            Ok(given) => given.clone(),
-            Err(_) => Err(FetchError::Busy),
+            Ok(Ok(given)) => given,
+            Ok(Err(_)) | Err(_) => Err(FetchError::Busy),
         }
     }
 

@@ -84,7 +84,7 @@ pub struct Ingest {
     /// Whose webhooks were recorded lately.
     pub arrivals: Arrivals,
     pub(crate) quarantine: Quarantine,
-    fetch: Fetch,
+    fetch: Arc<Fetch>,
     unfinished: Unfinished,
     workflows: Vec<Workflow>,
     published: OnceCell<()>,
@@ -177,7 +177,7 @@ impl Ingest {
             body_bytes_max: settings.body_bytes_max,
             counts: Counts::default(),
             arrivals: Arrivals::default(),
-            fetch: Fetch::default(),
+            fetch: Arc::default(),
             unfinished: Unfinished::default(),
             workflows: config.workflows.values().cloned().collect(),
             published: OnceCell::new(),

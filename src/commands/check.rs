@@ -10,12 +10,12 @@ use crate::explain::explain;
 
 pub(super) fn run(check: &Check, steps: Steps) -> Result<(), Failure> {
     let config = Config::load(&check.config.path).map_err(Failure::of)?;
+    for warning in warnings(&config) {
+        print(&format!("warning: {warning}"));
+    }
     let problems = problems(&config, steps);
     if !problems.is_empty() {
         return Err(Failure::of(ConfigError { path: check.config.path.clone(), problems }));
-    }
-    for warning in warnings(&config) {
-        print(&format!("warning: {warning}"));
     }
     if check.explain {
         print(&explain(&config));

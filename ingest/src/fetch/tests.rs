@@ -41,7 +41,7 @@ enum Does {
 
 /// A host under the senders' names, with a certificate that `Fetch` trusts.
 struct Host {
-    fetch: Fetch,
+    fetch: Arc<Fetch>,
     asked: Arc<AtomicUsize>,
 }
 
@@ -91,7 +91,7 @@ impl Host {
 }
 
 /// Reaches this address under the senders' names, and trusts our root.
-async fn reaching(address: SocketAddr) -> Fetch {
+async fn reaching(address: SocketAddr) -> Arc<Fetch> {
     let root = reqwest::Certificate::from_pem(ROOT).unwrap();
     let client = builder()
         .no_proxy()
@@ -101,11 +101,11 @@ async fn reaching(address: SocketAddr) -> Fetch {
         .build()
         .unwrap();
     let trust = Trust::with_root(CertificateDer::from_pem_slice(ROOT).unwrap());
-    Fetch {
+    Arc::new(Fetch {
         client: OnceCell::new_with(Some(client)),
         trust: OnceCell::new_with(Some(trust)),
         ..Fetch::default()
-    }
+    })
 }
 
 fn answer(status: &str, body: &[u8]) -> Vec<u8> {
@@ -211,6 +211,18 @@ async fn a_host_that_hangs_or_drips_is_left() {
 }
 
 #[tokio::test]
+async fn whoever_hangs_up_has_asked() {
+    let host = Host::serving(SNS).await;
+    let served = sns("a");
+    for _ in 0..3 {
+        let hung_up = Duration::from_millis(1);
+        drop(tokio::time::timeout(hung_up, host.fetch.certificate(&served, NOW)).await);
+    }
+    assert_eq!(&*host.fetch.certificate(&served, NOW).await.unwrap(), SNS);
+    assert_eq!(host.asked(), 1);
+}
+
+#[tokio::test]
 async fn a_known_certificate_waits_for_no_other() {
     let host = Host::start(Does::Hangs).await;
     let known = Address { since: NOW, given: Arc::default() };
@@ -270,6 +282,14 @@ async fn a_host_under_another_name_is_not_reached() {
     let served = Served { url: "https://localhost/a.pem".into(), ..sns("a") };
     let error = host.fetch.certificate(&served, NOW).await.unwrap_err();
     assert!(!error.is_final(), "{error}");
-    assert!(host.fetch.get("http://sns.eu-central-1.amazonaws.com/a.pem").await.is_err());
     assert_eq!(host.asked(), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_fetched_without_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let fetch = reaching(listener.local_addr().unwrap()).await;
+    assert!(fetch.get("http://sns.eu-central-1.amazonaws.com/a.pem").await.is_err());
+    let reached = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+    assert!(reached.is_err(), "{reached:?}");
 }

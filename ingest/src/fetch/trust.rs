@@ -14,7 +14,6 @@ use rustls::server::ParsedCertificate;
 use rustls_platform_verifier::Verifier;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
-use x509_cert::ext::pkix::BasicConstraints;
 
 use crate::signature::Served;
 
@@ -34,13 +33,13 @@ pub enum Untrusted {
     /// It has another name.
     #[error("its name is none of {0}")]
     Name(String),
-    /// Its time has not come, or is over.
+    /// The time now is before 1970.
     #[error("it is not valid now")]
     Time,
-    /// It is for signing certificates, or has signed itself.
-    #[error("it is not one that somebody else has issued to the sender")]
+    /// It has signed itself.
+    #[error("it has signed itself")]
     Issuer,
-    /// The way to a root is wrong.
+    /// It is not valid now, not for this use, or the way from it to a root is wrong.
     #[error("its chain does not end at a root that is trusted: {0}")]
     Chain(String),
     /// This machine trusts no root.
@@ -74,7 +73,10 @@ impl Trust {
         let name = named(leaf, &served.names)?;
         let seconds = u64::try_from(now.as_millis() / 1000).map_err(|_| Untrusted::Time)?;
         let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        is_issued(leaf, now)?;
+        if is_its_own_issuer(leaf)? {
+            return Err(Untrusted::Issuer);
+        }
+        // Time and use of the certificate are looked at before its issuer is.
         match self.0.verify_server_cert(leaf, others, &name, &[], now) {
             Ok(_) => Ok(()),
             // Without what is between it and a root, nobody can say more: its host has been proved,
@@ -97,21 +99,9 @@ fn named(leaf: &CertificateDer<'_>, names: &[String]) -> Result<ServerName<'stat
     fitting.next().ok_or_else(|| Untrusted::Name(names.join(", ")))
 }
 
-/// Whether somebody else has issued this certificate, to somebody who issues none, and it is valid now.
-fn is_issued(leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Untrusted> {
+/// Whether a certificate has signed itself: then it proves nothing, and is no link of a chain either.
+fn is_its_own_issuer(leaf: &CertificateDer<'_>) -> Result<bool, Untrusted> {
     let certificate = Certificate::from_der(leaf).map_err(|_| Untrusted::Unreadable)?;
     let contents = certificate.tbs_certificate();
-    let validity = contents.validity();
-    let from = validity.not_before.to_unix_duration().as_secs();
-    let until = validity.not_after.to_unix_duration().as_secs();
-    if !(from..=until).contains(&now.as_secs()) {
-        return Err(Untrusted::Time);
-    }
-    let constraints = contents.get_extension::<BasicConstraints>();
-    let constraints = constraints.map_err(|_| Untrusted::Unreadable)?;
-    let issues = constraints.is_some_and(|(_, constraints)| constraints.ca);
-    if issues || contents.issuer() == contents.subject() {
-        return Err(Untrusted::Issuer);
-    }
-    Ok(())
+    Ok(contents.issuer() == contents.subject())
 }

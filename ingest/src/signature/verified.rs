@@ -103,7 +103,8 @@ mod tests {
             items.into_iter().map(|item| item.body).collect::<Vec<_>>()
         };
         assert_eq!(read(None), ["2", "3"]);
-        assert_eq!(read(Some(vec![11..12])), ["1"]);
+        let signed = 11..12;
+        assert_eq!(read(Some(Vec::from([signed]))), ["1"]);
         assert_eq!(read(Some(Vec::new())), [&body[..]]);
     }
 }
