@@ -158,7 +158,7 @@ pub(crate) fn events(
         };
         arrived(source, item.body, claims, item.summary)
     };
-    let mut events = items.of(&request.body, outline)?.into_iter().map(item).collect();
+    let mut events: Vec<_> = items.of(&request.body, outline)?.into_iter().map(item).collect();
     tell_equal_ones_apart(&mut events);
     Ok(events)
 }
@@ -171,7 +171,7 @@ fn arrived(source: &Source, body: Bytes, claims: Claims, summary: Summary) -> Ar
 }
 
 /// Equal events of one request are no redeliveries of each other: the second of them is known as the second.
-fn tell_equal_ones_apart(events: &mut Vec<Arrived>) {
+fn tell_equal_ones_apart(events: &mut [Arrived]) {
     let mut counts: HashMap<String, usize> = HashMap::new();
     for Arrived { known, .. } in events.iter_mut().filter(|it| it.known.by == By::BodyForAWhile) {
         let before = counts.entry(known.digest.clone()).or_default();
