@@ -153,7 +153,7 @@ async fn due_rows(
 
 fn ids(invocations: &[Invocation]) -> Vec<ExecutionId> {
     let ids = |invocation: &Invocation| match invocation {
-        Invocation::Due(ids) => ids.clone(),
+        Invocation::Due(ids) | Invocation::Acting(ids) => ids.clone(),
         Invocation::Alone { execution, .. } => vec![execution.clone()],
         Invocation::Stream(_) => Vec::new(),
     };

@@ -211,7 +211,7 @@ fn arrived(
 }
 
 /// Equal events of one request are no redeliveries of each other: the second of them is known as the second.
-fn tell_equal_ones_apart(events: &mut Vec<Arrived>) {
+fn tell_equal_ones_apart(events: &mut [Arrived]) {
     let mut counts: HashMap<String, usize> = HashMap::new();
     let of_body = |it: &&mut Arrived| it.0.known.by == By::BodyForAWhile;
     for Arrived(Parts { known, .. }) in events.iter_mut().filter(of_body) {

@@ -21,7 +21,7 @@ enum Begun {
     /// This webhook.
     Now,
     /// An earlier one, as far as it can be read.
-    Before(Option<Recorded>),
+    Before(Option<Box<Recorded>>),
 }
 
 /// What makes a webhook a repeat.
@@ -43,8 +43,8 @@ impl Ingest {
         let id = known.execution(&self.key, &webhook.source);
         let (begun, came_with) = self.open_history(&id, known, &webhook, now).await?;
         if let Begun::Before(first) = &begun {
-            let is_old =
-                known.by == By::BodyForAWhile && !is_within(window, &webhook, first.as_ref(), now);
+            let is_old = known.by == By::BodyForAWhile
+                && !is_within(window, &webhook, first.as_deref(), now);
             if is_old && guard::holds(Guard::WindowEnds) {
                 return self.begin_again(known, window, webhook, id, now).await;
             }
@@ -77,7 +77,7 @@ impl Ingest {
                 event_1 => event_1.ok().flatten(),
             };
             if event_1.is_some() && is_within(window, &webhook, event_1.as_ref(), now) {
-                let begun = Begun::Before(event_1);
+                let begun = Begun::Before(event_1.map(Box::new));
                 return self
                     .accepted(begun, before, first, Repeat::Later, known.by, &webhook)
                     .await;
@@ -110,7 +110,7 @@ impl Ingest {
                 false
             }
             Begun::Before(first) => {
-                self.redelivered(&id, by, webhook, first.as_ref());
+                self.redelivered(&id, by, webhook, first.as_deref());
                 true
             }
         };
@@ -164,7 +164,7 @@ impl Ingest {
                 {
                     self.executions.reopen(&View::of(id, &first), due_at).await?;
                 }
-                Begun::Before(existing.into_iter().next())
+                Begun::Before(existing.into_iter().next().map(Box::new))
             }
             Err(AppendError::Unavailable(_)) if !guard::holds(Guard::EventBeforeAnswer) => {
                 Begun::Before(None)
