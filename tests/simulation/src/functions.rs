@@ -244,7 +244,8 @@ pub(crate) async fn fire(invocation: Invocation) {
             Invocation::Due(ids) => ids,
             Invocation::Alone { execution, .. } => std::slice::from_ref(execution),
         };
-        ids.iter().for_each(|id| crate::world::world().checks.borrow_mut().fired(id.as_str()));
+        let world = crate::world::world();
+        ids.iter().for_each(|id| world.checks.borrow_mut().fired(id.as_str()));
         match invocation {
             Invocation::Stream(_) => {}
             Invocation::Due(due) => {
@@ -253,7 +254,13 @@ pub(crate) async fn fire(invocation: Invocation) {
             }
             Invocation::Alone { execution, deaths } => {
                 let wake = Wake { execution: execution.clone(), cause: Cause::Alone };
-                let drive = async { drive(&driver, vec![wake], deadline).await.is_empty() };
+                let drive = async {
+                    let id = execution.as_str();
+                    world.checks.borrow_mut().driven_alone(id, false);
+                    let failed = drive(&driver, vec![wake], deadline).await;
+                    world.checks.borrow_mut().driven_alone(id, true);
+                    failed.is_empty()
+                };
                 alone::drive(&driver, &execution, deaths, deadline, drive).await;
             }
         }
