@@ -30,6 +30,9 @@ pub const EVENTS_MAX: u64 = 10_000;
 /// By when an execution must have moved, if it waits for nothing.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
+/// How long before its history expires an execution ends that has not ended by itself.
+const BEFORE_EXPIRY: Duration = Duration::from_secs(2 * 3600);
+
 /// The state of an execution after its events.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Execution {
@@ -307,6 +310,16 @@ impl Execution {
             tasks.push(Task { path, step, what });
         }
         Next::Do { tasks, wake: found.wake }
+    }
+
+    /// From when on it ends whatever it has not done: shortly before its history expires.
+    /// What has not ended would be forgotten; its end can still be seen, and its webhook sent again.
+    pub fn last_chance(&self) -> Timestamp {
+        let expires_at = self.webhook.expires_at;
+        // A history that is kept for minutes only still has most of them.
+        let before = BEFORE_EXPIRY.min(expires_at.since(self.created_at) / 10);
+        let before = i64::try_from(before.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(expires_at.as_millis().saturating_sub(before))
     }
 
     /// When it has something to do again, if nothing moves it before; none if it has now, or has ended.
