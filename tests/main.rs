@@ -12,6 +12,7 @@ mod docs;
 mod durable;
 mod engine_contract;
 mod events;
+mod expiry;
 mod failures;
 mod first_way;
 mod handshakes;

@@ -30,6 +30,9 @@ pub const EVENTS_MAX: u64 = 20_000;
 /// By when an execution must have moved, if it waits for nothing.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
+/// How long before its history expires an execution ends that has not ended by itself.
+const BEFORE_EXPIRY: Duration = Duration::from_secs(2 * 3600);
+
 /// The state of an execution after its events.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Execution {
@@ -318,6 +321,16 @@ impl Execution {
     pub fn outlive(&mut self, process: &str) {
         self.line.outlive(process);
         self.rescue.outlive(process);
+    }
+
+    /// From when on it ends whatever it has not done: shortly before its history expires.
+    /// What has not ended would be forgotten; its end can still be seen, and its webhook sent again.
+    pub fn last_chance(&self) -> Timestamp {
+        let expires_at = self.webhook.expires_at;
+        // A history that is kept for minutes only still has most of them.
+        let before = BEFORE_EXPIRY.min(expires_at.since(self.created_at) / 10);
+        let before = i64::try_from(before.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(expires_at.as_millis().saturating_sub(before))
     }
 
     /// When it has something to do again, if nothing moves it before; none if it has now, or has ended.

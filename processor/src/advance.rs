@@ -213,6 +213,14 @@ pub async fn advance_within(
     {
         return Ok(Advanced::Superseded);
     }
+    // This comes first: nothing else may keep it from an end.
+    if !execution.status.is_terminal() && execution.last_chance() <= driver.clock.now() {
+        return match settle::expire(driver, id, execution).await {
+            Ok(advanced) => Ok(advanced),
+            Err(Trouble::Outage(outage)) => Err(outage),
+            Err(Trouble::Own(reason)) => settle::park(driver, id, &reason).await,
+        };
+    }
     let plan = match driver.plans.find(&execution.webhook.workflow).await {
         Ok(plan) => plan,
         Err(FindError::Unavailable(error)) => return Err(error.into()),

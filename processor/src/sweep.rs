@@ -253,7 +253,10 @@ impl Sweep {
             (_, REDRIVES_MAX..) => format!("no progress after {REDRIVES_MAX} tries"),
             _ => return Ok(()),
         };
-        if self.executions.park(id, &due, &reason, now + STALLED).await? {
+        // Not beyond the time at which it ends because its history expires.
+        let latest = row.view.expires_at.max(now + REDRIVE_DELAY_MAX);
+        let until = (now + STALLED).min(latest);
+        if self.executions.park(id, &due, &reason, until).await? {
             tracing::error!(execution.id = %id, "execution {id} is stalled: {reason}");
             telemetry::stalled();
         }

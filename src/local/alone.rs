@@ -10,8 +10,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::Parts;
 
-/// How long a suspect waits at most for everything else to come to rest.
+/// How long the first suspect waits at most for everything else to come to rest, and each one after it.
 const LAST: Duration = Duration::from_secs(2);
+const AFTER_THAT: Duration = Duration::from_millis(100);
 
 /// How often it is looked whether something rests.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -26,6 +27,7 @@ pub(super) async fn take_turns(
     let suspects = parts.supervisor.driver().suspects.clone();
     let mut in_turn = Vec::new();
     let mut resting = JoinSet::new();
+    let mut patience = LAST;
     loop {
         if in_turn.is_empty() {
             tokio::select! {
@@ -49,7 +51,8 @@ pub(super) async fn take_turns(
         if *stopped.borrow() {
             break;
         }
-        until(|| suspects.is_quiet()).await;
+        until(|| suspects.is_quiet(), patience).await;
+        patience = AFTER_THAT;
         let supervisor = parts.supervisor.clone();
         let drive = tokio::spawn(async move {
             let deadline = Clock::System.now() + WATCHDOG;
@@ -75,10 +78,10 @@ async fn rests(suspects: &Suspects, execution: &ExecutionId, drive: &JoinHandle<
     }
 }
 
-/// Waits until this holds, but not for ever.
-async fn until(holds: impl Fn() -> bool) {
+/// Waits until this holds, for so long at most.
+async fn until(holds: impl Fn() -> bool, patience: Duration) {
     let began = tokio::time::Instant::now();
-    while !holds() && began.elapsed() < LAST {
+    while !holds() && began.elapsed() < patience {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -96,7 +96,7 @@ PERMISSIONS = {
     ],
     "SweepRole": [
         ("${ExecutionsTable.Arn}/index/due", "dynamodb:Query", ""),
-        ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:UpdateItem", ""),
+        ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:GetItem dynamodb:UpdateItem", ""),
         ("ProcessorFunction.Arn", "lambda:InvokeFunction", ""),
         ("KmsKeyArn", "kms:Decrypt", "via dynamodb"),
         ("SweepLogs.Arn", "logs:CreateLogStream logs:PutLogEvents", ""),

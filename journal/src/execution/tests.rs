@@ -446,6 +446,13 @@ fn it_is_due_when_its_timer_is_and_a_minute_after_it_moved_otherwise() {
 }
 
 #[test]
+fn its_last_chance_is_two_hours_before_its_history_expires() {
+    let running = execution([completed("a", 1)]);
+
+    assert_eq!(running.last_chance(), at(604_800 - 2 * 3_600));
+}
+
+#[test]
 fn its_outputs_are_those_of_completed_steps() {
     let given = execution([completed("a", 1), failed("b", 1, None)]);
 

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use everhook_journal::event::Cause as Reason;
 use everhook_journal::execution::WATCHDOG;
 use everhook_journal::guard::{self, Guard};
-use everhook_journal::table::ReadError;
-use everhook_journal::{Execution, ExecutionId, Timestamp, View, failpoint, telemetry};
+use everhook_journal::id::fresh;
+use everhook_journal::table::{AppendError, ReadError};
+use everhook_journal::{Command, Execution, ExecutionId, Timestamp, View, failpoint, telemetry};
 
 use crate::wakeup::Cause;
 
-use super::{Advanced, Driver, Outage, Trouble, words};
+use super::{Advanced, Driver, Outage, Trouble, tell, words};
 
 /// How long a row without an execution is left, in case its webhook is still being recorded.
 const ABSENT_GRACE: Duration = Duration::from_secs(600);
@@ -27,6 +29,9 @@ pub(super) async fn wait(
     execution: &Execution,
     until: Timestamp,
 ) -> Result<Advanced, Trouble> {
+    // Whatever it waits for, it must be driven again before its history expires.
+    let latest = execution.last_chance().max(driver.clock.now() + Duration::from_secs(1));
+    let until = until.min(latest);
     for _ in 0..TRIES_MAX {
         // The generation is read before the history: what is appended after this read
         // either shows in the history below, or changes the generation.
@@ -107,6 +112,33 @@ pub(super) async fn put_off(
         driver.executions.count_deaths(id, 1).await?;
     }
     Ok(Advanced::Superseded)
+}
+
+/// Ends an execution that has not ended by itself and whose history expires soon.
+pub(super) async fn expire(
+    driver: &Driver,
+    id: &ExecutionId,
+    mut execution: Execution,
+) -> Result<Advanced, Trouble> {
+    let expires_at = execution.webhook.expires_at;
+    let message = format!("no end before its history expires at {expires_at}");
+    let cause = Reason { step: None, kind: "expired".into(), message };
+    let event = execution.decide(Command::Fail(cause)).map_err(|e| Trouble::Own(words(&e)))?;
+    let (after, now, name) = (execution.head(), driver.clock.now(), fresh());
+    let appended = driver.journal.append(id, after, event.into(), expires_at, now, &name).await;
+    let recorded = match appended {
+        Ok(recorded) => recorded,
+        // It moved: whatever it left is due.
+        Err(AppendError::Conflict { .. }) => return Ok(Advanced::Superseded),
+        Err(AppendError::Unavailable(error)) => return Err(error.into()),
+        Err(error @ AppendError::Refused { .. }) => return Err(Trouble::Own(words(&error))),
+    };
+    for recorded in &recorded {
+        tell::recorded(&execution, id, recorded);
+        execution.apply(recorded).map_err(|error| Trouble::Own(words(&error)))?;
+    }
+    driver.executions.finish(&View::of(id, &execution)).await?;
+    Ok(Advanced::Ended)
 }
 
 /// Removes a row that no webhook was recorded for. Nobody was answered 202 for it.

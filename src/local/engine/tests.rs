@@ -137,6 +137,38 @@ async fn a_sweep_deletes_what_has_expired_and_says_so_in_the_stream() {
 }
 
 #[tokio::test]
+async fn a_sweep_that_is_stopped_is_continued_by_the_next_and_holds_up_no_request() {
+    let engine = engine().await;
+    let ttl = TimeToLiveSpecification::builder().enabled(true).attribute_name("ttl").build();
+    let update = engine.dynamodb().update_time_to_live().table_name(TABLE);
+    update.time_to_live_specification(ttl.unwrap()).send().await.unwrap();
+    for sequence in 1..=800 {
+        let put = engine.dynamodb().put_item().table_name(TABLE);
+        let put = put.set_item(Some(key("a", sequence).into()));
+        put.item("ttl", AttributeValue::N("1".to_owned())).send().await.unwrap();
+    }
+
+    // It is stopped after some pieces; requests are answered meanwhile.
+    let mut answered = 0;
+    let requests = async {
+        while answered < 10 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            put(&engine, "b", 1 + answered).await.unwrap();
+            answered += 1;
+        }
+    };
+    tokio::select! {
+        swept = engine.sweep_ttl() => panic!("all {swept:?} before 10 requests were answered"),
+        () = requests => {}
+    }
+    let left = engine.sweep_ttl().await.unwrap();
+
+    assert!((1..800).contains(&left), "{left} were left");
+    let all = engine.dynamodb().scan().table_name(TABLE).send().await.unwrap();
+    assert_eq!(all.count, 10);
+}
+
+#[tokio::test]
 async fn a_request_the_engine_cannot_read_is_a_validation_error() {
     let engine = engine().await;
 

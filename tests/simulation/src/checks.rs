@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use everhook_journal::event::{IdOrigin, Webhook};
-use everhook_journal::executions::{Due, Row};
+use everhook_journal::executions::{DEATHS_MAX, Due, Row};
 use everhook_journal::item::Append;
 use everhook_journal::store::Item;
 use everhook_journal::{Event, ExecutionId, Recorded, Status, Timestamp, View, item};
@@ -243,7 +243,7 @@ impl Checks {
         let before = history.row.replace(row.clone());
         if row.parked.as_ref().is_some_and(|reason| reason.starts_with(DIED)) {
             history.stalled += 1;
-            if !history.is_killer() {
+            if history.alone < DEATHS_MAX {
                 return violated("L6", format!("{execution} is stalled and killed nothing"));
             }
         }
@@ -316,6 +316,12 @@ impl Checks {
     /// An execution is driven because it is due.
     pub(crate) fn fired(&mut self, execution: &str) {
         self.of(execution).is_fired = true;
+    }
+
+    /// An execution is driven alone, or such a drive has ended.
+    pub(crate) fn driven_alone(&mut self, execution: &str, has_ended: bool) {
+        let alone = &mut self.of(execution).alone;
+        *alone = if has_ended { alone.saturating_sub(1) } else { *alone + 1 };
     }
 
     /// L6: an execution that kills what drives it is stalled soon, and no other is.

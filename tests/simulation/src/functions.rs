@@ -258,15 +258,21 @@ pub(crate) async fn fire(invocation: Invocation) {
             Invocation::Due(ids) | Invocation::Acting(ids) => ids,
             Invocation::Alone { execution, .. } => std::slice::from_ref(execution),
         };
-        ids.iter().for_each(|id| crate::world::world().checks.borrow_mut().fired(id.as_str()));
+        let world = crate::world::world();
+        ids.iter().for_each(|id| world.checks.borrow_mut().fired(id.as_str()));
         match invocation {
             Invocation::Stream(_) => {}
             Invocation::Due(ids) => drive_all(&driver, ids, Cause::Due, deadline).await,
             Invocation::Acting(ids) => drive_all(&driver, ids, Cause::HandedOver, deadline).await,
             Invocation::Alone { execution, deaths } => {
                 let wake = Wake { execution: execution.clone(), cause: Cause::Alone };
-                let drive =
-                    async { drive(&driver, vec![wake], deadline, false).await.0.is_empty() };
+                let drive = async {
+                    let id = execution.as_str();
+                    world.checks.borrow_mut().driven_alone(id, false);
+                    let (failed, _) = drive(&driver, vec![wake], deadline, false).await;
+                    world.checks.borrow_mut().driven_alone(id, true);
+                    failed.is_empty()
+                };
                 alone::drive(&driver, &execution, deaths, deadline, drive).await;
             }
         }

@@ -31,6 +31,8 @@ pub(super) struct History {
     pub(super) is_fired: bool,
     /// How many processes it killed when it was due, until it was stalled.
     pub(super) kills: u32,
+    /// How many drives of it alone have begun and not ended.
+    pub(super) alone: u64,
     /// How often its row said that it is stalled because of deaths.
     pub(super) stalled: u32,
     pub(super) acted: BTreeMap<(String, u32), u32>,
