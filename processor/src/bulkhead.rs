@@ -317,7 +317,8 @@ mod tests {
         let bulkhead = Bulkhead::new(1, 1);
         let first = bulkhead.enter(&lane("a"), Measure::default()).await;
         let short = Duration::from_millis(5);
-        let waited = tokio::time::timeout(short, bulkhead.enter(&lane("a"), Measure::default()));
+        let lane = lane("a");
+        let waited = tokio::time::timeout(short, bulkhead.enter(&lane, Measure::default()));
         assert!(waited.await.is_err());
         assert_eq!(bulkhead.waiting_in_all(), 0);
 
