@@ -358,7 +358,7 @@ fn made(execution: &Execution, task: &Task<'_>, fate: Fate, now: Timestamp) -> C
         (Fate::Filtered, _) => Command::FilterStep(attempt(number), "not wanted".into()),
         (Fate::Retry, _) => Command::FailStep(attempt(number), failure(), Some(at(9))),
         (Fate::Polled, _) => Command::PollStep(attempt(number), text("seen"), at(9)),
-        (Fate::Success | Fate::Skipped | Fate::Claimed, _) => {
+        (Fate::Success | Fate::Skipped, _) => {
             let result = text(&format!("result of {path}"));
             Command::CompleteStep(attempt(number), result)
         }

@@ -40,6 +40,7 @@ fn state(attempts: u32, ended_at: i64, stage: Stage) -> StepState {
         stage,
         error: failed.then(failure),
         seen: None,
+        left: None,
     }
 }
 
