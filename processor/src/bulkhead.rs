@@ -314,11 +314,10 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_stops_waiting_takes_no_place() {
-        let bulkhead = Bulkhead::new(1, 1);
-        let first = bulkhead.enter(&lane("a"), Measure::default()).await;
+        let (bulkhead, a) = (Bulkhead::new(1, 1), lane("a"));
+        let first = bulkhead.enter(&a, Measure::default()).await;
         let short = Duration::from_millis(5);
-        let lane = lane("a");
-        let waited = tokio::time::timeout(short, bulkhead.enter(&lane, Measure::default()));
+        let waited = tokio::time::timeout(short, bulkhead.enter(&a, Measure::default()));
         assert!(waited.await.is_err());
         assert_eq!(bulkhead.waiting_in_all(), 0);
 
