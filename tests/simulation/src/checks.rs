@@ -43,7 +43,7 @@ const DIED: &str = "the process died";
 /// Something that must not happen, and did.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Which rule: `S1` to `S16`, `L1` to `L6`, `P1` to `P3`.
+    /// Which rule: `S1` to `S17`, `L1` to `L6`, `P1` to `P3`.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
@@ -395,7 +395,7 @@ impl Checks {
         self.promised(execution, now)
     }
 
-    /// S15: somebody was answered 202 to a body that has no id. It has an execution of its own,
+    /// S17: somebody was answered 202 to a body that has no id. It has an execution of its own,
     /// or one that began within the window.
     pub(crate) fn acknowledged_body(
         &mut self,
@@ -411,7 +411,7 @@ impl Checks {
         {
             let began = first.at;
             return violated(
-                "S15",
+                "S17",
                 format!(
                     "{name}, sent at {sent_at}, was given to {execution}, which began at {began}"
                 ),
@@ -501,7 +501,7 @@ impl Checks {
         })
     }
 
-    /// S15: of the executions of one body without an id, all but the first say whose repeat they are.
+    /// S17: of the executions of one body without an id, all but the first say whose repeat they are.
     fn repeats_are_told(&self) -> Checked {
         let mut first = BTreeMap::new();
         for (execution, history) in &self.histories {
@@ -516,7 +516,7 @@ impl Checks {
             }
             if let Some(other) = first.insert(webhook.delivery_id.clone(), execution) {
                 return violated(
-                    "S15",
+                    "S17",
                     format!("neither {execution} nor {other} says whose repeat it is"),
                 );
             }
