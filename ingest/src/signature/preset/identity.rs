@@ -98,13 +98,13 @@ pub const IDENTITIES: &[Identity] = &[
     },
     Identity {
         scheme: "gitlab",
-        says: "the id is unique, and stays the same across retries",
+        says: "the id is the `Idempotency-Key`: unique, and the same across retries",
         docs: "https://docs.gitlab.com/user/project/integrations/webhooks/",
         ..UNIQUE
     },
     Identity {
         scheme: "github",
-        says: "the id is unique to the delivery; a redelivery keeps id and body",
+        says: "the id is the event's: several hooks send it, each with a body of its own; a redelivery keeps it",
         docs: "https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers",
         ..UNKNOWN
     },
@@ -172,25 +172,26 @@ pub const IDENTITIES: &[Identity] = &[
     Identity {
         scheme: "shopify",
         beside: &["x-shopify-webhook-id"],
-        says: "the id names a merchant's action; several topics and subscriptions may report it under one id",
+        says: "the id names a merchant's action; several topics and subscriptions may report it under one id. \
+               `X-Shopify-Webhook-Id` names each delivery, for deduplication",
         docs: "https://shopify.dev/docs/apps/build/webhooks/ignore-duplicates",
         ..UNKNOWN
     },
     Identity {
         scheme: "square",
-        says: "the id names one event, and stays the same across retries",
-        docs: "https://developer.squareup.com/docs/webhooks/overview",
+        says: "the id is generated for each event, for deduplication",
+        docs: "https://developer.squareup.com/docs/webhooks/what-it-does",
         ..UNIQUE
     },
     Identity {
         scheme: "paddle",
-        says: "the id names one event",
-        docs: "https://developer.paddle.com/webhooks/respond-to-webhooks",
+        says: "the id names one event, for deduplication; a replay changes `notification_id`",
+        docs: "https://developer.paddle.com/webhooks/about/how-webhooks-work",
         ..UNIQUE
     },
     Identity {
         scheme: "paypal",
-        says: "the id names one transmission. The body is not signed but for a checksum, so a transmission counts once",
+        says: "the id is unique to the transmission. The body is not signed but for a checksum, so a transmission counts once",
         docs: "https://developer.paypal.com/api/rest/webhooks/rest/",
         ..UNIQUE
     },
@@ -226,9 +227,9 @@ pub const IDENTITIES: &[Identity] = &[
     },
     Identity {
         scheme: "checkout",
-        says: "the id names one event",
-        docs: "https://www.checkout.com/docs/developer-resources/webhooks",
-        ..UNIQUE
+        says: "the id is the event's; webhooks are sent at least once",
+        docs: "https://www.checkout.com/docs/developer-resources/event-notifications/receive-webhooks",
+        ..UNKNOWN
     },
     Identity {
         scheme: "woocommerce",
@@ -301,9 +302,10 @@ pub const IDENTITIES: &[Identity] = &[
     },
     Identity {
         scheme: "telnyx",
-        says: "the id names one event; `meta` counts the attempts",
-        docs: "https://developers.telnyx.com/docs/messaging/messages/receiving-webhooks",
-        ..UNIQUE
+        content: Content::Without(&["meta"]),
+        says: "the id is unique to the webhook, whether to the event is not said; `meta` counts the attempts",
+        docs: "https://developers.telnyx.com/docs/voice/programmable-voice/receiving-webhooks",
+        ..UNKNOWN
     },
     Identity {
         scheme: "sendgrid",
@@ -325,9 +327,9 @@ pub const IDENTITIES: &[Identity] = &[
     },
     Identity {
         scheme: "customerio",
-        says: "the id names one event, for deduplication",
-        docs: "https://docs.customer.io/journeys/webhooks/",
-        ..UNIQUE
+        says: "the id is the event's; a failed request is sent again for seven days",
+        docs: "https://docs.customer.io/api/webhooks",
+        ..UNKNOWN
     },
     Identity {
         scheme: "intercom",
@@ -352,16 +354,16 @@ pub const IDENTITIES: &[Identity] = &[
     },
     Identity {
         scheme: "typeform",
-        says: "the id names one event",
+        says: "the id is unique to the webhook, whether to the event is not said",
         docs: "https://www.typeform.com/developers/webhooks/example-payload/",
-        ..UNIQUE
+        ..UNKNOWN
     },
     Identity {
         scheme: "docusign",
         content: Content::Without(&["retryCount"]),
         says: "no id; envelope, event and time name a message, but one envelope may cause several at once. \
                `retryCount` counts the attempts",
-        docs: "https://developers.docusign.com/platform/webhooks/connect/",
+        docs: "https://developers.docusign.com/platform/webhooks/connect/json-sim-event-model",
         ..UNKNOWN
     },
     Identity {
@@ -395,7 +397,7 @@ pub const IDENTITIES: &[Identity] = &[
     Identity {
         scheme: "notion",
         says: "the id names one event; `attempt_number` counts the attempts",
-        docs: "https://developers.notion.com/reference/webhooks",
+        docs: "https://developers.notion.com/reference/webhooks-events-delivery",
         ..UNIQUE
     },
     Identity {
@@ -407,8 +409,8 @@ pub const IDENTITIES: &[Identity] = &[
     Identity {
         scheme: "msgraph",
         window_s: LOOK_WINDOW_S,
-        says: "no id; a resource's version is named by its etag, if the notification has one. Duplicates are to be expected",
-        docs: "https://learn.microsoft.com/en-us/graph/change-notifications-delivery-webhooks",
+        says: "a notification may have an id, and need not; a resource's version is named by its etag, if it is sent",
+        docs: "https://learn.microsoft.com/en-us/graph/api/resources/changenotification",
         ..UNKNOWN
     },
     Identity {
