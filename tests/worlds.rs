@@ -41,7 +41,7 @@ fn a_guard_that_is_off_is_missed() {
         (Guard::SweepComes, "L1"),
         (Guard::KeysApart, "P2"),
         (Guard::BodyCompletesId, "S2"),
-        (Guard::WindowEnds, "S15"),
+        (Guard::WindowEnds, "S17"),
     ] {
         let summary = worlds(100, Some(guard));
         let broken = summary.broken.first().map(|(_, violation)| violation.rule);

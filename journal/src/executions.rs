@@ -152,7 +152,8 @@ impl Executions {
         met(self.store.put(&self.table, item, not_past(view)).await).map(drop)
     }
 
-    /// Shows a newer view of an unfinished execution; an older one changes nothing.
+    /// Shows a newer view of an unfinished execution; an older one changes nothing, and neither does any
+    /// as long as the execution is stalled for [`DEATHS_MAX`] deaths.
     /// A row that is missing is made, owed by `due_at`.
     pub async fn project(&self, view: &View, due_at: Timestamp) -> Result<bool, Unavailable> {
         let mut item = to_item(view);
@@ -185,10 +186,13 @@ impl Executions {
             values.into_iter().fold(Expression::new(change, &names), |change, (name, value)| {
                 change.with(name, value)
             });
+        // One that is stalled because it killed processes stays so: what they had claimed is no progress.
         let newer = Expression::new(
-            "attribute_not_exists(#execution) OR #sequence < :sequence OR #created_at < :created_at",
-            &["execution"],
+            "(attribute_not_exists(#execution) OR #sequence < :sequence OR #created_at < :created_at) \
+             AND (attribute_not_exists(#deaths) OR #deaths < :deaths_max)",
+            &["execution", "deaths"],
         )
+        .with(":deaths_max", number(DEATHS_MAX))
         .guarded(Guard::NewerView);
         met(self.store.update(&self.table, key(&view.execution), change, newer).await)
     }

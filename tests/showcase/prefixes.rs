@@ -1,7 +1,7 @@
 //! Every history of the showcase asks for exactly what was recorded, and can be gone on with from every append.
 
 use everhook_journal::event::Events;
-use everhook_journal::execution::Execution;
+use everhook_journal::execution::{Execution, Stage};
 use everhook_journal::executions::Opened;
 use everhook_journal::{Event, Head, Next, Recorded, View, Workflow, id};
 
@@ -61,10 +61,16 @@ fn asked_for(before: &Execution, workflow: &Workflow, next: &Recorded) -> bool {
         }
         Event::ExecutionFailing { cause } => asked == Next::GiveUp { cause: cause.clone() },
         Event::ExecutionFailed { cause } => asked == Next::Fail { cause: cause.clone() },
-        event => match asked {
-            Next::Do { tasks, .. } => tasks.iter().any(|task| Some(&task.path) == event.step()),
-            _ => false,
-        },
+        event => {
+            // What is claimed was asked for by its claim.
+            let state = event.step().and_then(|path| before.step(path));
+            let is_claimed = state.is_some_and(|it| matches!(it.stage, Stage::Claimed(_)));
+            let is_asked = match asked {
+                Next::Do { tasks, .. } => tasks.iter().any(|task| Some(&task.path) == event.step()),
+                _ => false,
+            };
+            is_claimed || is_asked
+        }
     }
 }
 
@@ -92,6 +98,8 @@ fn timeless(status: Value) -> Value {
 /// A world in which no more than these events has happened, and nobody was told of the last append.
 async fn resumed(address: &str, case: &Case, prefix: &[Recorded]) -> World {
     let world = world_at(address).await;
+    // The process that claimed what is in flight has died.
+    world.parts.supervisor.driver().is_alone();
     let (journal, last) = (&world.parts.ingest.journal, prefix.last().unwrap());
     let Event::WebhookReceived(webhook) = &prefix[0].event else { panic!("{:?}", prefix[0]) };
     let mut head = Head::START;

@@ -14,8 +14,6 @@ pub struct Served {
     pub url: String,
     /// The names of which it must have one.
     pub names: Vec<String>,
-    /// Whether the certificates between it and a root are served with it.
-    pub has_chain: bool,
 }
 
 /// The public key of a certificate in PEM, if it is valid now.

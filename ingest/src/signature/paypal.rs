@@ -80,7 +80,7 @@ fn served(url: &str) -> Option<Served> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_theirs = HOSTS.contains(&host) && !name.is_empty() && name.bytes().all(is_plain);
     let names = NAMES.map(str::to_owned).to_vec();
-    is_theirs.then(|| Served { url: url.to_owned(), names, has_chain: true })
+    is_theirs.then(|| Served { url: url.to_owned(), names })
 }
 
 #[cfg(test)]

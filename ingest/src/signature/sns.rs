@@ -169,8 +169,7 @@ impl<'a> Place<'a> {
         if region.starts_with("us-gov-") {
             names.push(format!("sns-us-gov-west-1.{suffix}"));
         }
-        // SNS serves no intermediate certificate, so its chain cannot be followed to a root.
-        Some(Served { url, names, has_chain: false })
+        Some(Served { url, names })
     }
 }
 

@@ -254,8 +254,8 @@ pub(crate) async fn fire(invocation: Invocation) {
     let body = |driver: Rc<Driver>, clock: Clock| async move {
         let deadline = clock.now() + PROCESSOR;
         let ids = match &invocation {
-            Invocation::Stream(_) => &[][..],
-            Invocation::Due(ids) | Invocation::Acting(ids) => ids,
+            Invocation::Stream(_) | Invocation::Acting(_) => &[][..],
+            Invocation::Due(ids) => ids,
             Invocation::Alone { execution, .. } => std::slice::from_ref(execution),
         };
         let world = crate::world::world();

@@ -95,7 +95,7 @@ pub(super) const PRESETS: &[Preset] = &[
         ],
         note: "The body is covered by a checksum only, for which other bodies are easily found: \
                whoever has seen one signed transmission can make another body of it. A transmission counts once. \
-               The certificate's chain must be served with it, and end at a root that the machine trusts.",
+               If a chain is served with the certificate, it must end at a root that the machine trusts.",
         limits: "up to 25 retries in 3 days",
         ..PRESET
     },
