@@ -11,9 +11,7 @@ use everhook_journal::event::{IdOrigin, Webhook};
 use everhook_journal::executions::{DEATHS_MAX, Due, Row};
 use everhook_journal::item::Append;
 use everhook_journal::store::Item;
-use everhook_journal::{
-    Event, ExecutionId, Recorded, SourceName, Status, Timestamp, View, item,
-};
+use everhook_journal::{Event, ExecutionId, Recorded, SourceName, Status, Timestamp, View, item};
 use everhook_processor::Input;
 
 use crate::bodies;

@@ -136,6 +136,7 @@ impl Focus {
                 (Fault::IteratorExpired, 0.0),
                 (Fault::UnreadTrimmed, 0.0),
                 (Fault::ShardSplit, 0.0),
+                (Fault::ShortPage, 0.0),
                 (Fault::DoorbellUnheard, 0.0),
                 (Fault::DiskFails, 0.0),
                 (Fault::TargetSlow, 0.0),

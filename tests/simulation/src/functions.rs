@@ -153,9 +153,8 @@ impl<T: 'static> Function<T> {
         make: impl FnOnce(&World, Clock, usize) -> T,
         body: impl FnOnce(Rc<T>, Clock) -> F,
     ) -> Option<R> {
-        let body = |instance: &Rc<Instance<T>>| {
-            body(instance.handler.clone(), instance.clock.clone())
-        };
+        let body =
+            |instance: &Rc<Instance<T>>| body(instance.handler.clone(), instance.clock.clone());
         self.invoke_in(make, body).await
     }
 
