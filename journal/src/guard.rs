@@ -83,6 +83,8 @@ guards! {
     OutcomeAtOnce,
     /// No source takes the places of all others.
     PlacesApart,
+    /// A batch of the stream does not wait for steps that act.
+    BatchesHandOver,
     /// Only whoever has claimed an attempt makes it.
     ClaimIsOwn,
     /// A claim lasts longer than the attempt.

@@ -26,7 +26,8 @@ pub async fn drive(
     if is_counted_here && let Err(error) = driver.executions.count_deaths(id, deaths + 1).await {
         // A death that is not counted must not happen. The row was only claimed for a time.
         tracing::warn!(execution.id = %id, "execution {id} is not driven: {error}");
-        return;
+        // It may be counted all the same, where only the reply was lost.
+        return take_back(driver, id, deaths, false, deadline).await;
     }
     let before = steps_done(driver, id).await;
     drive.await;
@@ -38,7 +39,17 @@ pub async fn drive(
     if !got_further && !is_counted_here {
         return;
     }
-    // An outage is no death: what was counted is taken back as soon as that can be recorded.
+    take_back(driver, id, deaths, got_further, deadline).await;
+}
+
+/// Takes back what was counted, as soon as that can be recorded: an outage is no death.
+async fn take_back(
+    driver: &Driver,
+    id: &ExecutionId,
+    deaths: u64,
+    got_further: bool,
+    deadline: Timestamp,
+) {
     while let Err(error) = settle(driver, id, deaths, got_further).await {
         tracing::warn!(execution.id = %id, "could not record that execution {id} killed nothing: {error}");
         if driver.clock.now() + AGAIN >= deadline {

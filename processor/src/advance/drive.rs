@@ -282,7 +282,7 @@ impl<'d> Drive<'d> {
         }
         match open.iter().find(|task| self.is_quick(task)).cloned() {
             Some(task) => self.quickly(task).await,
-            None if self.stint.hands_over => {
+            None if self.stint.hands_over && guard::holds(Guard::BatchesHandOver) => {
                 // What was only computed is computed again: an append of its own would cost more.
                 Ok(Some(Advanced::Acts(self.execution.webhook.source.clone())))
             }

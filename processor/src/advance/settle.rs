@@ -114,6 +114,36 @@ pub(super) async fn put_off(
     Ok(Advanced::Superseded)
 }
 
+/// Leaves an execution whose attempt was claimed and came to nothing to the sweep, which drives it alone:
+/// it may have killed the process that made the attempt. Nothing if it is for this driver to go on.
+///
+/// This is for processes that keep no list of what they drive, as in AWS. A claim is an append, and a row that was
+/// moved because of it says nothing of a death.
+pub(super) async fn suspect(
+    driver: &Driver,
+    id: &ExecutionId,
+    cause: Cause,
+) -> Result<Option<Advanced>, Outage> {
+    if driver.suspects.are_kept() || cause == Cause::Alone {
+        return Ok(None);
+    }
+    if cause != Cause::Due {
+        return Ok(Some(Advanced::Superseded));
+    }
+    let row = driver.executions.get(id).await?.filter(|row| row.parked.is_none());
+    let Some(due) = row.and_then(|row| row.due) else { return Ok(None) };
+    match due.redrives {
+        // Somebody has moved it meanwhile.
+        0 => {}
+        1 => {
+            driver.executions.release(id, &due, driver.clock.now(), 1).await?;
+        }
+        // It was claimed after a claim that came to nothing: this sweep drives nothing alone.
+        _ => return Ok(None),
+    }
+    Ok(Some(Advanced::Superseded))
+}
+
 /// Ends an execution that has not ended by itself and whose history expires soon.
 pub(super) async fn expire(
     driver: &Driver,

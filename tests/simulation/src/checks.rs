@@ -11,12 +11,14 @@ use everhook_journal::event::{IdOrigin, Webhook};
 use everhook_journal::executions::{DEATHS_MAX, Due, Row};
 use everhook_journal::item::Append;
 use everhook_journal::store::Item;
-use everhook_journal::{Event, ExecutionId, Recorded, Status, Timestamp, View, item};
+use everhook_journal::{Event, ExecutionId, Recorded, SourceName, Status, Timestamp, View, item};
 use everhook_processor::Input;
 
 use crate::bodies;
-use crate::executor::Process;
-use crate::kit::kit;
+use crate::executor::{Process, executor};
+use crate::focus::Focus;
+use crate::kit::{HANG, kit};
+use crate::world::world;
 use history::History;
 pub(crate) use said::{RESULT_BYTES_MAX, Said};
 
@@ -25,6 +27,9 @@ pub(crate) const SKEW: Duration = Duration::from_secs(2);
 
 /// How soon after its end an outcome is recorded, if nothing is wrong.
 const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// How soon a healthy source's execution begins.
+const BEGINS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The first lease of a claim, and the longest.
 const LEASE: Duration = Duration::from_secs(60);
@@ -123,6 +128,7 @@ impl Checks {
                 format!("an event of {execution} names an object that is not there: {missing}"),
             );
         }
+        self.in_time(execution, now)?;
         for event in &recorded {
             self.interrupted(execution, event, now)?;
             let history = self.of(execution);
@@ -132,6 +138,27 @@ impl Checks {
         }
         self.of(execution).replayed(execution)?;
         self.covered(execution, now)
+    }
+
+    /// L5, where nothing but others' targets and webhooks could be the reason: an execution begins soon.
+    fn in_time(&mut self, execution: &str, now: Timestamp) -> Checked {
+        if !world().is_about(Focus::Hanging) {
+            return Ok(());
+        }
+        let history = self.of(execution);
+        let (Some(received), Some(state)) = (history.received, &history.state) else {
+            history.received = Some(now);
+            return Ok(());
+        };
+        let is_first = history.recorded.len() == 1;
+        let is_healthy = state.webhook.source.as_str() != HANG;
+        match is_first && is_healthy && now > received + BEGINS_WITHIN {
+            true => violated(
+                "L5",
+                format!("{execution} was received at {received} and begins at {now}"),
+            ),
+            false => Ok(()),
+        }
     }
 
     /// An object that the item names and nobody stored.
@@ -318,10 +345,16 @@ impl Checks {
         self.of(execution).is_fired = true;
     }
 
-    /// An execution is driven alone, or such a drive has ended.
-    pub(crate) fn driven_alone(&mut self, execution: &str, has_ended: bool) {
+    /// An execution is driven alone.
+    pub(crate) fn driven_alone(&mut self, execution: &str) {
+        self.of(execution).alone += 1;
+    }
+
+    /// Such a drive has ended. What was counted of one that had trouble with the tables may stand there later.
+    pub(crate) fn survived_alone(&mut self, execution: &str) {
+        let is_troubled = self.troubled.contains(&executor().current());
         let alone = &mut self.of(execution).alone;
-        *alone = if has_ended { alone.saturating_sub(1) } else { *alone + 1 };
+        *alone -= u64::from(!is_troubled).min(*alone);
     }
 
     /// L6: an execution that kills what drives it is stalled soon, and no other is.
@@ -550,6 +583,11 @@ impl Checks {
             }
         }
         Ok(())
+    }
+
+    /// The source of an execution that has begun.
+    pub(crate) fn source(&self, execution: &str) -> Option<SourceName> {
+        Some(self.histories.get(execution)?.state.as_ref()?.webhook.source.clone())
     }
 
     /// Those that have failed, for an operator to redrive.

@@ -53,10 +53,13 @@ pub(crate) enum Focus {
     Drivers,
     /// Webhooks that kill whatever drives them.
     Killers,
+    /// Targets that hang, and sources that have nothing to do with them. Nothing else excuses a delay.
+    Hanging,
 }
 
 impl Focus {
-    const ALL: [Self; 4] = [Self::Returning, Self::Facts, Self::Drivers, Self::Killers];
+    const ALL: [Self; 5] =
+        [Self::Returning, Self::Facts, Self::Drivers, Self::Killers, Self::Hanging];
 
     /// The worlds in which this guard is missed soonest, if they are about one thing.
     pub(crate) fn of(guard: Guard) -> Option<Self> {
@@ -70,6 +73,7 @@ impl Focus {
             | Guard::RepeatedAnswerHastens => Some(Self::Facts),
             Guard::ClaimIsOwn => Some(Self::Drivers),
             Guard::SuspectsAlone => Some(Self::Killers),
+            Guard::PlacesApart | Guard::BatchesHandOver => Some(Self::Hanging),
             _ => None,
         }
     }
@@ -85,6 +89,7 @@ impl Focus {
             Some(Self::Facts) => &["ask"],
             Some(Self::Drivers) => &["once", "attempt", "fork", "claims"],
             Some(Self::Killers) => &["plain", "once", "wait", KILLER, KILLER],
+            Some(Self::Hanging) => &["plain", "once", "wait", "attempt", "look"],
             Some(Self::Returning) | None => &SOURCES,
         }
     }
@@ -108,6 +113,34 @@ impl Focus {
                 (Fault::CrashAfter, 0.0),
                 (Fault::TargetSlow, 0.0),
                 (Fault::NewVersion, 0.0),
+            ],
+            Self::Hanging => &[
+                (Fault::CrashBefore, 0.0),
+                (Fault::CrashAfter, 0.0),
+                (Fault::CrashAnywhere, 0.0),
+                (Fault::Throttled, 0.0),
+                (Fault::RequestLost, 0.0),
+                (Fault::ReplyLost, 0.0),
+                (Fault::ReplyLostAgain, 0.0),
+                (Fault::AppliedLate, 0.0),
+                (Fault::Stall, 0.0),
+                (Fault::SlowCall, 0.0),
+                (Fault::FailedCall, 0.0),
+                (Fault::PayloadFails, 0.0),
+                (Fault::RecordLost, 0.0),
+                (Fault::MappingOutage, 0.0),
+                (Fault::InvocationLost, 0.0),
+                (Fault::InvocationRefused, 0.0),
+                (Fault::PollerKilled, 0.0),
+                (Fault::PollerStopped, 0.0),
+                (Fault::IteratorExpired, 0.0),
+                (Fault::UnreadTrimmed, 0.0),
+                (Fault::ShardSplit, 0.0),
+                (Fault::ShortPage, 0.0),
+                (Fault::DoorbellUnheard, 0.0),
+                (Fault::DiskFails, 0.0),
+                (Fault::TargetSlow, 0.0),
+                (Fault::Redriven, 0.02),
             ],
             Self::Drivers => &[
                 (Fault::SlowCall, 0.5),
@@ -138,7 +171,7 @@ impl Weak {
             Some(Focus::Returning) => Self { slow: REMOVAL, slow_most: 25_000, failing: APPEND },
             Some(Focus::Facts) => Self { slow: [ROW, MOVE][dice.below(2)], ..drawn },
             Some(Focus::Drivers) => Self { slow: APPEND, ..drawn },
-            Some(Focus::Killers) | None => drawn,
+            Some(Focus::Killers | Focus::Hanging) | None => drawn,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The Lambda functions: processes that run the product's handlers, one invocation at a time, and die.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -12,21 +12,26 @@ use std::time::Duration;
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use everhook_ingest::Ingest;
 use everhook_journal::ambient;
+use everhook_journal::guard::{self, Guard};
 use everhook_journal::stream::{Batch, BatchResponse};
-use everhook_journal::{Clock, ExecutionId, Executions, Journal, Payloads, Timestamp};
-use everhook_processor::advance::{Advanced, Stint, advance_within, unknown_lane};
-use everhook_processor::awake::News;
-use everhook_processor::bulkhead::Measure;
+use everhook_journal::{
+    Clock, ExecutionId, Executions, Journal, Payloads, Sequence, SourceName, Timestamp,
+};
+use everhook_processor::advance::{Advanced, Outage, Stint, advance_within, unknown_lane};
+use everhook_processor::awake::{Awake, News};
+use everhook_processor::bulkhead::{Lane, Measure, Place};
 use everhook_processor::calls::Calls;
 use everhook_processor::memory::Memory;
 use everhook_processor::recall::Recall;
 use everhook_processor::{Cause, Driver, Invocation, Suspects, Sweep, Wake, alone, wakeup};
 use everhook_projector::Projector;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use crate::executor::{Process, WORLD, executor, roll, sleep};
 use crate::faults::Fault;
+use crate::focus::Focus;
 use crate::kit::kit;
 use crate::world::{World, world};
 
@@ -42,6 +47,15 @@ const KEPT: usize = 3;
 
 /// How many executions a processor drives at once.
 const CONCURRENCY: usize = 8;
+
+/// How many calls to one destination are in flight at most where targets hang, and how many of them for one source.
+const CALLS: (usize, usize) = (12, 6);
+
+/// How often one execution is driven again at once because it was told something meanwhile.
+const AGAIN_MAX: usize = 1_000;
+
+/// How long a drive that was handed over may take.
+const HANDED_OVER: Duration = Duration::from_secs(24 * 3600);
 
 /// Who reads the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,30 +82,60 @@ struct Instance<T> {
     process: Process,
     handler: Rc<T>,
     clock: Clock,
-    is_busy: Cell<bool>,
+    /// How much it does at once.
+    busy: Cell<u32>,
     version: usize,
+}
+
+/// One thing that a process does, until this is dropped.
+struct Busy<T>(Rc<Instance<T>>);
+
+impl<T> Busy<T> {
+    fn begin(instance: &Rc<Instance<T>>) -> Self {
+        instance.busy.set(instance.busy.get() + 1);
+        Self(instance.clone())
+    }
+}
+
+impl<T> Drop for Busy<T> {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+    }
+}
+
+/// What drives executions, and which.
+struct Processor {
+    driver: Driver,
+    awake: Awake,
 }
 
 /// The processes of one function.
 pub(crate) struct Function<T> {
     name: &'static str,
     limit: Duration,
+    /// Whether one process does everything, as on one machine.
+    is_one: bool,
     instances: RefCell<Vec<Rc<Instance<T>>>>,
 }
 
 /// The functions of a world.
 pub(crate) struct Functions {
     ingest: Function<Ingest>,
-    processor: Function<Driver>,
+    processor: Function<Processor>,
     projector: Function<Projector>,
     sweep: Function<Sweep>,
 }
 
 impl Functions {
-    pub(crate) fn new() -> Self {
+    /// Functions of AWS, or those of one machine.
+    pub(crate) fn new(is_local: bool) -> Self {
+        let processor = match is_local {
+            true => Function { is_one: true, ..Function::new("processor", HANDED_OVER) },
+            false => Function::new("processor", PROCESSOR),
+        };
         Self {
             ingest: Function::new("ingest", INGEST),
-            processor: Function::new("processor", PROCESSOR),
+            processor,
             projector: Function::new("projector", PROCESSOR),
             sweep: Function::new("sweep", PROCESSOR),
         }
@@ -100,7 +144,7 @@ impl Functions {
 
 impl<T: 'static> Function<T> {
     fn new(name: &'static str, limit: Duration) -> Self {
-        Self { name, limit, instances: RefCell::default() }
+        Self { name, limit, is_one: false, instances: RefCell::default() }
     }
 
     /// Runs an invocation in a process that is free, or in a new one.
@@ -109,15 +153,26 @@ impl<T: 'static> Function<T> {
         make: impl FnOnce(&World, Clock, usize) -> T,
         body: impl FnOnce(Rc<T>, Clock) -> F,
     ) -> Option<R> {
+        let body =
+            |instance: &Rc<Instance<T>>| body(instance.handler.clone(), instance.clock.clone());
+        self.invoke_in(make, body).await
+    }
+
+    /// The same, of something that goes on in the process when the invocation has ended.
+    async fn invoke_in<R: 'static, F: Future<Output = R> + 'static>(
+        &self,
+        make: impl FnOnce(&World, Clock, usize) -> T,
+        body: impl FnOnce(&Rc<Instance<T>>) -> F,
+    ) -> Option<R> {
         let instance = self.instance(make);
-        instance.is_busy.set(true);
+        let busy = Busy::begin(&instance);
         let (send, receive) = oneshot::channel();
-        let run = body(instance.handler.clone(), instance.clock.clone());
+        let run = body(&instance);
         executor().spawn(instance.process, async move {
             send.send(run.await).ok();
         });
         let ended = ambient::timeout(self.limit, receive).await;
-        instance.is_busy.set(false);
+        drop(busy);
         match ended {
             Ok(Ok(result)) => return Some(result),
             // It died.
@@ -137,11 +192,12 @@ impl<T: 'static> Function<T> {
         let mut instances = self.instances.borrow_mut();
         // Of an older version some stay for a while.
         instances.retain(|it| {
-            it.is_busy.get() || it.version == version || roll(|dice| dice.happens(0.8))
+            it.busy.get() > 0 || it.version == version || roll(|dice| dice.happens(0.8))
         });
         instances.retain(|it| !world.is_dead(it.process));
-        let free: Vec<_> = instances.iter().filter(|it| !it.is_busy.get()).cloned().collect();
-        let starts = instances.len() < KEPT && roll(|dice| dice.happens(0.3));
+        let is_free = |it: &&Rc<Instance<T>>| self.is_one || it.busy.get() == 0;
+        let free: Vec<_> = instances.iter().filter(is_free).cloned().collect();
+        let starts = instances.len() < KEPT && !self.is_one && roll(|dice| dice.happens(0.3));
         if !free.is_empty() && !starts {
             return free[roll(|dice| dice.below(free.len()))].clone();
         }
@@ -152,8 +208,8 @@ impl<T: 'static> Function<T> {
         };
         let clock = Clock::Manual(executor().clock(process, skew));
         let handler = Rc::new(make(&world, clock.clone(), version));
-        let is_busy = Cell::new(false);
-        let instance = Rc::new(Instance { process, handler, clock, is_busy, version });
+        let busy = Cell::new(0);
+        let instance = Rc::new(Instance { process, handler, clock, busy, version });
         instances.push(instance.clone());
         instance
     }
@@ -161,7 +217,7 @@ impl<T: 'static> Function<T> {
     /// A process that is at work, if one is.
     pub(crate) fn busy(&self) -> Option<Process> {
         let instances = self.instances.borrow();
-        let busy: Vec<_> = instances.iter().filter(|it| it.is_busy.get()).collect();
+        let busy: Vec<_> = instances.iter().filter(|it| it.busy.get() > 0).collect();
         (!busy.is_empty()).then(|| busy[roll(|dice| dice.below(busy.len()))].process)
     }
 }
@@ -195,10 +251,14 @@ fn new_ingest(world: &World, clock: Clock, version: usize) -> Ingest {
         .expect("the simulation's configuration")
 }
 
-fn new_driver(world: &World, clock: Clock, version: usize) -> Driver {
+fn new_processor(world: &World, clock: Clock, version: usize) -> Processor {
     let kit = kit();
     let journal = journal(world, &clock);
-    Driver {
+    let calls = match world.is_about(Focus::Hanging) {
+        true => Calls::new(CALLS.0, CALLS.1),
+        false => Calls::default(),
+    };
+    let driver = Driver {
         plans: kit.plans(version, journal.clone()),
         journal,
         executions: executions(world),
@@ -209,11 +269,12 @@ fn new_driver(world: &World, clock: Clock, version: usize) -> Driver {
         recall: Recall::default(),
         memory: Memory::default(),
         turns: everhook_processor::advance::places(CONCURRENCY),
-        calls: Calls::default(),
+        calls,
         process: OnceLock::new(),
         closing: AtomicBool::new(false),
         suspects: Suspects::default(),
-    }
+    };
+    Processor { driver, awake: Awake::default() }
 }
 
 /// A request to ingest: a webhook, or a callback.
@@ -235,23 +296,76 @@ pub(crate) async fn operate(request: ApiGatewayV2httpRequest) -> Option<ApiGatew
 
 async fn process(batch: Batch) -> Option<BatchResponse> {
     let world = world();
-    // On one machine nothing has to end soon.
+    if world.stream.is_polled && guard::holds(Guard::BatchesHandOver) {
+        let wakes = wakeup::from_batch(&batch);
+        let body = |instance: &Rc<Instance<Processor>>| {
+            wakes.into_iter().for_each(|wake| keep_driving(instance, wake));
+            ready(BatchResponse::Complete)
+        };
+        return world.functions.processor.invoke_in(new_processor, body).await;
+    }
     let hands_over = !world.stream.is_polled;
-    let body = move |driver: Rc<Driver>, clock: Clock| async move {
+    let body = move |processor: Rc<Processor>, clock: Clock| async move {
         let wakes = wakeup::from_batch(&batch);
         let deadline = clock.now() + PROCESSOR;
-        let (failed, acting) = drive(&driver, wakes, deadline, hands_over).await;
+        let (failed, acting) = drive(&processor.driver, wakes, deadline, hands_over).await;
         hand_over(acting);
         let failed = batch.records.iter().filter(|record| failed.contains(&record.execution));
         BatchResponse::failed(failed)
     };
-    world.functions.processor.invoke(new_driver, body).await
+    world.functions.processor.invoke(new_processor, body).await
+}
+
+/// Makes an execution go on in this process, and returns at once, as the supervisor does it on one machine.
+fn keep_driving(instance: &Rc<Instance<Processor>>, wake: Wake) {
+    let processor = &instance.handler;
+    let Some(news) = processor.awake.begin(&wake) else { return };
+    let busy = Busy::begin(instance);
+    executor().spawn(instance.process, async move {
+        let Instance { handler, clock, .. } = &*busy.0;
+        let Processor { driver, awake } = &**handler;
+        let mut wake = wake;
+        let mut lane = lane(&wake);
+        for _ in 0..AGAIN_MAX {
+            let place = driver.turns.enter(&lane, Measure::default()).await;
+            let deadline = clock.now() + HANDED_OVER;
+            drive_one(driver, &wake, (deadline, &news, false), place).await;
+            match awake.end(&wake.execution, &news) {
+                Some(cause) => wake.cause = cause,
+                None => return,
+            }
+            lane = unknown_lane();
+        }
+        awake.forget(&wake.execution);
+    });
+}
+
+/// The source of an execution that has just arrived, as its server knows it.
+fn lane(wake: &Wake) -> Lane {
+    let has_arrived = wake.cause == Cause::Appended(Sequence::START.next());
+    let source = || world().checks.borrow().source(wake.execution.as_str());
+    let source = has_arrived.then(source).flatten();
+    source.map_or_else(unknown_lane, |source| source.as_str().into())
 }
 
 /// Executions whose time has come.
 pub(crate) async fn fire(invocation: Invocation) {
     let world = world();
-    let body = |driver: Rc<Driver>, clock: Clock| async move {
+    if world.stream.is_polled
+        && let Invocation::Due(ids) | Invocation::Acting(ids) = &invocation
+    {
+        let ids = ids.clone();
+        let body = |instance: &Rc<Instance<Processor>>| {
+            for execution in ids {
+                keep_driving(instance, Wake { execution, cause: Cause::Due });
+            }
+            ready(())
+        };
+        world.functions.processor.invoke_in(new_processor, body).await;
+        return;
+    }
+    let body = |processor: Rc<Processor>, clock: Clock| async move {
+        let driver = &processor.driver;
         let deadline = clock.now() + PROCESSOR;
         let ids = match &invocation {
             Invocation::Stream(_) | Invocation::Acting(_) => &[][..],
@@ -262,22 +376,19 @@ pub(crate) async fn fire(invocation: Invocation) {
         ids.iter().for_each(|id| world.checks.borrow_mut().fired(id.as_str()));
         match invocation {
             Invocation::Stream(_) => {}
-            Invocation::Due(ids) => drive_all(&driver, ids, Cause::Due, deadline).await,
-            Invocation::Acting(ids) => drive_all(&driver, ids, Cause::HandedOver, deadline).await,
+            Invocation::Due(ids) => drive_all(driver, ids, Cause::Due, deadline).await,
+            Invocation::Acting(ids) => drive_all(driver, ids, Cause::HandedOver, deadline).await,
             Invocation::Alone { execution, deaths } => {
                 let wake = Wake { execution: execution.clone(), cause: Cause::Alone };
-                let drive = async {
-                    let id = execution.as_str();
-                    world.checks.borrow_mut().driven_alone(id, false);
-                    let (failed, _) = drive(&driver, vec![wake], deadline, false).await;
-                    world.checks.borrow_mut().driven_alone(id, true);
-                    failed.is_empty()
-                };
-                alone::drive(&driver, &execution, deaths, deadline, drive).await;
+                let id = execution.as_str();
+                world.checks.borrow_mut().driven_alone(id);
+                let drive = async { drive(driver, vec![wake], deadline, false).await.0.is_empty() };
+                alone::drive(driver, &execution, deaths, deadline, drive).await;
+                world.checks.borrow_mut().survived_alone(id);
             }
         }
     };
-    world.functions.processor.invoke(new_driver, body).await;
+    world.functions.processor.invoke(new_processor, body).await;
 }
 
 async fn drive_all(driver: &Driver, ids: Vec<ExecutionId>, cause: Cause, deadline: Timestamp) {
@@ -285,18 +396,24 @@ async fn drive_all(driver: &Driver, ids: Vec<ExecutionId>, cause: Cause, deadlin
     drive(driver, wakes.collect(), deadline, false).await;
 }
 
+/// Executions whose next step acts, by source.
+type ActingBySource = BTreeMap<SourceName, Vec<ExecutionId>>;
+
 /// Leaves executions whose next step acts to invocations of their own, which may be lost or come twice.
-fn hand_over(acting: Vec<ExecutionId>) {
-    if acting.is_empty() || world().strikes(Fault::InvocationLost) {
-        return;
-    }
-    let times = 1 + usize::from(world().strikes(Fault::InvocationRepeated));
-    for _ in 0..times {
-        let acting = acting.clone();
-        executor().spawn(WORLD, async move {
-            sleep(Duration::from_millis(roll(|dice| dice.between(1, 500)))).await;
-            fire(Invocation::Acting(acting)).await;
-        });
+fn hand_over(acting: ActingBySource) {
+    for acting in acting.into_values() {
+        if world().strikes(Fault::InvocationLost) {
+            continue;
+        }
+        let times = 1 + usize::from(world().strikes(Fault::InvocationRepeated));
+        let latest = if world().is_about(Focus::Hanging) { 100 } else { 500 };
+        for _ in 0..times {
+            let acting = acting.clone();
+            executor().spawn(WORLD, async move {
+                sleep(Duration::from_millis(roll(|dice| dice.between(1, latest)))).await;
+                fire(Invocation::Acting(acting)).await;
+            });
+        }
     }
 }
 
@@ -306,27 +423,36 @@ async fn drive(
     wakes: Vec<Wake>,
     deadline: Timestamp,
     hands_over: bool,
-) -> (HashSet<ExecutionId>, Vec<ExecutionId>) {
-    let (mut failed, mut acting) = (HashSet::new(), Vec::new());
-    let mut driven = futures_util::stream::iter(wakes)
-        .map(|wake| async move {
-            let place = driver.turns.enter(&unknown_lane(), Measure::default()).await;
-            let news = &News::default();
-            let stint = Stint { deadline, news, place: Some(place), hands_over };
-            let advancing = advance_within(driver, &wake, stint);
-            (AssertUnwindSafe(advancing).catch_unwind().await, wake.execution)
-        })
-        .buffer_unordered(CONCURRENCY);
+) -> (HashSet<ExecutionId>, ActingBySource) {
+    let (mut failed, mut acting) = (HashSet::new(), ActingBySource::new());
+    let drives = wakes.into_iter().map(|wake| async move {
+        let place = driver.turns.enter(&unknown_lane(), Measure::default()).await;
+        let news = &News::default();
+        let advanced = drive_one(driver, &wake, (deadline, news, hands_over), place).await;
+        (advanced, wake.execution)
+    });
+    let mut driven = drives.collect::<FuturesUnordered<_>>();
     while let Some((advanced, id)) = driven.next().await {
         match advanced {
-            Ok(Ok(Advanced::Acts(_))) => acting.push(id),
-            Ok(Err(_)) => {
+            Some(Ok(Advanced::Acts(source))) => acting.entry(source).or_default().push(id),
+            Some(Err(_)) => {
                 failed.insert(id);
             }
-            Ok(Ok(_)) | Err(_) => {}
+            Some(Ok(_)) | None => {}
         }
     }
     (failed, acting)
+}
+
+/// Drives an execution once; nothing if that panics.
+async fn drive_one(
+    driver: &Driver,
+    wake: &Wake,
+    (deadline, news, hands_over): (Timestamp, &News, bool),
+    place: Place,
+) -> Option<Result<Advanced, Outage>> {
+    let stint = Stint { deadline, news, place: Some(place), hands_over };
+    AssertUnwindSafe(advance_within(driver, wake, stint)).catch_unwind().await.ok()
 }
 
 async fn project(batch: Batch) -> Option<BatchResponse> {

@@ -28,6 +28,9 @@ pub(crate) const SOURCES: [&str; 16] = [
 /// The source whose webhooks kill the process that drives them. Only some worlds have it.
 pub(crate) const KILLER: &str = "kill";
 
+/// The source whose target hangs each time. Only some worlds have it.
+pub(crate) const HANG: &str = "hang";
+
 /// What all worlds share.
 #[derive(Debug)]
 pub(crate) struct Kit {

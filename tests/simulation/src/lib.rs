@@ -5,8 +5,8 @@
 //!
 //! - [`command`], [`mod@run`]: many worlds, on all cores, and what they came to; [`mutants`]: worlds without a guard
 //! - `world`: one world; `outsiders`: its senders, callers and operators, and what kills processes
-//! - `batches`: senders of several events at once; `bodies`: senders whose ids do not tell events apart; `quarantine`: one whose requests are
-//!   refused at first; `answers`: what callers say
+//! - `batches`: senders of several events at once; `bodies`: senders whose ids do not tell events apart; `bursts`: many webhooks whose
+//!   target hangs; `quarantine`: one whose requests are refused at first; `answers`: what callers say
 //! - `functions`: ingest, processor, projector and sweep as processes that die
 //! - `stream`: what wakes them, by way of the product's own event source (`poller`), or of a model of Lambda's (`mapping`)
 //! - `tables`, `expression`, `objects`, `sizes`: DynamoDB and the object store
@@ -17,6 +17,7 @@
 mod answers;
 mod batches;
 mod bodies;
+mod bursts;
 mod checks;
 pub mod command;
 mod deliveries;

@@ -7,6 +7,7 @@ use everhook_journal::stream::{Batch, BatchResponse, Record};
 
 use crate::executor::{WORLD, executor, roll, sleep};
 use crate::faults::Fault;
+use crate::focus::Focus;
 use crate::functions::Consumer;
 use crate::stream::Shard;
 use crate::world::world;
@@ -35,8 +36,10 @@ pub(crate) async fn map(consumer: Consumer, shard: Rc<Shard>) {
         if world().strikes(Fault::MappingOutage) {
             sleep(Duration::from_secs(roll(|dice| dice.between(1, 600)))).await;
         }
-        sleep(Duration::from_millis(roll(|dice| dice.between(5, 300)))).await;
-        let many = roll(|dice| dice.between(1, 25)) as usize;
+        // Where delays are measured, it does not dawdle itself.
+        let (pause, fewest) = if world().is_about(Focus::Hanging) { (60, 15) } else { (300, 1) };
+        sleep(Duration::from_millis(roll(|dice| dice.between(5, pause)))).await;
+        let many = roll(|dice| dice.between(fewest, 25)) as usize;
         let (batch, end) = {
             let records = shard.records.borrow();
             let end = records.len().min(position + many);

@@ -29,9 +29,6 @@ pub fn verdict(guard: Guard) -> Verdict {
         Guard::GraceForRows => Verdict::Tolerated(
             "a row is due after 60 s, and a webhook is recorded within 8 s or not at all",
         ),
-        Guard::PlacesApart => Verdict::Tolerated(
-            "no world has as many webhooks of one source at once; the tests of a real server have",
-        ),
         _ => Verdict::Caught,
     }
 }

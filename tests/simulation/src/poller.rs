@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::executor::{Process, WORLD, executor, roll, sleep};
 use crate::faults::Fault;
+use crate::focus::Focus;
 use crate::functions::Consumer;
 use crate::stream::number_of;
 use crate::world::world;
@@ -79,9 +80,11 @@ async fn live(process: Process, stop: &watch::Sender<bool>, dead: &mut oneshot::
 
 /// Settings of every kind.
 fn settings() -> Settings {
+    // Where delays are measured, it does not dawdle itself.
+    let (windows, fewest) = if world().is_about(Focus::Hanging) { (2, 15) } else { (4, 1) };
     roll(|dice| Settings {
-        batch_size: dice.between(1, 25) as usize,
-        batching_window: Duration::from_millis([0, 50, 300, 2_000][dice.below(4)]),
+        batch_size: dice.between(fewest, 25) as usize,
+        batching_window: Duration::from_millis([0, 50, 300, 2_000][dice.below(windows)]),
         parallel: [1, 2, 10][dice.below(3)],
         bisect: dice.happens(0.7),
         retry_attempts: [None, Some(0), Some(1), Some(4)][dice.below(4)],

@@ -9,7 +9,7 @@ use crate::answers::beats;
 use crate::checks::RESULT_BYTES_MAX;
 use crate::executor::{WORLD, executor, roll, sleep};
 use crate::faults::Fault;
-use crate::kit::kit;
+use crate::kit::{HANG, kit};
 use crate::outsiders::callback;
 use crate::tables::die;
 use crate::world::world;
@@ -66,7 +66,8 @@ fn begin(input: &Input, millis_max: u64) -> (Duration, End) {
         }
         executor().spawn(WORLD, callback(token, input.execution.clone()));
     }
-    let duration = match world.strikes(Fault::TargetSlow) {
+    let hangs = input.webhook.source.as_str() == HANG;
+    let duration = match hangs || world.strikes(Fault::TargetSlow) {
         true => input.timeout + Duration::from_millis(roll(|dice| dice.between(0, 20_000))),
         false => Duration::from_millis(roll(|dice| dice.between(5, millis_max))),
     };

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::batches;
 use crate::bodies;
+use crate::bursts;
 use crate::checks::{Checked, Checks, Violation};
 use crate::dice::Dice;
 use crate::executor::{Executor, Process, WORLD, executor, roll, sleep};
@@ -75,6 +76,7 @@ pub(crate) struct World {
     /// The version of the workflows that new processes have.
     pub(crate) version: Cell<usize>,
     pub(crate) run_ahead: bool,
+    focus: Option<Focus>,
     pub(crate) weak: Weak,
     /// A row is about to be removed.
     pub(crate) removing: Notify,
@@ -154,9 +156,16 @@ fn begin(world: &Rc<World>, sources: &[&'static str]) {
     world.stream.open(roll(|dice| dice.between(1, 2)) as u32);
     let many = roll(|dice| dice.between(1, 5)) as usize;
     world.senders.set(many);
+    if world.is_about(Focus::Hanging) {
+        world.senders.set(many + 1);
+        executor.spawn(WORLD, bursts::sender());
+    }
     for number in 0..many {
         let source = sources[roll(|dice| dice.below(sources.len()))];
         match source {
+            _ if world.is_about(Focus::Hanging) => {
+                executor.spawn(WORLD, bursts::calm(source, number));
+            }
             batches::SOURCE => executor.spawn(WORLD, batches::sender(number)),
             quarantine::SOURCE => executor.spawn(WORLD, quarantine::sender(number)),
             bodies::POKE => executor.spawn(WORLD, bodies::poke(number)),
@@ -196,10 +205,11 @@ impl World {
             items: RefCell::default(),
             store: Store::simulated(Arc::new(SimulatedTables)),
             objects: Objects::new(),
-            functions: Functions::new(),
+            functions: Functions::new(is_polled),
             checks: RefCell::default(),
             version: Cell::new(0),
             run_ahead,
+            focus,
             weak,
             removing: Notify::new(),
             wide: RefCell::default(),
@@ -226,6 +236,11 @@ impl World {
         });
         CURRENT.set(None);
         kept.map_or(Duration::ZERO, |executor| executor.now())
+    }
+
+    /// Whether it is about this.
+    pub(crate) fn is_about(&self, focus: Focus) -> bool {
+        self.focus == Some(focus)
     }
 
     /// Whether this goes wrong now.

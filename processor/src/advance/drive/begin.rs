@@ -54,6 +54,21 @@ impl<'d> Drive<'d> {
         let Some(until) = begun.iter().map(|(task, _)| claim_end(task, now)).max() else {
             return Ok(None);
         };
+        let is_suspect = |(task, _): &(Task<'d>, u32)| {
+            self.claim_of(&task.path).is_some() && !self.claimed.contains_key(&task.path)
+        };
+        if self.attempts.is_empty()
+            && begun.iter().any(is_suspect)
+            && guard::holds(Guard::SuspectsAlone)
+        {
+            if let Flushed::Stop(advanced) = self.flush().await? {
+                return Ok(Some(advanced));
+            }
+            let suspected = settle::suspect(self.driver, self.id(), self.wake.cause).await?;
+            if suspected.is_some() {
+                return Ok(suspected);
+            }
+        }
         if until > self.lease {
             self.lease = settle::extend(self.driver, self.id(), until).await?;
         }

@@ -15,6 +15,8 @@ use crate::kit::{KILLER, kit};
 /// What is known of one execution.
 #[derive(Default)]
 pub(super) struct History {
+    /// When its webhook was recorded.
+    pub(super) received: Option<Timestamp>,
     pub(super) recorded: Vec<Recorded>,
     pub(super) state: Option<Execution>,
     pub(super) views: Vec<View>,
