@@ -234,6 +234,8 @@ mod tests {
 
         assert!(matches!(calls.turn(&caller), Turn::Later(after) if after >= PARKED - EARLY));
         let other: Lane = "other".into();
-        assert!(matches!(calls.turn(&Caller { source: &other, ..caller }), Turn::Wait(_)));
+        let its = ExecutionId::parse(&"B".repeat(26)).unwrap();
+        let caller = Caller { source: &other, execution: &its, ..caller };
+        assert!(matches!(calls.turn(&caller), Turn::Wait(_)));
     }
 }

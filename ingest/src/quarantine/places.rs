@@ -150,7 +150,11 @@ impl Places {
             let slots = most.unwrap_or(&all);
             self.displaced.take(DISPLACING, now).then(|| one_of(slots)).flatten()
         };
-        let slot = slot.ok_or(NoPlace::Full)?;
+        let Some(slot) = slot else {
+            // What finds no place costs nothing: otherwise two addresses would use up the tries of all.
+            self.tries.give_back(OF_SOURCE);
+            return Err(NoPlace::Full);
+        };
         let (name, address) = (name.to_owned(), address.to_owned());
         let before = self.slots[slot].replace(Taken { name, address, until });
         let instead_of = before.filter(|taken| taken.until > now).map(|taken| taken.name);
@@ -180,6 +184,10 @@ impl Bucket {
         let had = self.left;
         self.left = had.saturating_sub(1);
         had > 0
+    }
+
+    fn give_back(&mut self, rate: Rate) {
+        self.left = (self.left + 1).min(rate.at_once);
     }
 
     fn is_full(&mut self, rate: Rate, now: Timestamp) -> bool {
