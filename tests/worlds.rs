@@ -42,6 +42,9 @@ fn a_guard_that_is_off_is_missed() {
         (Guard::KeysApart, "P2"),
         (Guard::BodyCompletesId, "S2"),
         (Guard::WindowEnds, "S17"),
+        (Guard::BatchesHandOver, "L5"),
+        (Guard::PlacesApart, "L5"),
+        (Guard::EndsBeforeExpiry, "L1"),
     ] {
         let summary = worlds(100, Some(guard));
         let broken = summary.broken.first().map(|(_, violation)| violation.rule);

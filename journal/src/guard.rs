@@ -127,6 +127,8 @@ guards! {
     SweepComes,
     /// What may have killed a process is driven alone, and its deaths are counted.
     SuspectsAlone,
+    /// What has not ended ends as failed before its history expires.
+    EndsBeforeExpiry,
     /// A row without an execution is left for a while.
     GraceForRows,
     /// A row without an execution is removed only if it is still the one that was read.

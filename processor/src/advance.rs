@@ -214,7 +214,10 @@ pub async fn advance_within(
         return Ok(Advanced::Superseded);
     }
     // This comes first: nothing else may keep it from an end.
-    if !execution.status.is_terminal() && execution.last_chance() <= driver.clock.now() {
+    if !execution.status.is_terminal()
+        && execution.last_chance() <= driver.clock.now()
+        && guard::holds(Guard::EndsBeforeExpiry)
+    {
         return match settle::expire(driver, id, execution).await {
             Ok(advanced) => Ok(advanced),
             Err(Trouble::Outage(outage)) => Err(outage),

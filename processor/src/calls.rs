@@ -234,7 +234,7 @@ mod tests {
 
         assert!(matches!(calls.turn(&caller), Turn::Later(after) if after >= PARKED - EARLY));
         let other: Lane = "other".into();
-        let its = ExecutionId::parse(&"B".repeat(26)).unwrap();
+        let its = id(2);
         let caller = Caller { source: &other, execution: &its, ..caller };
         assert!(matches!(calls.turn(&caller), Turn::Wait(_)));
     }

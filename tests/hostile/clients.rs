@@ -87,7 +87,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// How many different webhooks are accepted at least.
-const TOKENS_MIN: usize = 10;
+const TOKENS_MIN: usize = 8;
 
 /// How many clients hold a connection at once.
 const SLOW: usize = 240;

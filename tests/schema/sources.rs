@@ -26,7 +26,8 @@ fn source(preset: &Preset, key: &str) -> Value {
     match key {
         "item_id" | "item_type" => source["items"] = json!("/a"),
         // These sign an id, and not the body in which items would have theirs, or say what the items are.
-        "id_unique" if ["adyen-item", "mailgun", "paypal", "sns"].contains(&preset.name) => {}
+        "id_unique"
+            if ["adyen-item", "mailgun", "msgraph", "paypal", "sns"].contains(&preset.name) => {}
         "id_unique" => source["items"] = json!("/a"),
         "tolerance" if preset.name == "recipe" => source["timestamp"] = json!("json:at"),
         "timestamp" if preset.name == "recipe" => source["signed"] = json!("{timestamp}{body}"),

@@ -124,7 +124,9 @@ pub(super) async fn suspect(
     id: &ExecutionId,
     cause: Cause,
 ) -> Result<Option<Advanced>, Outage> {
-    if driver.suspects.are_kept() || cause == Cause::Alone {
+    // One that is alone takes the claims of all others for lost, and waits for nobody.
+    let is_alone = driver.process.get().is_some();
+    if is_alone || driver.suspects.are_kept() || cause == Cause::Alone {
         return Ok(None);
     }
     if cause != Cause::Due {

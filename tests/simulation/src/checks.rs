@@ -11,7 +11,9 @@ use everhook_journal::event::{IdOrigin, Webhook};
 use everhook_journal::executions::{DEATHS_MAX, Due, Row};
 use everhook_journal::item::Append;
 use everhook_journal::store::Item;
-use everhook_journal::{Event, ExecutionId, Recorded, SourceName, Status, Timestamp, View, item};
+use everhook_journal::{
+    Event, Execution, ExecutionId, Recorded, SourceName, Status, Timestamp, View, item,
+};
 use everhook_processor::Input;
 
 use crate::bodies;
@@ -513,15 +515,16 @@ impl Checks {
         Ok(())
     }
 
-    /// Executions that go on, or have not been shown to have ended.
-    pub(crate) fn unfinished(&self) -> Option<String> {
+    /// Executions that go on, or have not been shown to have ended. Only in a world that `is_long` is the end awaited
+    /// of what kills whatever drives it.
+    pub(crate) fn unfinished(&self, is_long: bool) -> Option<String> {
         self.histories.iter().find_map(|(execution, history)| {
             if !history.is_acknowledged {
                 return None;
             }
             let state = history.state.as_ref()?;
             let row = history.row.as_ref();
-            if history.is_killer() && history.stalled > 0 {
+            if history.is_killer() && history.stalled > 0 && !is_long {
                 return None;
             }
             let view = View::of(&ExecutionId::parse(execution)?, state);
@@ -532,6 +535,27 @@ impl Checks {
                 format!("{execution} is {:?} at {}, its row {row:?}", state.status, state.sequence)
             })
         })
+    }
+
+    /// When the first history expires.
+    pub(crate) fn first_expiry(&self) -> Option<Timestamp> {
+        let states = self.histories.values().filter_map(|history| history.state.as_ref());
+        states.map(|state| state.webhook.expires_at).min()
+    }
+
+    /// L1: nothing that was promised an end expires without one.
+    pub(crate) fn nothing_is_forgotten(&self, now: Timestamp) -> Checked {
+        let forgotten = self.histories.iter().find(|(_, history)| {
+            let goes_on =
+                |state: &Execution| !state.status.is_terminal() && state.webhook.expires_at <= now;
+            history.is_acknowledged && history.state.as_ref().is_some_and(goes_on)
+        });
+        match forgotten {
+            Some((execution, _)) => {
+                violated("L1", format!("the history of {execution} expires without an end"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// S17: of the executions of one body without an id, all but the first say whose repeat they are.

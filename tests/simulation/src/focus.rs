@@ -55,11 +55,13 @@ pub(crate) enum Focus {
     Killers,
     /// Targets that hang, and sources that have nothing to do with them. Nothing else excuses a delay.
     Hanging,
+    /// Executions that cannot move, until their histories expire.
+    Weeks,
 }
 
 impl Focus {
-    const ALL: [Self; 5] =
-        [Self::Returning, Self::Facts, Self::Drivers, Self::Killers, Self::Hanging];
+    const ALL: [Self; 6] =
+        [Self::Returning, Self::Facts, Self::Drivers, Self::Killers, Self::Hanging, Self::Weeks];
 
     /// The worlds in which this guard is missed soonest, if they are about one thing.
     pub(crate) fn of(guard: Guard) -> Option<Self> {
@@ -73,6 +75,7 @@ impl Focus {
             | Guard::RepeatedAnswerHastens => Some(Self::Facts),
             Guard::ClaimIsOwn => Some(Self::Drivers),
             Guard::SuspectsAlone => Some(Self::Killers),
+            Guard::EndsBeforeExpiry => Some(Self::Weeks),
             Guard::PlacesApart | Guard::BatchesHandOver => Some(Self::Hanging),
             _ => None,
         }
@@ -89,6 +92,7 @@ impl Focus {
             Some(Self::Facts) => &["ask"],
             Some(Self::Drivers) => &["once", "attempt", "fork", "claims"],
             Some(Self::Killers) => &["plain", "once", "wait", KILLER, KILLER],
+            Some(Self::Weeks) => &["plain", "once", "rescue", KILLER],
             Some(Self::Hanging) => &["plain", "once", "wait", "attempt", "look"],
             Some(Self::Returning) | None => &SOURCES,
         }
@@ -113,6 +117,14 @@ impl Focus {
                 (Fault::CrashAfter, 0.0),
                 (Fault::TargetSlow, 0.0),
                 (Fault::NewVersion, 0.0),
+            ],
+            Self::Weeks => &[
+                (Fault::CrashAnywhere, 0.0),
+                (Fault::CrashBefore, 0.0),
+                (Fault::CrashAfter, 0.0),
+                (Fault::TargetSlow, 0.0),
+                (Fault::NewVersion, 0.0),
+                (Fault::TargetRefuses, 0.3),
             ],
             Self::Hanging => &[
                 (Fault::CrashBefore, 0.0),
@@ -171,7 +183,7 @@ impl Weak {
             Some(Focus::Returning) => Self { slow: REMOVAL, slow_most: 25_000, failing: APPEND },
             Some(Focus::Facts) => Self { slow: [ROW, MOVE][dice.below(2)], ..drawn },
             Some(Focus::Drivers) => Self { slow: APPEND, ..drawn },
-            Some(Focus::Killers | Focus::Hanging) | None => drawn,
+            Some(Focus::Killers | Focus::Hanging | Focus::Weeks) | None => drawn,
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::answers::{Said, too_large};
 use crate::executor::{WORLD, executor, roll, sleep};
 use crate::faults::Fault;
+use crate::focus::Focus;
 use crate::functions;
 use crate::kit::kit;
 use crate::world::world;
@@ -22,6 +23,9 @@ const FAULTY_MOST: u64 = 1_500;
 
 /// How long executions may take once nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(48 * 3600);
+
+/// The same where executions that cannot move are looked at until their histories expire.
+const WEEKS: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// Sends a webhook until it is accepted, and now and then again.
 pub(crate) async fn sender(source: &'static str, number: usize) {
@@ -216,6 +220,23 @@ async fn operate(execution: &str, what: &str) {
     }
 }
 
+/// Redrives what has failed, in the last hours before the histories expire.
+pub(crate) async fn late_redrives() {
+    // Until then everybody who sends has been answered.
+    sleep(Duration::from_secs(24 * 3600)).await;
+    let expires_at = world().checks.borrow().first_expiry();
+    let ahead = expires_at.map_or(Duration::ZERO, |expires_at| expires_at.since(world().now()));
+    sleep(ahead.saturating_sub(Duration::from_secs(4 * 3600))).await;
+    for execution in world().checks.borrow().failed() {
+        executor().spawn(WORLD, async move {
+            sleep(Duration::from_secs(roll(|dice| dice.between(0, 3 * 3600)))).await;
+            operate(&execution, "redrive").await;
+        });
+    }
+    sleep(Duration::from_secs(3 * 3600 + 600)).await;
+    world().sender_is_done();
+}
+
 /// Looks for what is due, as soon as something may be.
 pub(crate) async fn sweep() {
     loop {
@@ -265,8 +286,14 @@ pub(crate) async fn end() {
     world().tell(|| "nothing goes wrong any more".into());
     world().cease();
     let began = executor().now();
-    while executor().now() < began + PATIENCE {
-        sleep(Duration::from_secs(30)).await;
+    let (patience, pause) = match world().is_about(Focus::Weeks) {
+        true => (WEEKS, Duration::from_secs(600)),
+        false => (PATIENCE, Duration::from_secs(30)),
+    };
+    while executor().now() < began + patience {
+        sleep(pause).await;
+        let now = world().now();
+        world().check(|checks| checks.nothing_is_forgotten(now));
         if world().is_done() {
             break;
         }

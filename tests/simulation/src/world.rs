@@ -21,7 +21,7 @@ use crate::faults::{Fault, Faults};
 use crate::focus::{Focus, Weak};
 use crate::functions::{Consumer, Functions};
 use crate::objects::Objects;
-use crate::outsiders::{end, kills, operator, sender, sweep};
+use crate::outsiders::{end, kills, late_redrives, operator, sender, sweep};
 use crate::quarantine;
 use crate::stream::Stream;
 use crate::tables::{Items, Key, SimulatedTables};
@@ -160,6 +160,10 @@ fn begin(world: &Rc<World>, sources: &[&'static str]) {
         world.senders.set(many + 1);
         executor.spawn(WORLD, bursts::sender());
     }
+    if world.is_about(Focus::Weeks) {
+        world.senders.set(many + 1);
+        executor.spawn(WORLD, late_redrives());
+    }
     for number in 0..many {
         let source = sources[roll(|dice| dice.below(sources.len()))];
         match source {
@@ -199,7 +203,7 @@ impl World {
         let weak = Weak::draw(focus, dice);
         // Only a model of Lambda's mappings gives two drivers the same record often enough, and gives up records
         // whose batches kill their process. On one machine these die with the event source: real servers try that.
-        let is_mapped = matches!(focus, Some(Focus::Drivers | Focus::Killers));
+        let is_mapped = matches!(focus, Some(Focus::Drivers | Focus::Killers | Focus::Weeks));
         let is_polled = dice.happens(POLLED) && !is_mapped;
         Self {
             items: RefCell::default(),
@@ -378,7 +382,7 @@ impl World {
     /// Whether everybody has what was promised.
     pub(crate) fn is_done(&self) -> bool {
         self.senders.get() == 0
-            && self.checks.borrow().unfinished().is_none()
+            && self.checks.borrow().unfinished(self.is_about(Focus::Weeks)).is_none()
             && self.undelivered().is_none()
     }
 
@@ -389,7 +393,7 @@ impl World {
     }
 
     fn unfinished(&self) -> Violation {
-        let unfinished = self.checks.borrow().unfinished();
+        let unfinished = self.checks.borrow().unfinished(self.is_about(Focus::Weeks));
         match (unfinished, self.undelivered()) {
             (None, Some(what)) if self.senders.get() == 0 => Violation { rule: "P1", what },
             (unfinished, _) => {
