@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use everhook_journal::event::Cause as Reason;
 use everhook_journal::execution::WATCHDOG;
+use everhook_journal::executions::{DEATHS_MAX, Row};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::id::fresh;
 use everhook_journal::table::{AppendError, ReadError};
@@ -47,6 +48,12 @@ pub(super) async fn wait(
         };
         if !news.is_empty() && guard::holds(Guard::NewsBeforePostpone) {
             return Ok(Advanced::Superseded);
+        }
+        // One that is stalled because it killed processes is tried again when its row says so,
+        // and not when the claim that a dead process left ends.
+        let is_deadly = |row: &Row| row.parked.is_some() && row.deaths >= DEATHS_MAX;
+        if row.as_ref().is_some_and(is_deadly) {
+            return Ok(Advanced::Parked);
         }
         failpoint::reached("wait.before");
         let due = row.and_then(|row| row.due);
