@@ -310,8 +310,8 @@ fn made(execution: &Execution, task: &Task<'_>, fate: Fate, now: Timestamp) -> C
     match (fate, task.step.run.as_str()) {
         (Fate::Skipped, _) if first && !claimed => Command::SkipStep(path),
         (Fate::Failure, _) => Command::FailStep(attempt(number), failure(), None),
-        (_, "wait") => Command::StartWait(path, now + Duration::from_secs(60)),
-        (_, "callback") => Command::CreateCallback {
+        (_, "wait") if !claimed => Command::StartWait(path, now + Duration::from_secs(60)),
+        (_, "callback") if !claimed => Command::CreateCallback {
             step: path,
             attempt: number,
             token_sha256: "t".into(),
@@ -319,7 +319,7 @@ fn made(execution: &Execution, task: &Task<'_>, fate: Fate, now: Timestamp) -> C
             expires_at: now + Duration::from_secs(600),
             heartbeat: Some(Duration::from_secs(60)),
         },
-        (_, "parallel") => Command::StartBranches {
+        (_, "parallel") if !claimed => Command::StartBranches {
             step: path,
             attempt: number,
             branches: Branches::Parallel(
@@ -335,7 +335,7 @@ fn made(execution: &Execution, task: &Task<'_>, fate: Fate, now: Timestamp) -> C
             concurrency: 2,
             rule: CompletionRule::default(),
         },
-        (_, "map") => Command::StartBranches {
+        (_, "map") if !claimed => Command::StartBranches {
             step: path,
             attempt: number,
             branches: Branches::Map {
