@@ -421,10 +421,11 @@ async fn sweep(
 /// Makes due what an earlier process was at when it ended, and says whether that could be done.
 async fn release(parts: &Parts, is_alone: bool, driven: &mut Vec<ExecutionId>) -> bool {
     let suspects = &parts.supervisor.driver().suspects;
+    // Noted before it is done: a process that is killed in between counts one death too few, not the same one again.
+    suspects.counted();
     match parts.sweep.count_deaths(driven).await {
         Ok(ended) => {
             ended.iter().for_each(|id| suspects.clear(id));
-            suspects.counted();
             driven.clear();
         }
         Err(error) => {
