@@ -14,6 +14,11 @@ use super::Parts;
 const LAST: Duration = Duration::from_secs(2);
 const AFTER_THAT: Duration = Duration::from_millis(100);
 
+/// How many deaths make an execution have the process for itself until it rests. Of one death many are suspect,
+/// and most of them only ran a step of a user's own that takes long: these are begun one after the other.
+const SURELY_ALONE: u64 = 2;
+const FIRST_TIME: Duration = Duration::from_millis(300);
+
 /// How often it is looked whether something rests.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -47,7 +52,7 @@ pub(super) async fn take_turns(
         };
         let next = (0..in_turn.len()).min_by_key(|place| deaths(&in_turn[*place]));
         let Some(next) = next.map(|place| in_turn.remove(place)) else { continue };
-        let Invocation::Alone { execution, .. } = next.clone() else { continue };
+        let Invocation::Alone { execution, deaths } = next.clone() else { continue };
         if *stopped.borrow() {
             break;
         }
@@ -58,7 +63,8 @@ pub(super) async fn take_turns(
             let deadline = Clock::System.now() + WATCHDOG;
             everhook_processor::handle(&supervisor, next, deadline).await;
         });
-        rests(&suspects, &execution, &drive).await;
+        let alone = if deaths < SURELY_ALONE { FIRST_TIME } else { WATCHDOG };
+        rests(&suspects, &execution, &drive, alone).await;
         while resting.try_join_next().is_some() {}
         resting.spawn(drive);
     }
@@ -66,13 +72,18 @@ pub(super) async fn take_turns(
 }
 
 /// Waits until a drive has ended, or only waits for calls of built-in steps.
-async fn rests(suspects: &Suspects, execution: &ExecutionId, drive: &JoinHandle<()>) {
+async fn rests(
+    suspects: &Suspects,
+    execution: &ExecutionId,
+    drive: &JoinHandle<()>,
+    at_most: Duration,
+) {
     // It is not marked yet when it has just been spawned.
     tokio::time::sleep(LOOK_EVERY).await;
     let rests = || drive.is_finished() || !suspects.is_driven(execution);
     let mut calm = 0;
     let began = tokio::time::Instant::now();
-    while calm < 3 && !drive.is_finished() && began.elapsed() < WATCHDOG {
+    while calm < 3 && !drive.is_finished() && began.elapsed() < at_most {
         calm = if rests() { calm + 1 } else { 0 };
         tokio::time::sleep(LOOK_EVERY).await;
     }
