@@ -101,6 +101,9 @@ pub(crate) struct Executor {
     pub(crate) dice: RefCell<Dice>,
 }
 
+/// How often the tasks of one world are polled at most. No world that keeps the rules has come near it.
+const POLLS_MAX: usize = 2_000_000;
+
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
 }
@@ -164,7 +167,11 @@ impl Executor {
     }
 
     fn turn(&self) {
-        while !self.stopped.get() {
+        // A world that goes round in circles stops too, and is told to be unfinished.
+        for _ in 0..POLLS_MAX {
+            if self.stopped.get() {
+                return;
+            }
             self.bury();
             let next = {
                 let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
