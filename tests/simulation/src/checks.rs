@@ -284,8 +284,10 @@ impl Checks {
             history.has_untold_redrive = false;
         }
         let shown = row.view.sequence;
+        // What is given back is due now, and may count a claim that a view has forgotten meanwhile.
         if let (Some(due), Some(earlier)) = (row.due, earlier)
             && due.redrives > earlier.redrives
+            && due.at > now + SKEW
         {
             history.claimed_until = Some(due.at);
             if earlier.at > now + SKEW {
