@@ -81,19 +81,19 @@ aws-steps:
 
 # The functions' binaries under a Lambda Runtime API against DynamoDB Local, with deaths and outages
 lambda-e2e: lambda-build
-    cargo run --locked --package everhook-on-aws -- e2e
+    cargo run --locked --bin on-aws -- e2e
 
 # Sizes and starts of the functions, and what they add to the time of their calls
 lambda-bench *options: lambda-build (lambda-build 'arm64')
-    cargo run --locked --package everhook-on-aws -- bench --arm64 .aws-sam/build-arm64 {{options}}
+    cargo run --locked --bin on-aws -- bench --arm64 .aws-sam/build-arm64 {{options}}
 
 # What a webhook costs: compare docs/costs.md with a count, or renew it with --write
 costs *options: lambda-build
-    cargo run --locked --package everhook-on-aws -- costs {{options}}
+    cargo run --locked --bin on-aws -- costs {{options}}
 
 # The local event source over a stream whose shards end; needs faketime
 shards *options:
-    cargo run --locked --package everhook-on-aws -- shards {{options}}
+    cargo run --locked --bin on-aws -- shards {{options}}
 
 # A step of one's own, serving
 example:

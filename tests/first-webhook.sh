@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo build --locked --quiet
+cargo build --locked --quiet --bin everhook
 everhook="${CARGO_TARGET_DIR:-target}/debug/everhook"
 
 data="$(mktemp -d)"

@@ -41,6 +41,13 @@ const FORK: &str = r#"
     run = "quick"
 "#;
 
+/// One call.
+const SLOW: &str = r#"
+    [[workflows.default.steps]]
+    name = "slow"
+    run = "slow"
+"#;
+
 /// What steps call: how often each was called, and a door that slow calls wait at.
 #[derive(Clone)]
 struct Targets {
@@ -191,12 +198,7 @@ async fn an_answer_that_comes_before_the_call_is_answered_repeats_no_call() {
 #[tokio::test]
 async fn a_refused_redrive_repeats_no_call() {
     let targets = Targets::new();
-    let workflow = r#"
-        [[workflows.default.steps]]
-        name = "slow"
-        run = "slow"
-    "#;
-    let (_, _) = while_in_flight(workflow, &targets, 1, async |world, id| {
+    let (_, _) = while_in_flight(SLOW, &targets, 1, async |world, id| {
         assert_eq!(post(world, &format!("/executions/{id}/redrive")).await, 409);
     })
     .await;
@@ -353,12 +355,7 @@ async fn a_branchs_outcome_is_recorded_while_its_sibling_is_being_called() {
 #[tokio::test]
 async fn a_process_that_is_alone_waits_for_no_claim_of_an_earlier_one() {
     let targets = Targets::new();
-    let workflow = r#"
-        [[workflows.default.steps]]
-        name = "slow"
-        run = "slow"
-    "#;
-    let config = format!("{SOURCE}{workflow}");
+    let config = format!("{SOURCE}{SLOW}");
     let world = World::with_steps(&config, targets.steps()).await;
     world.parts.supervisor.driver().is_alone();
     let id = world.accepted(&delivery("d-1", "{}")).await;

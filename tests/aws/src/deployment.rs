@@ -82,15 +82,18 @@ impl Deployment {
             let mut environment = environment(&template, name, folder.path(), &proxy.endpoint);
             environment.extend(more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
             let (binary, timeout) = (binary(&built.binaries, name), template.timeout(name));
-            Arc::new(Function::new(binary, environment, timeout, concurrency, lines.clone()))
+            Arc::new(Function::new(name, binary, environment, timeout, concurrency, lines.clone()))
         };
-        let processor = make("ProcessorFunction", &[]);
-        let lambda = lambda_api::start(processor.clone()).await;
+        let invoked = lambda_api::Processor::default();
+        let lambda = lambda_api::start(invoked.clone()).await;
+        let lambda = [("AWS_ENDPOINT_URL_LAMBDA", lambda.as_str())];
+        let processor = make("ProcessorFunction", &lambda);
+        invoked.get_or_init(|| processor.clone());
         Self {
             ingest: make("IngestFunction", &[]),
             projector: make("ProjectorFunction", &[]),
             status: make("StatusFunction", &[]),
-            sweep: make("SweepFunction", &[("AWS_ENDPOINT_URL_LAMBDA", &lambda)]),
+            sweep: make("SweepFunction", &lambda),
             processor,
             dynamodb,
             proxy,
@@ -109,7 +112,7 @@ impl Deployment {
         let name = "IngestFunction";
         let environment = environment(&self.template, name, self.folder.path(), endpoint);
         let (binary, timeout) = (binary(&self.binaries, name), self.template.timeout(name));
-        Function::new(binary, environment, timeout, 1, self.lines.clone())
+        Function::new(name, binary, environment, timeout, 1, self.lines.clone())
     }
 
     /// Starts the event source mapping of the processor or the projector, where the last one ended.
@@ -217,7 +220,7 @@ fn configuration(target: &Target) -> String {
         .map(|n| format!("[[workflows.computing.steps]]\nname = \"step-{n}\"\nrun = \"transform\"\njq = '{{n: {n}, ref: .ref}}'\n"))
         .collect();
     let calls: String = (1..=10)
-        .map(|n| format!("[[workflows.calling.steps]]\nname = \"step-{n}\"\nrun = \"http\"\nurl = \"http://{address}/step-{n}\"\n"))
+        .map(|n| format!("[[workflows.calling.steps]]\nname = \"step-{n}\"\nrun = \"http\"\nurl = \"http://{address}/step-{n}\"\ntimeout = \"2s\"\n"))
         .collect();
     format!(
         r#"
@@ -228,6 +231,10 @@ private_hosts = ["{address}"]
 
 [sources.github]
 scheme = "github"
+secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+
+[sources.circleci]
+scheme = "circleci"
 secrets = ["env:GITHUB_WEBHOOK_SECRET"]
 
 [sources.computing]

@@ -33,7 +33,7 @@ impl Told {
     }
 }
 
-/// A webhook of GitHub's.
+/// A webhook of GitHub's, or of a sender's that signs as GitHub does.
 #[derive(Debug, Clone)]
 pub(crate) struct Webhook {
     pub(crate) source: &'static str,
@@ -55,6 +55,8 @@ impl Webhook {
             "x-github-event": self.event,
             "x-github-delivery": self.delivery,
             "x-hub-signature-256": format!("sha256={signature}"),
+            // The same signature is CircleCI's.
+            "circleci-signature": format!("v1={signature}"),
         });
         event(
             "POST",

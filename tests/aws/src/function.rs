@@ -39,6 +39,7 @@ pub(crate) type Lines = Arc<Mutex<Vec<String>>>;
 
 /// A function.
 pub(crate) struct Function {
+    arn: String,
     binary: PathBuf,
     environment: BTreeMap<String, String>,
     timeout: Duration,
@@ -67,6 +68,11 @@ pub(crate) struct Answered {
     pub(crate) ended: SystemTime,
 }
 
+/// The ARN of a function.
+pub(crate) fn arn(name: &str) -> String {
+    format!("arn:aws:lambda:eu-central-1:123456789012:function:{name}")
+}
+
 /// Where the binary of a function is.
 pub(crate) fn binary(folder: &Path, function: &str) -> PathBuf {
     let (_, name) = BINARIES.into_iter().find(|(known, _)| *known == function).unwrap();
@@ -79,6 +85,7 @@ pub(crate) fn binary(folder: &Path, function: &str) -> PathBuf {
 
 impl Function {
     pub(crate) fn new(
+        name: &str,
         binary: PathBuf,
         environment: BTreeMap<String, String>,
         timeout: Duration,
@@ -86,6 +93,7 @@ impl Function {
         lines: Lines,
     ) -> Self {
         Self {
+            arn: arn(name),
             binary,
             environment,
             timeout,
@@ -115,7 +123,8 @@ impl Function {
             Some(process) => process,
             None => self.start().await,
         };
-        let invocation = Invocation::new(event, u64::try_from(timeout.as_millis()).unwrap());
+        let mut invocation = Invocation::new(event, u64::try_from(timeout.as_millis()).unwrap());
+        invocation.invoked_function_arn = self.arn.clone();
         let id = process.simulator.enqueue(invocation).await;
         tokio::select! {
             ended = ended(&process.simulator, &id, timeout + GRACE) => {

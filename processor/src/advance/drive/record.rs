@@ -1,0 +1,189 @@
+//! What is decided, and how it comes into the journal: together, and decided again where another driver was first.
+
+use everhook_journal::event::Events;
+use everhook_journal::execution::WATCHDOG;
+use everhook_journal::guard::{self, Guard};
+use everhook_journal::table::AppendError;
+use everhook_journal::{Command, Event, Recorded, View, id};
+
+use crate::wakeup::Cause;
+
+use super::super::{read, tell, words};
+use super::{Advanced, Drive, Flushed, Trouble};
+
+/// How often an outcome is decided again because another driver appended first.
+const CONFLICTS_MAX: usize = 8;
+
+/// Up to here, events wait to be appended together; DynamoDB's items end at 400 KB.
+const TOGETHER_BYTES_MAX: usize = 128 * 1024;
+
+/// How many events wait to be appended together.
+const TOGETHER_EVENTS_MAX: usize = 100;
+
+impl Drive<'_> {
+    /// Appends what is decided, although this drive has met trouble: it is known.
+    pub(in super::super) async fn save(&mut self) {
+        if self.has_decided()
+            && let Err(Trouble::Outage(error)) = self.flush().await
+        {
+            tracing::warn!(execution.id = %self.id(), "an outcome was not recorded: {error}");
+        }
+    }
+
+    /// Whether something is decided and not yet appended.
+    pub(super) fn has_decided(&self) -> bool {
+        !self.decided.is_empty()
+    }
+
+    /// Whether one more event of about so many bytes fits into an append with what is decided.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        let fits = self.decided_bytes + bytes <= TOGETHER_BYTES_MAX
+            && self.decided.len() < TOGETHER_EVENTS_MAX;
+        !self.has_decided() || fits || !guard::holds(Guard::TogetherFits)
+    }
+
+    /// Decides a command on the state we know; it is appended with the next flush.
+    pub(super) fn decide(&mut self, command: Command, bytes: usize) -> Result<(), Trouble> {
+        let event = self.execution.decide(command.clone()).map_err(|r| Trouble::Own(words(&r)))?;
+        self.add(command, event, bytes)
+    }
+
+    /// The same, unless the command does not fit the state any more; says whether it did.
+    pub(super) fn decide_if_it_fits(&mut self, command: Command, bytes: usize) -> Result<bool, Trouble> {
+        match self.execution.decide(command.clone()) {
+            Ok(event) => self.add(command, event, bytes).map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn add(&mut self, command: Command, event: Event, bytes: usize) -> Result<(), Trouble> {
+        let first = self.appended.sequence.next();
+        let sequence = self.execution.sequence.next();
+        let at = self.driver.clock.now();
+        let recorded = Recorded { sequence, first, at, event, digest: None };
+        self.execution.apply(&recorded).map_err(|e| Trouble::Own(words(&e)))?;
+        self.decided.push((command, recorded.event));
+        self.decided_bytes += bytes;
+        Ok(())
+    }
+
+    /// Sees what this process was told of the execution since the history was read.
+    pub(super) async fn look_up(&mut self) -> Result<(), Trouble> {
+        if self.driver.is_closing() {
+            self.stopping.get_or_insert(Advanced::Moved);
+        }
+        let Some(cause) = self.stint.news.take() else { return Ok(()) };
+        match cause {
+            Cause::Appended(append) if append <= self.appended.last_append => return Ok(()),
+            Cause::Appended(_) | Cause::HandedOver => {}
+            Cause::Due => {
+                self.lease = self.driver.clock.now() + WATCHDOG;
+                self.is_counted = true;
+            }
+            Cause::Alone => self.lease = self.driver.clock.now() + WATCHDOG,
+        }
+        let commands = self.take_decided();
+        match self.read_again(commands).await {
+            Ok(_) => Ok(()),
+            // Calls in flight are worth more than news; an append finds out as well.
+            Err(Trouble::Outage(error)) if !self.attempts.is_empty() => {
+                tracing::warn!(execution.id = %self.id(), "news was not read: {error}");
+                Ok(())
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    fn take_decided(&mut self) -> Vec<(Command, Event)> {
+        self.decided_bytes = 0;
+        std::mem::take(&mut self.decided)
+    }
+
+    /// Reads what others have appended, and decides again what was decided; says whether there is a history.
+    async fn read_again(&mut self, decided: Vec<(Command, Event)>) -> Result<bool, Trouble> {
+        self.driver.memory.put(self.id(), self.appended.clone());
+        let theirs = match read(self.driver, self.id()).await {
+            Ok(Some(theirs)) => theirs,
+            Ok(None) => return Ok(false),
+            Err(trouble) => {
+                self.decided = decided;
+                return Err(trouble);
+            }
+        };
+        self.appended = theirs.clone();
+        self.execution = theirs;
+        for (command, _) in decided {
+            if !guard::holds(Guard::OutcomeSurvivesConflict) {
+                break;
+            }
+            // What does not fit any more was recorded by another driver.
+            self.decide_if_it_fits(command, 0)?;
+        }
+        Ok(true)
+    }
+
+    /// Appends what is decided. If another append came first, decides it again on what that left:
+    /// an outcome survives a conflict, unless another attempt recorded it.
+    pub(super) async fn flush(&mut self) -> Result<Flushed, Trouble> {
+        for _ in 0..CONFLICTS_MAX {
+            let decided = self.take_decided();
+            let events: Vec<_> = decided.iter().map(|(_, event)| event.clone()).collect();
+            let Some(events) = Events::new(events) else { return Ok(Flushed::GoOn) };
+            match self.append(events).await {
+                Ok(()) => {
+                    self.show_progress().await?;
+                    return Ok(Flushed::GoOn);
+                }
+                Err(AppendError::Conflict { .. }) => {
+                    if !self.read_again(decided).await? {
+                        return Ok(Flushed::Stop(Advanced::Absent));
+                    }
+                    if self.decided.is_empty() {
+                        return Ok(self.superseded());
+                    }
+                }
+                Err(error @ AppendError::Refused { .. }) => {
+                    return Err(Trouble::Own(words(&error)));
+                }
+                Err(AppendError::Unavailable(error)) => return Err(error.into()),
+            }
+        }
+        Ok(self.superseded())
+    }
+
+    /// Leaves the execution to whoever appended first, unless something is being done for it here.
+    fn superseded(&mut self) -> Flushed {
+        match self.attempts.is_empty() {
+            true => Flushed::Stop(Advanced::Superseded),
+            false => Flushed::GoOn,
+        }
+    }
+
+    /// Appends, and takes the state from what was recorded: its times are the journal's.
+    async fn append(&mut self, events: Events) -> Result<(), AppendError> {
+        let at = self.driver.clock.now();
+        let after = self.appended.head();
+        let expires_at = self.execution.webhook.expires_at;
+        let name = id::fresh();
+        let journal = &self.driver.journal;
+        let recorded = journal.append(self.id(), after, events, expires_at, at, &name).await?;
+        for recorded in &recorded {
+            tell::recorded(&self.appended, self.id(), recorded);
+            if let Event::StepClaimed { step, until, .. } = &recorded.event {
+                self.claimed.insert(step.clone(), *until);
+            }
+            self.appended.apply(recorded).expect("these events were decided on this state");
+        }
+        self.execution = self.appended.clone();
+        Ok(())
+    }
+
+    /// Shows the first progress of a drive that the sweep counted as a try: should this process die now, it was none.
+    async fn show_progress(&mut self) -> Result<(), Trouble> {
+        if std::mem::take(&mut self.is_counted) && !self.execution.status.is_terminal() {
+            let view = View::of(self.id(), &self.execution);
+            self.driver.executions.project(&view, self.lease).await?;
+        }
+        Ok(())
+    }
+}
