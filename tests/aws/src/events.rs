@@ -48,15 +48,17 @@ impl Webhook {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
         mac.update(&self.body);
         let signature = HEXLOWER.encode(&mac.finalize().into_bytes());
+        let (proof, signature) = match self.source {
+            "circleci" => ("circleci-signature", format!("v1={signature}")),
+            _ => ("x-hub-signature-256", format!("sha256={signature}")),
+        };
         let headers = json!({
             "content-type": "application/json",
             "host": "api.execute-api.eu-central-1.amazonaws.com",
             "user-agent": "GitHub-Hookshot/044aadd",
             "x-github-event": self.event,
             "x-github-delivery": self.delivery,
-            "x-hub-signature-256": format!("sha256={signature}"),
-            // The same signature is CircleCI's.
-            "circleci-signature": format!("v1={signature}"),
+            (proof): signature,
         });
         event(
             "POST",
