@@ -49,7 +49,11 @@ impl Drive<'_> {
     }
 
     /// The same, unless the command does not fit the state any more; says whether it did.
-    pub(super) fn decide_if_it_fits(&mut self, command: Command, bytes: usize) -> Result<bool, Trouble> {
+    pub(super) fn decide_if_it_fits(
+        &mut self,
+        command: Command,
+        bytes: usize,
+    ) -> Result<bool, Trouble> {
         match self.execution.decide(command.clone()) {
             Ok(event) => self.add(command, event, bytes).map(|()| true),
             Err(_) => Ok(false),
