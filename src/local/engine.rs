@@ -69,7 +69,7 @@ pub enum EngineError {
     },
     /// The tables are gone, and what belongs to them is there.
     #[error(
-        "{} holds data, but its {DATABASE} is missing; restore it from a backup, \
+        "{} holds data, but its {DATABASE} is missing or empty; restore it from a backup, \
          or remove the whole folder to begin anew", folder.display()
     )]
     Missing {
@@ -105,8 +105,10 @@ impl Engine {
         let unusable = |source| EngineError::Folder { folder: folder.to_owned(), source };
         files::keep_private(folder).map_err(unusable)?;
         let lock = lock(folder)?;
-        if is_missing(folder) {
-            return Err(EngineError::Missing { folder: folder.to_owned() });
+        let missing = || EngineError::Missing { folder: folder.to_owned() };
+        let is_used = is_used(folder);
+        if is_empty(folder) && (is_used || has_log(folder)) {
+            return Err(missing());
         }
 
         let path = folder.join(DATABASE);
@@ -118,6 +120,9 @@ impl Engine {
         let storage = Storage::new(name).map_err(damaged)?;
         if let Some(reason) = check(&storage).map_err(damaged)? {
             return Err(EngineError::Damaged { folder: folder.to_owned(), reason });
+        }
+        if is_used && storage.list_table_names().map_err(damaged)?.is_empty() {
+            return Err(missing());
         }
         upkeep::prepare(&storage).map_err(damaged)?;
         let fault = Fault::none();
@@ -235,19 +240,22 @@ impl Running {
     }
 }
 
-/// Whether a folder has what only comes with tables, and no tables: its entry of them was lost.
-fn is_missing(folder: &Path) -> bool {
+/// Whether a folder has what only comes with tables.
+fn is_used(folder: &Path) -> bool {
     const BESIDE: [&str; 2] = ["processor-position.json", "projector-position.json"];
-    let has_log = || {
-        let log = folder.join(format!("{DATABASE}-wal"));
-        log.metadata().is_ok_and(|log| log.len() > 0)
-    };
-    let has_objects = || {
-        let objects = fs::read_dir(folder.join("objects/payloads"));
-        objects.is_ok_and(|mut objects| objects.next().is_some())
-    };
-    !folder.join(DATABASE).exists()
-        && (has_log() || has_objects() || BESIDE.iter().any(|name| folder.join(name).exists()))
+    let objects = fs::read_dir(folder.join("objects/payloads"));
+    objects.is_ok_and(|mut objects| objects.next().is_some())
+        || BESIDE.iter().any(|name| folder.join(name).exists())
+}
+
+/// Whether a folder has no tables: its entry of them was lost, or what was in the file.
+fn is_empty(folder: &Path) -> bool {
+    folder.join(DATABASE).metadata().map_or(true, |file| file.len() == 0)
+}
+
+/// Whether a folder has a log of tables. SQLite throws it away where there are no tables.
+fn has_log(folder: &Path) -> bool {
+    folder.join(format!("{DATABASE}-wal")).metadata().is_ok_and(|log| log.len() > 0)
 }
 
 /// Looks whether the pages of the database fit together; says what is wrong, if anything is.
