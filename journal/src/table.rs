@@ -56,7 +56,8 @@ impl Journal {
             false => Head::from(after.sequence),
         };
         let item = item::from_append(id, after, &events, expires_at, at, name);
-        let condition = self.free_or_expired(after.sequence, at).guarded(Guard::AppendCondition);
+        let condition =
+            free_or_expired(after.sequence, expires_at, at).guarded(Guard::AppendCondition);
         let digest = item::digest(&item).ok();
         let recorded = events.record(after.sequence, at, digest);
         failpoint::reached("append.before");
@@ -197,17 +198,18 @@ impl Journal {
         let definition = item::read_text(&item, "definition").ok();
         Ok(definition.and_then(|json| serde_json::from_str(json).ok()))
     }
+}
 
-    // What has expired counts as deleted, so that a late redelivery cannot graft itself onto its remains.
-    fn free_or_expired(&self, after: Sequence, at: Timestamp) -> Expression {
-        let before = match after {
-            Sequence::START => at - REST,
-            _ => self.clock.now(),
-        };
-        match guard::holds(Guard::ExpiredMakesRoom) {
-            true => Expression::free_or_expired(before),
-            false => Expression::new("attribute_not_exists(#execution)", &["execution"]),
-        }
+// What has expired counts as deleted, so that a late redelivery cannot graft itself onto its remains.
+fn free_or_expired(after: Sequence, expires_at: Timestamp, at: Timestamp) -> Expression {
+    let before = match after {
+        Sequence::START => at - REST,
+        // What expires earlier is of an earlier execution: this one began after that had expired.
+        _ => expires_at,
+    };
+    match guard::holds(Guard::ExpiredMakesRoom) {
+        true => Expression::free_or_expired(before),
+        false => Expression::new("attribute_not_exists(#execution)", &["execution"]),
     }
 }
 
