@@ -44,7 +44,7 @@ const CALLS: [Kind; 9] = [
 
 /// What a world is about, if it is about one thing: a few rare events that only matter together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Focus {
+pub enum Focus {
     /// Rows without a webhook, and senders who come back while these are removed.
     Returning,
     /// Facts that come while an execution is being put to rest.
@@ -55,13 +55,19 @@ pub(crate) enum Focus {
     Killers,
     /// Targets that hang, and sources that have nothing to do with them. Nothing else excuses a delay.
     Hanging,
-    /// Executions that cannot move, until their histories expire.
+    /// Executions that cannot move, until their histories expire, and those who come back afterwards.
     Weeks,
 }
 
 impl Focus {
-    const ALL: [Self; 6] =
+    /// All of them.
+    pub const ALL: [Self; 6] =
         [Self::Returning, Self::Facts, Self::Drivers, Self::Killers, Self::Hanging, Self::Weeks];
+
+    /// The one of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|focus| format!("{focus:?}").eq_ignore_ascii_case(name))
+    }
 
     /// The worlds in which this guard is missed soonest, if they are about one thing.
     pub(crate) fn of(guard: Guard) -> Option<Self> {
@@ -75,7 +81,9 @@ impl Focus {
             | Guard::RepeatedAnswerHastens => Some(Self::Facts),
             Guard::ClaimIsOwn => Some(Self::Drivers),
             Guard::SuspectsAlone => Some(Self::Killers),
-            Guard::EndsBeforeExpiry => Some(Self::Weeks),
+            Guard::EndsBeforeExpiry | Guard::ExpiredIsDeleted | Guard::ExpiredMakesRoom => {
+                Some(Self::Weeks)
+            }
             Guard::PlacesApart | Guard::BatchesHandOver => Some(Self::Hanging),
             _ => None,
         }
@@ -92,7 +100,7 @@ impl Focus {
             Some(Self::Facts) => &["ask"],
             Some(Self::Drivers) => &["once", "attempt", "fork", "claims"],
             Some(Self::Killers) => &["plain", "once", "wait", KILLER, KILLER],
-            Some(Self::Weeks) => &["plain", "once", "rescue", KILLER],
+            Some(Self::Weeks) => &["plain", "once", "rescue", "ask", KILLER],
             Some(Self::Hanging) => &["plain", "once", "wait", "attempt", "look"],
             Some(Self::Returning) | None => &SOURCES,
         }
