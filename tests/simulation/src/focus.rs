@@ -57,12 +57,21 @@ pub enum Focus {
     Hanging,
     /// Executions that cannot move, until their histories expire, and those who come back afterwards.
     Weeks,
+    /// Lists whose results each just fit into an event. No world is about them by chance.
+    Wide,
 }
 
 impl Focus {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Returning, Self::Facts, Self::Drivers, Self::Killers, Self::Hanging, Self::Weeks];
+    pub const ALL: [Self; 7] = [
+        Self::Returning,
+        Self::Facts,
+        Self::Drivers,
+        Self::Killers,
+        Self::Hanging,
+        Self::Weeks,
+        Self::Wide,
+    ];
 
     /// The one of this name.
     pub fn parse(name: &str) -> Option<Self> {
@@ -81,6 +90,7 @@ impl Focus {
             | Guard::RepeatedAnswerHastens => Some(Self::Facts),
             Guard::ClaimIsOwn => Some(Self::Drivers),
             Guard::SuspectsAlone => Some(Self::Killers),
+            Guard::TogetherFits => Some(Self::Wide),
             Guard::EndsBeforeExpiry | Guard::ExpiredIsDeleted | Guard::ExpiredMakesRoom => {
                 Some(Self::Weeks)
             }
@@ -91,7 +101,7 @@ impl Focus {
 
     /// Now and then a world has one.
     pub(crate) fn draw(dice: &mut Dice) -> Option<Self> {
-        dice.happens(0.3).then(|| Self::ALL[dice.below(Self::ALL.len())])
+        dice.happens(0.3).then(|| Self::ALL[dice.below(Self::ALL.len() - 1)])
     }
 
     /// Which webhooks there are.
@@ -102,6 +112,7 @@ impl Focus {
             Some(Self::Killers) => &["plain", "once", "wait", KILLER, KILLER],
             Some(Self::Weeks) => &["plain", "once", "rescue", "ask", KILLER],
             Some(Self::Hanging) => &["plain", "once", "wait", "attempt", "look"],
+            Some(Self::Wide) => &["list"],
             Some(Self::Returning) | None => &SOURCES,
         }
     }
@@ -162,6 +173,7 @@ impl Focus {
                 (Fault::TargetSlow, 0.0),
                 (Fault::Redriven, 0.02),
             ],
+            Self::Wide => &[(Fault::ResultsWide, 0.9)],
             Self::Drivers => &[
                 (Fault::SlowCall, 0.5),
                 (Fault::RecordRepeated, 0.4),
@@ -191,7 +203,7 @@ impl Weak {
             Some(Focus::Returning) => Self { slow: REMOVAL, slow_most: 25_000, failing: APPEND },
             Some(Focus::Facts) => Self { slow: [ROW, MOVE][dice.below(2)], ..drawn },
             Some(Focus::Drivers) => Self { slow: APPEND, ..drawn },
-            Some(Focus::Killers | Focus::Hanging | Focus::Weeks) | None => drawn,
+            Some(Focus::Killers | Focus::Hanging | Focus::Weeks | Focus::Wide) | None => drawn,
         }
     }
 
