@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use everhook::Steps;
-use everhook::local::Server;
+use everhook::local::{Engine, Server};
 use everhook::local::door::Limits;
 use everhook::local::server::{Options, ServerError};
 use everhook_journal::Timestamp;
@@ -281,8 +281,36 @@ async fn tables_that_are_gone_are_not_made_anew() {
 
     assert!(refusal.contains("its tables.db is missing"), "{refusal}");
     assert!(!tables.exists());
+    // Nor are tables with nothing in them.
+    fs::write(&tables, []).unwrap();
+    let refusal = installed.refusal().await;
+    assert!(refusal.contains("its tables.db is missing or empty"), "{refusal}");
+    assert_eq!(fs::metadata(&tables).unwrap().len(), 0);
+    let empty = tempfile::tempdir().unwrap();
+    Engine::on_disk(empty.path()).unwrap().close().await;
+    fs::copy(empty.path().join("tables.db"), &tables).unwrap();
+    let refusal = installed.refusal().await;
+    assert!(refusal.contains("its tables.db is missing or empty"), "{refusal}");
     fs::write(&tables, whole).unwrap();
     installed.used(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_are_removed_in_use_end_the_server_before_it_acknowledges_more() {
+    for file in ["tables.db", "tables.db-wal"] {
+        let installed = Installed::new();
+        let server = installed.start().await.unwrap();
+        send(&server, &large(1)).await;
+        fs::rename(installed.data().join(file), installed.data().join("elsewhere")).unwrap();
+
+        let posted = client().post(format!("http://{}/webhook", server.address)).body(large(2));
+        let answer = posted.send().await;
+
+        assert!(answer.is_err() || answer.unwrap().status() == 503, "{file} is gone");
+        let failed = tokio::time::timeout(Duration::from_secs(10), server.failed());
+        let failed = failed.await.expect("the server notices");
+        assert!(failed.contains(file) && failed.contains("removed or replaced"), "{failed}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

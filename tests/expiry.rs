@@ -64,6 +64,25 @@ async fn what_killed_three_processes_ends_before_its_history_expires() {
 }
 
 #[tokio::test]
+async fn what_is_stalled_in_the_last_hours_ends_before_its_history_expires() {
+    let world = World::start(&kept_for_a_day(PLAIN)).await;
+    let token = world.accepted(&delivery("d-1", "{}")).await;
+    let first = world.history(&token).await.remove(0);
+    let Event::WebhookReceived(webhook) = &first.event else { panic!("{first:?}") };
+    world.pass(webhook.expires_at.since(world.now()) - 3 * HOUR);
+    for _ in 0..3 {
+        world.parts.sweep.count_deaths(std::slice::from_ref(&token)).await.unwrap();
+    }
+    world.parts.sweep.claim().await;
+    assert_eq!(world.status(&token).await["status"], "stalled");
+
+    world.pass(HOUR * 5 / 4);
+    world.sweep().await;
+
+    assert_eq!(world.status(&token).await["error"]["kind"], "expired");
+}
+
+#[tokio::test]
 async fn a_redrive_shortly_before_the_expiry_ends_and_says_why() {
     let config =
         kept_for_a_day(&PLAIN.replace("run = \"validate\"", "run = \"transform\"\njq = 'error'"));

@@ -134,9 +134,10 @@ async fn while_in_flight(
     (world, id)
 }
 
-fn callback(world: &World, id: &ExecutionId, step: &str) -> String {
+async fn callback(world: &World, id: &ExecutionId, step: &str) -> String {
+    let began_at = world.history(id).await[0].at;
     let callbacks = world.parts.supervisor.driver().callbacks.as_ref().unwrap();
-    let url = callbacks.urls(&callbacks.token(id, &StepName::new(step), 1)).url;
+    let url = callbacks.urls(&callbacks.token(id, began_at, &StepName::new(step), 1)).url;
     url.strip_prefix("https://hooks.example.com").unwrap().to_owned()
 }
 
@@ -158,7 +159,7 @@ async fn outcomes(world: &World, id: &ExecutionId) -> usize {
 async fn an_answer_in_another_branch_repeats_no_call() {
     let targets = Targets::new();
     let (world, id) = while_in_flight(FORK, &targets, 1, async |world, id| {
-        let path = callback(world, id, "both/b/answer");
+        let path = callback(world, id, "both/b/answer").await;
         assert_eq!(post(world, &format!("{path}/heartbeat")).await, 200);
         assert_eq!(post(world, &format!("{path}/success")).await, 200);
     })
@@ -184,7 +185,7 @@ async fn an_answer_that_comes_before_the_call_is_answered_repeats_no_call() {
         run = "quick"
     "#;
     let (world, id) = while_in_flight(workflow, &targets, 1, async |world, id| {
-        let path = callback(world, id, "answer");
+        let path = callback(world, id, "answer").await;
         for _ in 0..3 {
             assert_eq!(post(world, &format!("{path}/success")).await, 200);
         }

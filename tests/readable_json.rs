@@ -247,7 +247,7 @@ async fn answered(answer: &str) -> (u16, Value) {
     let world = World::start(workflow).await;
     let id: ExecutionId = world.accepted(&delivery("d", "{}")).await;
     world.settle().await;
-    let (status, _) = post(&world, &callback(&world, &id, "ask", 1), answer).await;
+    let (status, _) = post(&world, &callback(&world, &id, "ask", 1).await, answer).await;
     world.settle().await;
     assert_eq!(world.status(&id).await["status"], "completed", "{answer}");
     (u16::try_from(status).unwrap(), result(&world, &id, "told").await)

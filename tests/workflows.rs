@@ -75,9 +75,10 @@ pub(crate) async fn result(world: &World, id: &ExecutionId, step: &str) -> Value
 }
 
 /// The path at which a step is called back.
-pub(crate) fn callback(world: &World, id: &ExecutionId, step: &str, attempt: u32) -> String {
+pub(crate) async fn callback(world: &World, id: &ExecutionId, step: &str, attempt: u32) -> String {
+    let began_at = world.history(id).await[0].at;
     let callbacks = world.parts.supervisor.driver().callbacks.as_ref().unwrap();
-    let url = callbacks.urls(&callbacks.token(id, &StepName::new(step), attempt)).url;
+    let url = callbacks.urls(&callbacks.token(id, began_at, &StepName::new(step), attempt)).url;
     url.strip_prefix("https://hooks.example.com").unwrap().to_owned()
 }
 

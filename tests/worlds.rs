@@ -7,7 +7,8 @@ use everhook_simulation::run::{Summary, Worlds, run, threads};
 
 fn worlds(many: u64, without: Option<Guard>) -> Summary {
     let threads = threads();
-    let worlds = Worlds { first: 0, many, without, broken_max: 1, limit: None, threads };
+    let worlds =
+        Worlds { first: 0, many, without, about: None, broken_max: 1, limit: None, threads };
     run(worlds, &|_, _| {})
 }
 

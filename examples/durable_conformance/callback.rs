@@ -65,7 +65,9 @@ impl Coming {
     /// Does it.
     pub(crate) async fn perform(self, world: &World, id: &ExecutionId) -> Result<(), String> {
         let Some(About { step, attempt, .. }) = self.about else { return Ok(()) };
-        let token = world.callbacks.urls(&world.callbacks.token(id, &step, attempt)).token;
+        let began_at = world.execution(id).await?.created_at;
+        let token = world.callbacks.token(id, began_at, &step, attempt);
+        let token = world.callbacks.urls(&token).token;
         let body = self.action.payload.map(|payload| payload.to_string());
         let path = format!("/callbacks/{token}/{}", self.action.operation);
         world.post(&path, body).await?;

@@ -10,6 +10,7 @@ use crate::id::{
 };
 use crate::payload::sha256_hex;
 use crate::secret::{SecretError, Secrets};
+use crate::time::Timestamp;
 
 /// Makes callbacks' tokens and addresses. A clone makes the same ones.
 #[derive(Clone)]
@@ -75,11 +76,19 @@ impl Callbacks {
         Self { key, base: base.trim_end_matches('/').to_owned() }
     }
 
-    /// The token of a step's attempt: the same each time, so that it outlives whoever made it.
-    pub fn token(&self, execution: &ExecutionId, step: &StepName, attempt: u32) -> CallbackToken {
+    /// The token of a step's attempt in the execution that began then: the same each time, so that it outlives
+    /// whoever made it, and another one in an execution that begins where this one has expired.
+    pub fn token(
+        &self,
+        execution: &ExecutionId,
+        began_at: Timestamp,
+        step: &StepName,
+        attempt: u32,
+    ) -> CallbackToken {
         let secret = self.key.derive_text(&[
             "callback",
             execution.as_str(),
+            &began_at.to_string(),
             step.as_str(),
             &attempt.to_string(),
         ]);
@@ -145,21 +154,29 @@ mod tests {
     use super::*;
     use crate::samples::{id, step};
 
+    const BEGAN: Timestamp = Timestamp::from_millis(0);
+
     fn callbacks() -> Callbacks {
         Callbacks::new(ExecutionKey::new(&[7; 32]).unwrap(), "https://hooks.example.com/")
     }
 
     #[test]
     fn a_token_is_the_same_each_time_and_another_for_each_step_and_attempt() {
-        let token = |name: &str, attempt| callbacks().token(&id(), &step(name), attempt);
+        let token = |name: &str, attempt| callbacks().token(&id(), BEGAN, &step(name), attempt);
         assert_eq!(token("approval", 1), token("approval", 1));
         assert_ne!(token("approval", 1), token("approval", 2));
         assert_ne!(token("approval", 1), token("approval/1", 1));
     }
 
     #[test]
+    fn a_token_is_another_one_where_an_execution_begins_anew() {
+        let token = |began_at| callbacks().token(&id(), began_at, &step("approval"), 1);
+        assert_ne!(token(BEGAN), token(Timestamp::from_millis(1)));
+    }
+
+    #[test]
     fn a_token_is_read_back_and_names_its_execution() {
-        let token = callbacks().token(&id(), &step("approval"), 1);
+        let token = callbacks().token(&id(), BEGAN, &step("approval"), 1);
         let url = callbacks().urls(&token).url;
         let text = url.strip_prefix("https://hooks.example.com/callbacks/").unwrap();
         let read = CallbackToken::parse(text).unwrap();
@@ -169,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_token_is_none() {
-        let token = callbacks().token(&id(), &step("approval"), 1).0;
+        let token = callbacks().token(&id(), BEGAN, &step("approval"), 1).0;
         for text in
             ["", id().as_str(), &token[1..], &token.to_lowercase(), &format!("{token}A"), "ä"]
         {

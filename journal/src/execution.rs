@@ -33,6 +33,12 @@ pub const WATCHDOG: Duration = Duration::from_secs(60);
 /// How long before its history expires an execution ends that has not ended by itself.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(2 * 3600);
 
+/// From when on an execution ends whatever it has not done.
+pub fn last_chance(created_at: Timestamp, expires_at: Timestamp) -> Timestamp {
+    // A history that is kept for minutes only still has most of them.
+    expires_at - BEFORE_EXPIRY.min(expires_at.since(created_at) / 10)
+}
+
 /// The state of an execution after its events.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Execution {
@@ -326,11 +332,7 @@ impl Execution {
     /// From when on it ends whatever it has not done: shortly before its history expires.
     /// What has not ended would be forgotten; its end can still be seen, and its webhook sent again.
     pub fn last_chance(&self) -> Timestamp {
-        let expires_at = self.webhook.expires_at;
-        // A history that is kept for minutes only still has most of them.
-        let before = BEFORE_EXPIRY.min(expires_at.since(self.created_at) / 10);
-        let before = i64::try_from(before.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(expires_at.as_millis().saturating_sub(before))
+        last_chance(self.created_at, self.webhook.expires_at)
     }
 
     /// When it has something to do again, if nothing moves it before; none if it has now, or has ended.

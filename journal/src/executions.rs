@@ -34,6 +34,7 @@ use crate::id::{ExecutionId, Sequence, SourceName, WorkflowHash, WorkflowName};
 use crate::item::{MalformedItem, number, read_number, read_optional, read_text, read_time, text};
 use crate::quarantine::Quarantine;
 use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
+use crate::table::REST;
 use crate::time::Timestamp;
 use crate::view::{View, ViewStatus};
 use row::{to_item, to_row, with_due};
@@ -122,15 +123,10 @@ impl Executions {
     }
 
     /// Makes the row of a new execution, owed by `due_at`, or says which one stands there.
-    /// One that has expired counts as none.
+    /// One that has expired counts as none, as soon as another execution may begin in its place.
     pub async fn open(&self, view: &View, due_at: Timestamp) -> Result<Opened, Unavailable> {
         let item = with_due(to_item(view), due_at, 1);
-        let absent = Expression::new(
-            "attribute_not_exists(#execution) OR #ttl < :now",
-            &["execution", "ttl"],
-        )
-        .with(":now", number(view.created_at.as_millis().div_euclid(1000)))
-        .guarded(Guard::OpenOnce);
+        let absent = Expression::free_or_expired(view.created_at - REST).guarded(Guard::OpenOnce);
         match self.store.put(&self.table, item, absent).await {
             Ok(()) => Ok(Opened::Made),
             Err(WriteError::Condition(old)) => {

@@ -27,6 +27,10 @@ macro_rules! guards {
 guards! {
     /// An append is made only where nothing stands yet.
     AppendCondition,
+    /// What has expired makes room for an append, whether it was deleted or not.
+    ExpiredMakesRoom,
+    /// What has expired is not read, whether it was deleted or not.
+    ExpiredIsDeleted,
     /// An append that meets itself has succeeded.
     OwnAppend,
     /// A history is read as of the last acknowledged append.

@@ -17,6 +17,8 @@ use aws_sdk_dynamodb::types::{
 };
 
 use crate::guard::{self, Guard};
+use crate::item::number;
+use crate::time::Timestamp;
 
 /// An item: attribute names and values.
 pub type Item = HashMap<String, AttributeValue>;
@@ -261,6 +263,12 @@ impl Expression {
     /// An expression in which every attribute is written as `#name`.
     pub fn new(text: impl Into<String>, names: &[&'static str]) -> Self {
         Self { text: text.into(), names: names.to_vec(), values: Vec::new() }
+    }
+
+    /// That nothing stands there, or something that expired before this time.
+    pub fn free_or_expired(before: Timestamp) -> Self {
+        Self::new("attribute_not_exists(#execution) OR #ttl < :before", &["execution", "ttl"])
+            .with(":before", number(before.as_millis().div_euclid(1000)))
     }
 
     /// With `placeholder` (`:value`) standing for this value.

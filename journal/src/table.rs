@@ -1,5 +1,7 @@
 //! The journal: every history, one conditional put an append.
 
+use std::time::Duration;
+
 use crate::chain::Head;
 use crate::event::{Events, Recorded};
 use crate::failpoint;
@@ -12,6 +14,10 @@ use crate::workflow::Workflow;
 
 /// The most pages that one history is read in: 1,000 events of at most 400 KB.
 const PAGES_MAX: usize = 500;
+
+/// How long after the expiry of an execution another one may begin in its place.
+/// Until then every clock has seen it expire, and no request that has read it is under way.
+pub(crate) const REST: Duration = Duration::from_secs(300);
 
 /// The prefix of the keys under which definitions of workflows are kept.
 const WORKFLOW_PREFIX: &str = "workflow#";
@@ -50,7 +56,8 @@ impl Journal {
             false => Head::from(after.sequence),
         };
         let item = item::from_append(id, after, &events, expires_at, at, name);
-        let condition = self.free_or_expired().guarded(Guard::AppendCondition);
+        let condition =
+            free_or_expired(after.sequence, expires_at, at).guarded(Guard::AppendCondition);
         let digest = item::digest(&item).ok();
         let recorded = events.record(after.sequence, at, digest);
         failpoint::reached("append.before");
@@ -113,8 +120,10 @@ impl Journal {
         id: &ExecutionId,
         after: Sequence,
     ) -> Result<Vec<Item>, ReadError> {
-        let now = (self.clock.now().as_millis() / 1000).unsigned_abs();
-        let has_expired = |item: &Item| item::read_number(item, "ttl").is_ok_and(|ttl| ttl < now);
+        let now = self.clock.now();
+        let has_expired = |item: &Item| {
+            item::read_number(item, "ttl").is_ok_and(|ttl| counts_as_deleted(ttl, now))
+        };
         let mut history = Vec::new();
         let mut start = None;
         for _ in 0..PAGES_MAX {
@@ -145,8 +154,8 @@ impl Journal {
         let malformed = |source| ReadError::Malformed { id: id.clone(), source };
         let first = key(id.as_str(), Sequence::START.next());
         let Some(item) = self.store.get(&self.table, first).await? else { return Ok(None) };
-        let now = (self.clock.now().as_millis() / 1000).unsigned_abs();
-        if item::read_number(&item, "ttl").map_err(malformed)? < now {
+        let ttl = item::read_number(&item, "ttl").map_err(malformed)?;
+        if counts_as_deleted(ttl, self.clock.now()) {
             return Ok(None);
         }
         let append = item::to_append(&item).map_err(malformed)?;
@@ -189,13 +198,24 @@ impl Journal {
         let definition = item::read_text(&item, "definition").ok();
         Ok(definition.and_then(|json| serde_json::from_str(json).ok()))
     }
+}
 
-    // What has expired counts as deleted, so that a late redelivery cannot graft itself onto its remains.
-    fn free_or_expired(&self) -> Expression {
-        let now = self.clock.now().as_millis() / 1000;
-        Expression::new("attribute_not_exists(#execution) OR #ttl < :now", &["execution", "ttl"])
-            .with(":now", number(now))
+// What has expired counts as deleted, so that a late redelivery cannot graft itself onto its remains.
+fn free_or_expired(after: Sequence, expires_at: Timestamp, at: Timestamp) -> Expression {
+    let before = match after {
+        Sequence::START => at - REST,
+        // What expires earlier is of an earlier execution: this one began after that had expired.
+        _ => expires_at,
+    };
+    match guard::holds(Guard::ExpiredMakesRoom) {
+        true => Expression::free_or_expired(before),
+        false => Expression::new("attribute_not_exists(#execution)", &["execution"]),
     }
+}
+
+/// Whether an item that expires then is not read any more.
+fn counts_as_deleted(ttl: u64, now: Timestamp) -> bool {
+    ttl < (now.as_millis() / 1000).unsigned_abs() && guard::holds(Guard::ExpiredIsDeleted)
 }
 
 fn key(execution: &str, sequence: Sequence) -> Item {

@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use everhook_journal::execution::WATCHDOG;
+use everhook_journal::execution::{WATCHDOG, last_chance};
 use everhook_journal::executions::{DEATHS_MAX, DUE_SHARDS, Due, Row};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::store::{BATCH_GET_MAX, Unavailable};
@@ -254,8 +254,8 @@ impl Sweep {
             _ => return Ok(()),
         };
         // Not beyond the time at which it ends because its history expires.
-        let latest = row.view.expires_at.max(now + REDRIVE_DELAY_MAX);
-        let until = (now + STALLED).min(latest);
+        let latest = last_chance(row.view.created_at, row.view.expires_at);
+        let until = (now + STALLED).min(latest.max(now + REDRIVE_DELAY_MAX));
         if self.executions.park(id, &due, &reason, until).await? {
             tracing::error!(execution.id = %id, "execution {id} is stalled: {reason}");
             telemetry::stalled();

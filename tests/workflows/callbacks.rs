@@ -31,7 +31,7 @@ async fn an_answer_is_the_steps_result_and_counts_once() {
     assert_eq!(world.status(&id).await["status"], "waiting");
     let url = result(&world, &id, "approval/mail").await;
     let path = url.as_str().unwrap().strip_prefix("https://hooks.example.com").unwrap().to_owned();
-    assert_eq!(path, callback(&world, &id, "approval", 1));
+    assert_eq!(path, callback(&world, &id, "approval", 1).await);
 
     let (status, body) = post(&world, &path, r#"{"approved": 1.10}"#).await;
     assert_eq!((status, &body["duplicate"]), (200, &json!(false)));
@@ -65,7 +65,7 @@ async fn an_answer_that_nobody_waits_for_is_not_stored() {
     let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
     let id = world.accepted(&order(json!({}))).await;
     world.settle().await;
-    let path = callback(&world, &id, "approval", 1);
+    let path = callback(&world, &id, "approval", 1).await;
     let payloads = &world.parts.ingest.payloads;
     let future = everhook_journal::Timestamp::from_millis(i64::MAX / 4);
     let stored = async || payloads.stored_before(future).await.unwrap().len();
@@ -80,7 +80,7 @@ async fn an_answer_that_nobody_waits_for_is_not_stored() {
         404,
         "an execution is known, not a token"
     );
-    assert_eq!(post(&world, &callback(&world, &id, "approval", 2), &large(4)).await.0, 404);
+    assert_eq!(post(&world, &callback(&world, &id, "approval", 2).await, &large(4)).await.0, 404);
     assert_eq!(stored().await, 0);
 
     assert_eq!(post(&world, &path, &large(5)).await.0, 200);
@@ -95,7 +95,7 @@ async fn an_answer_that_comes_too_late_is_not_stored() {
     let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
     let id = world.accepted(&order(json!({}))).await;
     world.settle().await;
-    let path = callback(&world, &id, "approval", 1);
+    let path = callback(&world, &id, "approval", 1).await;
     world.pass(Duration::from_secs(4 * 24 * 3600));
 
     assert_eq!(post(&world, &path, &large(1)).await.0, 409);
@@ -110,7 +110,7 @@ async fn a_failure_fails_the_step_in_the_callers_words() {
     let id = world.accepted(&order(json!({}))).await;
     world.settle().await;
 
-    let path = format!("{}/failure", callback(&world, &id, "approval", 1));
+    let path = format!("{}/failure", callback(&world, &id, "approval", 1).await);
     let said = r#"{"error": "Rejected", "message": "too expensive"}"#;
     assert_eq!(post(&world, &path, said).await.0, 200);
     world.settle().await;
@@ -136,7 +136,7 @@ async fn an_answer_that_comes_before_the_step_waits_is_kept_for_it() {
     let id = world.accepted(&order(json!({}))).await;
     world.settle().await;
 
-    let path = callback(&world, &id, "approval", 1);
+    let path = callback(&world, &id, "approval", 1).await;
     assert_eq!(post(&world, &path, "yes").await.0, 200);
     world.settle().await;
     assert_eq!(world.status(&id).await["status"], "waiting");
@@ -150,13 +150,13 @@ async fn an_answer_that_comes_before_the_step_waits_is_kept_for_it() {
 async fn who_has_no_token_or_the_token_of_another_step_is_told_nothing() {
     let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
     let id = world.accepted(&order(json!({}))).await;
-    let early = callback(&world, &id, "approval", 1);
+    let early = callback(&world, &id, "approval", 1).await;
     assert_eq!(post(&world, &early, "yes").await.0, 404, "before the step began");
     world.settle().await;
 
     let unknown = "/callbacks/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    let of_another = callback(&world, &id, "said", 1);
-    let second = callback(&world, &id, "approval", 2);
+    let of_another = callback(&world, &id, "said", 1).await;
+    let second = callback(&world, &id, "approval", 2).await;
     for path in [unknown, &of_another, &second, "/callbacks/x", &format!("{early}/approve")] {
         let (status, body) = post(&world, path, "yes").await;
         assert_eq!((status, &body["error"]), (404, &json!("there is no such callback")), "{path}");
@@ -171,7 +171,7 @@ async fn nobody_who_calls_too_late_is_heard() {
     world.settle().await;
     world.pass(3 * 24 * HOUR);
 
-    let path = callback(&world, &id, "approval", 1);
+    let path = callback(&world, &id, "approval", 1).await;
     assert_eq!(post(&world, &path, "yes").await.0, 409, "at the time, before anybody saw it");
     world.settle().await;
 
@@ -191,7 +191,7 @@ async fn signs_of_life_keep_a_callback_alive_and_their_absence_ends_it() {
     let world = world(workflow, Steps::new()).await;
     let id = world.accepted(&order(json!({}))).await;
     world.settle().await;
-    let beat = format!("{}/heartbeat", callback(&world, &id, "work", 1));
+    let beat = format!("{}/heartbeat", callback(&world, &id, "work", 1).await);
 
     for _ in 0..3 {
         world.pass(9 * MINUTE);
@@ -214,7 +214,7 @@ async fn an_answer_is_bounded_and_must_be_text() {
     let world = world(APPROVAL, Steps::new().with("mail", mail)).await;
     let id = world.accepted(&order(json!({}))).await;
     world.settle().await;
-    let path = callback(&world, &id, "approval", 1);
+    let path = callback(&world, &id, "approval", 1).await;
 
     assert_eq!(post(&world, &path, &"x".repeat(256 * 1024 + 1)).await.0, 413);
     assert_eq!(post(&world, &path, &format!("\"{}\"", "x".repeat(200_000))).await.0, 200);
@@ -252,7 +252,7 @@ async fn what_ends_a_callback_waits_until_the_steps_inside_are_over() {
         let world = world(PAUSE, Steps::new().with("mail", sent.count())).await;
         let id = world.accepted(&order(json!({}))).await;
         world.settle().await;
-        let path = callback(&world, &id, "approval", 1);
+        let path = callback(&world, &id, "approval", 1).await;
         if let Some((end, body)) = answer {
             assert_eq!(post(&world, &format!("{path}{end}"), body).await.0, 200);
         }
@@ -296,7 +296,7 @@ async fn a_heartbeat_after_the_end_is_refused() {
             let world = world(workflow, Steps::new()).await;
             let id = world.accepted(&order(json!({}))).await;
             world.settle().await;
-            let path = callback(&world, &id, "work", 1);
+            let path = callback(&world, &id, "work", 1).await;
             let beat = format!("{path}/heartbeat");
             assert_eq!(post(&world, &beat, "").await.0, 200, "while it waits");
             match end {

@@ -14,6 +14,7 @@ use super::{Executions, key, met, outage};
 use crate::id::{BodyKey, ExecutionId};
 use crate::item::{number, read_text, text};
 use crate::store::{Expression, Item, Unavailable, WriteError};
+use crate::table::REST;
 use crate::time::Timestamp;
 
 /// What the keys of bodies begin with: no execution's id does.
@@ -33,11 +34,7 @@ impl Executions {
             ("first".into(), text(id.as_str())),
             ("ttl".into(), number(expires_at.to_ttl_seconds())),
         ]);
-        let absent = Expression::new(
-            "attribute_not_exists(#execution) OR #ttl < :now",
-            &["execution", "ttl"],
-        )
-        .with(":now", number(now.as_millis().div_euclid(1000)));
+        let absent = Expression::free_or_expired(now - REST);
         match self.store.put(&self.table, item, absent).await {
             Ok(()) => Ok(id.clone()),
             Err(WriteError::Condition(old)) => {

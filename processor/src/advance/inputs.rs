@@ -43,7 +43,7 @@ impl Inputs {
         };
         let callback = scope.callback.as_ref().zip(driver.callbacks.as_ref());
         let callback = callback.map(|((step, attempt), callbacks)| {
-            callbacks.urls(&callbacks.token(id, step, *attempt))
+            callbacks.urls(&callbacks.token(id, execution.created_at, step, *attempt))
         });
         let cause = match &execution.status {
             Status::Failing { cause } => Some(cause.clone()),

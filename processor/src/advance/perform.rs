@@ -132,7 +132,9 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
             .map(|until| Outcome::Command(Command::StartWait(path, until))),
         Work::Callback(callback) => match &driver.callbacks {
             Some(callbacks) => Ok(Outcome::Command(Command::CreateCallback {
-                token_sha256: callbacks.token(&input.execution, &path, number).sha256(),
+                token_sha256: callbacks
+                    .token(&input.execution, input.received_at, &path, number)
+                    .sha256(),
                 steps: step.steps.iter().map(|step| step.name.clone()).collect(),
                 expires_at: input.started_at + callback.expires,
                 heartbeat: callback.heartbeat,

@@ -9,12 +9,14 @@
 //! - in the database, when a checkpoint came in between: SQLite syncs the log before it copies pages, and the database
 //!   before it begins the log anew, whose header it syncs before the first frame.
 //!
-//! The log is begun anew in place. It is the same file for as long as a connection is open.
+//! The log is begun anew in place. It is the same file for as long as a connection is open. What is written to a file
+//! that was removed or replaced meanwhile would be gone with the process, however well it is synced: after each sync
+//! it is looked for by its name.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -75,6 +77,7 @@ impl Durability {
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
         // Some systems sync only what is open for writing.
+        let names = Names::of([path.to_owned(), log.clone().into()])?;
         let log = OpenOptions::new().write(true).open(log)?;
         sync_folder(path)?;
 
@@ -82,7 +85,7 @@ impl Durability {
         let (batches, waiting) = sync_channel(BATCHES_WAITING);
         let thread = thread::Builder::new().name("engine-sync".to_owned()).spawn({
             let (progress, fault) = (Arc::clone(&progress), fault.clone());
-            move || sync(&log, &progress, &fault, &waiting)
+            move || sync(&log, &names, &progress, &fault, &waiting)
         })?;
         Ok(Self { disk: Some(Disk { progress, fault, batch: Vec::new(), batches, thread }) })
     }
@@ -137,7 +140,48 @@ impl Disk {
     }
 }
 
-fn sync(log: &File, progress: &Progress, fault: &Fault, waiting: &Receiver<Vec<Held>>) {
+/// The files of the tables, by their names.
+struct Names(Vec<(PathBuf, Identity)>);
+
+impl Names {
+    fn of(paths: [PathBuf; 2]) -> io::Result<Self> {
+        let known = paths.into_iter().map(|path| identity(&path).map(|identity| (path, identity)));
+        known.collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The first name that no longer leads to its file.
+    fn lost(&self) -> Option<&Path> {
+        let is_lost = |(path, known): &&(PathBuf, Identity)| match identity(path) {
+            Ok(found) => found != *known,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        self.0.iter().find(is_lost).map(|(path, _)| path.as_path())
+    }
+}
+
+/// What a file is known by, whatever its name.
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(path: &Path) -> io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+
+    path.metadata().map(|file| (file.dev(), file.ino()))
+}
+
+// Elsewhere a file that is open keeps its name.
+#[cfg(not(unix))]
+fn identity(path: &Path) -> io::Result<Identity> {
+    path.metadata().map(|_| (0, 0))
+}
+
+fn sync(
+    log: &File,
+    names: &Names,
+    progress: &Progress,
+    fault: &Fault,
+    waiting: &Receiver<Vec<Held>>,
+) {
     while let Ok(mut batch) = waiting.recv() {
         batch.extend(waiting.try_iter().flatten());
 
@@ -150,6 +194,14 @@ fn sync(log: &File, progress: &Progress, fault: &Fault, waiting: &Receiver<Vec<H
                 fault.report(format!(
                     "the disk did not sync the tables ({error}): what was not answered may be lost; \
                      check the disk, then start again"
+                ));
+                return;
+            }
+            if let Some(lost) = names.lost() {
+                fault.report(format!(
+                    "{} was removed or replaced while it was in use: what was not answered is lost; \
+                     put it back, or restore the data folder from a backup, then start again",
+                    lost.display()
                 ));
                 return;
             }

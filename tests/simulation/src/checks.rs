@@ -41,6 +41,12 @@ const LEASE_MAX: Duration = Duration::from_secs(3600);
 /// alone, as often again for an invocation that is delivered twice, and some for those that were not counted in time.
 const KILLS_MAX: u32 = 12;
 
+/// How long what was under way when a history expired may go on.
+const UNDER_WAY: Duration = Duration::from_secs(90);
+
+/// How long redeliveries are still recognised then.
+const REST: Duration = Duration::from_secs(300);
+
 /// When a stalled execution is tried again.
 const STALLED: Duration = Duration::from_secs(6 * 3600);
 
@@ -50,7 +56,7 @@ const DIED: &str = "the process died";
 /// Something that must not happen, and did.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Which rule: `S1` to `S17`, `L1` to `L6`, `P1` to `P3`.
+    /// Which rule: `S1` to `S18`, `L1` to `L6`, `P1` to `P3`.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
@@ -73,6 +79,22 @@ pub(crate) type Checked = Result<(), Violation>;
 
 pub(crate) fn violated(rule: &'static str, what: impl Into<String>) -> Checked {
     Err(Violation { rule, what: what.into() })
+}
+
+/// When an item may be deleted.
+fn expiry(item: &Item) -> Timestamp {
+    let seconds = item::read_number(item, "ttl").ok().and_then(|ttl| i64::try_from(ttl).ok());
+    Timestamp::from_millis(seconds.unwrap_or(i64::MAX / 1_000) * 1_000)
+}
+
+/// Whether that is past, by DynamoDB's seconds.
+fn has_passed(expires_at: Timestamp, now: Timestamp) -> bool {
+    expires_at.to_ttl_seconds() < now.as_millis().div_euclid(1_000)
+}
+
+/// Whether something is stalled because its history could not be read or folded. No world touches one.
+fn is_damage(reason: &str) -> bool {
+    reason.starts_with("the history of") || reason.starts_with("event ")
 }
 
 /// What is known of one world's executions, from its tables and from what outsiders were told.
@@ -100,7 +122,7 @@ impl Checks {
         self.histories.entry(execution.to_owned()).or_default()
     }
 
-    /// S1–S4, S8, S10, S11, S13: an append.
+    /// S1–S4, S8, S10, S11, S13, S18: an append.
     pub(crate) fn appended(
         &mut self,
         execution: &str,
@@ -109,14 +131,34 @@ impl Checks {
         now: Timestamp,
     ) -> Checked {
         self.appends += 1;
-        let Some(item) = after else { return violated("S1", "an append was deleted") };
-        if before.is_some() {
+        let Some(item) = after else {
+            return match before.is_some_and(|before| has_passed(expiry(before), now)) {
+                true => Ok(()),
+                false => violated("S1", format!("an append of {execution} was deleted")),
+            };
+        };
+        let is_earlier =
+            |before| has_passed(expiry(before), now + SKEW) && expiry(before) < expiry(item);
+        if before.is_some_and(|before| !is_earlier(before)) {
             return violated("S1", format!("an append of {execution} was overwritten"));
         }
         let Append { previous, recorded, .. } = match item::to_append(item) {
             Ok(append) => append,
             Err(error) => return violated("S1", format!("an append cannot be read: {error}")),
         };
+        let first = recorded.first().map(|first| &first.event);
+        if matches!(first, Some(Event::WebhookReceived(_))) {
+            self.begins_anew(execution, now);
+        } else if has_passed(expiry(item), now) {
+            return match expiry(item) + UNDER_WAY < now {
+                // It was under way when its history expired, and counts as deleted.
+                false => Ok(()),
+                true => violated(
+                    "S18",
+                    format!("something is appended to {execution}, which has expired"),
+                ),
+            };
+        }
         let last = self.of(execution).recorded.last().and_then(|last| last.digest);
         if previous != last {
             return violated(
@@ -140,6 +182,17 @@ impl Checks {
         }
         self.of(execution).replayed(execution)?;
         self.covered(execution, now)
+    }
+
+    /// What begins where something has expired has nothing to do with that.
+    fn begins_anew(&mut self, execution: &str, now: Timestamp) {
+        let history = self.of(execution);
+        if history.has_expired(now + SKEW) {
+            *history =
+                History { row: history.row.take(), lives: history.lives + 1, ..History::default() };
+            self.last.retain(|(own, _, _), _| own != execution);
+            self.said.forget_answers(execution);
+        }
     }
 
     /// L5, where nothing but others' targets and webhooks could be the reason: an execution begins soon.
@@ -198,6 +251,12 @@ impl Checks {
         now: Timestamp,
     ) -> Checked {
         let execution = input.execution.as_str();
+        if self.of(execution).is_gone(now) {
+            return violated(
+                "S18",
+                format!("{} of {execution} acts, which has expired", input.step),
+            );
+        }
         let key = (execution.to_owned(), input.step.to_string(), input.attempt);
         self.again(&key, now)?;
         self.last.insert(key.clone(), (process, None));
@@ -255,14 +314,23 @@ impl Checks {
         }
     }
 
-    /// S7, S9: a row.
-    pub(crate) fn row(&mut self, execution: &str, after: Option<&Item>, now: Timestamp) -> Checked {
+    /// S7, S9, S18: a row.
+    pub(crate) fn row(
+        &mut self,
+        execution: &str,
+        before: Option<&Item>,
+        after: Option<&Item>,
+        now: Timestamp,
+    ) -> Checked {
         let history = self.of(execution);
         let Some(item) = after else {
             history.row = None;
-            return match history.is_acknowledged {
-                true => violated("S9", format!("the row of {execution} was deleted")),
-                false => Ok(()),
+            let has_passed = before.is_some_and(|before| has_passed(expiry(before), now));
+            return match history.is_acknowledged && !history.has_expired(now + SKEW) {
+                true if !has_passed => {
+                    violated("S9", format!("the row of {execution} was deleted"))
+                }
+                _ => Ok(()),
             };
         };
         let row = match Row::from_item(item) {
@@ -270,6 +338,26 @@ impl Checks {
             Err(error) => return violated("S7", format!("a row cannot be read: {error}")),
         };
         let before = history.row.replace(row.clone());
+        let reason =
+            row.parked.as_ref().filter(|_| !before.as_ref().is_some_and(|it| it.parked.is_some()));
+        if let Some(reason) = reason.filter(|reason| is_damage(reason)) {
+            return violated(
+                "S18",
+                format!("{execution} is stalled, and nobody touched it: {reason}"),
+            );
+        }
+        if let Some(before) = &before
+            && row.view.expires_at < before.view.created_at
+        {
+            return violated("S7", format!("the row of {execution} is that of an earlier life"));
+        }
+        if has_passed(row.view.expires_at, now) {
+            let is_shown = before.is_none_or(|before| before.view != row.view);
+            return match is_shown && row.view.expires_at + UNDER_WAY < now {
+                true => violated("S18", format!("{execution} is shown, which has expired")),
+                false => Ok(()),
+            };
+        }
         if row.parked.as_ref().is_some_and(|reason| reason.starts_with(DIED)) {
             history.stalled += 1;
             if history.alone < DEATHS_MAX {
@@ -300,7 +388,7 @@ impl Checks {
         }
         if let Some(before) = before
             && before.view.sequence > shown
-            && before.view.created_at >= row.view.created_at
+            && !has_passed(before.view.expires_at, now + SKEW)
         {
             let before = before.view.sequence;
             return violated(
@@ -463,11 +551,40 @@ impl Checks {
         if history.recorded.is_empty() {
             return violated("S9", format!("202 for {execution}, whose first event is not there"));
         }
+        if history.is_gone(now - REST) {
+            return violated("S18", format!("202 for {execution}, which has expired"));
+        }
+        if history.has_expired(now) {
+            // It was answered as long as it was there.
+            return Ok(());
+        }
         if history.row.is_none() {
             return violated("S9", format!("202 for {execution}, whose row is not there"));
         }
         history.is_acknowledged = true;
         self.covered(execution, now)
+    }
+
+    /// S18: somebody outside was answered. Nothing that has expired is there, and nothing else is damaged.
+    pub(crate) fn answered(
+        &mut self,
+        execution: &str,
+        what: &str,
+        status: i64,
+        now: Timestamp,
+    ) -> Checked {
+        let is_gone = self.of(execution).is_gone(now);
+        match status {
+            500 => {
+                violated("S18", format!("{what} of {execution}: damaged, and nobody touched it"))
+            }
+            // It did not answer, could not, or has nothing.
+            0 | 503 | 404 => Ok(()),
+            _ if is_gone => {
+                violated("S18", format!("{what} of {execution}, which has expired: {status}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An operator was told that an execution goes on. That says nothing of an answer that has just come.
@@ -486,7 +603,7 @@ impl Checks {
     fn covered(&mut self, execution: &str, now: Timestamp) -> Checked {
         let history = self.of(execution);
         let Some(state) = &history.state else { return Ok(()) };
-        if !history.is_acknowledged || state.status.is_terminal() {
+        if !history.is_acknowledged || state.status.is_terminal() || history.has_expired(now) {
             return Ok(());
         }
         let Some(row) = &history.row else {
@@ -519,11 +636,13 @@ impl Checks {
 
     /// Executions that go on, or have not been shown to have ended. Only in a world that `is_long` is the end awaited
     /// of what kills whatever drives it.
-    pub(crate) fn unfinished(&self, is_long: bool) -> Option<String> {
+    pub(crate) fn unfinished(&self, is_long: bool, now: Timestamp) -> Option<String> {
         self.histories.iter().find_map(|(execution, history)| {
-            if !history.is_acknowledged {
+            if !history.is_acknowledged || history.has_expired(now) {
                 return None;
             }
+            // Nobody waits for the end of what came after the expiry to expire in turn.
+            let is_long = is_long && history.lives == 0;
             let state = history.state.as_ref()?;
             let row = history.row.as_ref();
             if history.is_killer() && history.stalled > 0 && !is_long {
@@ -539,10 +658,13 @@ impl Checks {
         })
     }
 
-    /// When the first history expires.
-    pub(crate) fn first_expiry(&self) -> Option<Timestamp> {
-        let states = self.histories.values().filter_map(|history| history.state.as_ref());
-        states.map(|state| state.webhook.expires_at).min()
+    /// When each history expires.
+    pub(crate) fn expiries(&self) -> BTreeMap<String, Timestamp> {
+        let histories = self.histories.iter();
+        let expiries = histories.filter_map(|(execution, history)| {
+            Some((execution.clone(), history.state.as_ref()?.webhook.expires_at))
+        });
+        expiries.collect()
     }
 
     /// L1: nothing that was promised an end expires without one.
@@ -550,7 +672,10 @@ impl Checks {
         let forgotten = self.histories.iter().find(|(_, history)| {
             let goes_on =
                 |state: &Execution| !state.status.is_terminal() && state.webhook.expires_at <= now;
-            history.is_acknowledged && history.state.as_ref().is_some_and(goes_on)
+            // What is redriven so late that nobody can come in time had ended.
+            let redriven =
+                history.redriven_at.is_some_and(|at| history.has_expired(at + LEASE_MAX));
+            history.is_acknowledged && !redriven && history.state.as_ref().is_some_and(goes_on)
         });
         match forgotten {
             Some((execution, _)) => {
@@ -584,11 +709,12 @@ impl Checks {
     }
 
     /// L2, L3: what is shown at the end.
-    pub(crate) fn end(&self) -> Checked {
+    pub(crate) fn end(&self, now: Timestamp) -> Checked {
         self.repeats_are_told()?;
         for (execution, history) in &self.histories {
             let (Some(state), Some(row)) = (&history.state, &history.row) else { continue };
-            if !history.is_acknowledged || (history.is_killer() && history.stalled > 0) {
+            let is_killer = history.is_killer() && history.stalled > 0;
+            if !history.is_acknowledged || is_killer || history.has_expired(now) {
                 continue;
             }
             let id = ExecutionId::parse(execution).expect("a history has an id");

@@ -9,7 +9,7 @@ use everhook_journal::guard::Guard;
 
 use crate::mutants::{self, Verdict};
 use crate::run::{Summary, Worlds, run, threads};
-use crate::{Fault, world};
+use crate::{Fault, Focus, world};
 
 /// How many broken worlds are told of.
 const TOLD: usize = 10;
@@ -37,6 +37,9 @@ struct Options {
     /// Switch a guard of the protocol off, to see what it is for
     #[arg(long, value_name = "GUARD", value_parser = guard)]
     without: Option<Guard>,
+    /// Let all worlds be about one thing
+    #[arg(long, value_name = "FOCUS", value_parser = focus, conflicts_with = "mutants")]
+    about: Option<Focus>,
     /// Switch each guard off in turn, and see whether a rule is broken; --worlds is how many each gets at most
     #[arg(long, conflicts_with_all = ["trace", "without", "twice"])]
     mutants: bool,
@@ -65,6 +68,10 @@ fn guard(name: &str) -> Result<Guard, String> {
     })
 }
 
+fn focus(name: &str) -> Result<Focus, String> {
+    Focus::parse(name).ok_or_else(|| format!("worlds can be about {:?}", Focus::ALL))
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let options = Options::parse();
@@ -81,7 +88,7 @@ pub fn main() -> ExitCode {
     }
     for (seed, violation) in summary.broken.iter().take(TOLD) {
         println!("seed {seed}: {}: {}", violation.rule, violation.what);
-        println!("  replay: {}", replay(*seed, options.without));
+        println!("  replay: {}", replay(*seed, &options));
     }
     match summary.broken.is_empty() && differing == 0 {
         true => ExitCode::SUCCESS,
@@ -94,6 +101,7 @@ fn worlds(options: &Options) -> (Summary, u64) {
         first: options.from_seed,
         many: options.worlds.get(),
         without: options.without,
+        about: options.about,
         broken_max: TOLD,
         limit: options.seconds.map(Duration::from_secs),
         threads: options.threads,
@@ -109,7 +117,7 @@ fn worlds(options: &Options) -> (Summary, u64) {
 }
 
 fn trace(options: &Options) -> ExitCode {
-    let outcome = world::run(options.from_seed, options.without, true);
+    let outcome = world::run(options.from_seed, options.without, options.about, true);
     match outcome.violation {
         Some(violation) => {
             println!("seed {}: {}: {}", options.from_seed, violation.rule, violation.what);
@@ -135,6 +143,7 @@ fn mutants(options: &Options) -> ExitCode {
             first: options.from_seed,
             many: options.worlds.get(),
             without: Some(guard),
+            about: None,
             broken_max: 1,
             limit: options.seconds.map(Duration::from_secs),
             threads: options.threads,
@@ -189,9 +198,10 @@ fn tell(summary: &Summary) {
     println!("{} broken", broken.len());
 }
 
-fn replay(seed: u64, without: Option<Guard>) -> String {
-    let without = without.map_or_else(String::new, |guard| format!(" --without {guard:?}"));
+fn replay(seed: u64, options: &Options) -> String {
+    let without = options.without.map_or_else(String::new, |guard| format!(" --without {guard:?}"));
+    let about = options.about.map_or_else(String::new, |focus| format!(" --about {focus:?}"));
     format!(
-        "cargo run --release --example simulate -- --worlds 1 --from-seed {seed} --trace{without}"
+        "cargo run --release --example simulate -- --worlds 1 --from-seed {seed} --trace{without}{about}"
     )
 }

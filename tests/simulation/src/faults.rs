@@ -132,6 +132,11 @@ impl Faults {
         self.calm.set(true);
     }
 
+    /// From now on things go wrong again.
+    pub(crate) fn resume(&self) {
+        self.calm.set(false);
+    }
+
     pub(crate) fn have_ceased(&self) -> bool {
         self.calm.get()
     }

@@ -44,7 +44,7 @@ const CALLS: [Kind; 9] = [
 
 /// What a world is about, if it is about one thing: a few rare events that only matter together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Focus {
+pub enum Focus {
     /// Rows without a webhook, and senders who come back while these are removed.
     Returning,
     /// Facts that come while an execution is being put to rest.
@@ -55,13 +55,28 @@ pub(crate) enum Focus {
     Killers,
     /// Targets that hang, and sources that have nothing to do with them. Nothing else excuses a delay.
     Hanging,
-    /// Executions that cannot move, until their histories expire.
+    /// Executions that cannot move, until their histories expire, and those who come back afterwards.
     Weeks,
+    /// Lists whose results each just fit into an event. No world is about them by chance.
+    Wide,
 }
 
 impl Focus {
-    const ALL: [Self; 6] =
-        [Self::Returning, Self::Facts, Self::Drivers, Self::Killers, Self::Hanging, Self::Weeks];
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Returning,
+        Self::Facts,
+        Self::Drivers,
+        Self::Killers,
+        Self::Hanging,
+        Self::Weeks,
+        Self::Wide,
+    ];
+
+    /// The one of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|focus| format!("{focus:?}").eq_ignore_ascii_case(name))
+    }
 
     /// The worlds in which this guard is missed soonest, if they are about one thing.
     pub(crate) fn of(guard: Guard) -> Option<Self> {
@@ -75,7 +90,10 @@ impl Focus {
             | Guard::RepeatedAnswerHastens => Some(Self::Facts),
             Guard::ClaimIsOwn => Some(Self::Drivers),
             Guard::SuspectsAlone => Some(Self::Killers),
-            Guard::EndsBeforeExpiry => Some(Self::Weeks),
+            Guard::TogetherFits => Some(Self::Wide),
+            Guard::EndsBeforeExpiry | Guard::ExpiredIsDeleted | Guard::ExpiredMakesRoom => {
+                Some(Self::Weeks)
+            }
             Guard::PlacesApart | Guard::BatchesHandOver => Some(Self::Hanging),
             _ => None,
         }
@@ -83,7 +101,7 @@ impl Focus {
 
     /// Now and then a world has one.
     pub(crate) fn draw(dice: &mut Dice) -> Option<Self> {
-        dice.happens(0.3).then(|| Self::ALL[dice.below(Self::ALL.len())])
+        dice.happens(0.3).then(|| Self::ALL[dice.below(Self::ALL.len() - 1)])
     }
 
     /// Which webhooks there are.
@@ -92,8 +110,9 @@ impl Focus {
             Some(Self::Facts) => &["ask"],
             Some(Self::Drivers) => &["once", "attempt", "fork", "claims"],
             Some(Self::Killers) => &["plain", "once", "wait", KILLER, KILLER],
-            Some(Self::Weeks) => &["plain", "once", "rescue", KILLER],
+            Some(Self::Weeks) => &["plain", "once", "rescue", "ask", KILLER],
             Some(Self::Hanging) => &["plain", "once", "wait", "attempt", "look"],
+            Some(Self::Wide) => &["list"],
             Some(Self::Returning) | None => &SOURCES,
         }
     }
@@ -154,6 +173,7 @@ impl Focus {
                 (Fault::TargetSlow, 0.0),
                 (Fault::Redriven, 0.02),
             ],
+            Self::Wide => &[(Fault::ResultsWide, 0.9)],
             Self::Drivers => &[
                 (Fault::SlowCall, 0.5),
                 (Fault::RecordRepeated, 0.4),
@@ -183,7 +203,7 @@ impl Weak {
             Some(Focus::Returning) => Self { slow: REMOVAL, slow_most: 25_000, failing: APPEND },
             Some(Focus::Facts) => Self { slow: [ROW, MOVE][dice.below(2)], ..drawn },
             Some(Focus::Drivers) => Self { slow: APPEND, ..drawn },
-            Some(Focus::Killers | Focus::Hanging | Focus::Weeks) | None => drawn,
+            Some(Focus::Killers | Focus::Hanging | Focus::Weeks | Focus::Wide) | None => drawn,
         }
     }
 

@@ -24,7 +24,7 @@ use everhook_processor::calls::Calls;
 use everhook_processor::memory::Memory;
 use everhook_processor::recall::Recall;
 use everhook_processor::{Cause, Driver, Invocation, Suspects, Sweep, Wake, alone, wakeup};
-use everhook_projector::Projector;
+use everhook_projector::{Projector, StatusApi};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
@@ -124,6 +124,7 @@ pub(crate) struct Functions {
     processor: Function<Processor>,
     projector: Function<Projector>,
     sweep: Function<Sweep>,
+    status: Function<StatusApi>,
 }
 
 impl Functions {
@@ -138,6 +139,7 @@ impl Functions {
             processor,
             projector: Function::new("projector", PROCESSOR),
             sweep: Function::new("sweep", PROCESSOR),
+            status: Function::new("status", INGEST),
         }
     }
 }
@@ -466,6 +468,19 @@ async fn project(batch: Batch) -> Option<BatchResponse> {
         everhook_projector::handle(&projector, batch).await
     };
     world.functions.projector.invoke(make, body).await
+}
+
+/// A question to the status API.
+pub(crate) async fn query(request: ApiGatewayV2httpRequest) -> Option<ApiGatewayV2httpResponse> {
+    let world = world();
+    let make = |world: &World, clock: Clock, _| StatusApi {
+        journal: journal(world, &clock),
+        executions: executions(world),
+        payloads: Payloads::new(world.objects.clone()),
+        sources: Vec::new(),
+    };
+    let body = |status: Rc<StatusApi>, _| async move { status.handle(request).await };
+    world.functions.status.invoke(make, body).await
 }
 
 /// Looks once for what is due; what is claimed is handed over at once.

@@ -23,6 +23,7 @@ pub mod command;
 mod deliveries;
 pub mod dice;
 mod executor;
+mod expiry;
 mod expression;
 mod faults;
 mod focus;
@@ -43,4 +44,5 @@ mod world;
 
 pub use checks::Violation;
 pub use faults::Fault;
+pub use focus::Focus;
 pub use world::{Outcome, quietly, run as run_world};

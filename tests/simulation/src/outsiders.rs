@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::answers::{Said, too_large};
 use crate::executor::{WORLD, executor, roll, sleep};
+use crate::expiry::Sent;
 use crate::faults::Fault;
 use crate::focus::Focus;
 use crate::functions;
@@ -92,9 +93,11 @@ pub(crate) async fn deliver(source: &str, signer: &str, id: &str, body: String) 
     world().checks.borrow_mut().said.sent(id, body.as_bytes());
     let event = kit().event(source, id, &sha256_hex(body.as_bytes()));
     let headers = kit().signed(signer, id, body.as_bytes(), world().now());
-    let request = post(&format!("/webhook/{source}"), "", &headers, body);
+    let request = post(&format!("/webhook/{source}"), "", &headers, body.clone());
+    let sent = Sent { source: signer.to_owned(), id: id.to_owned(), body };
     let Some(token) = send(id, request).await else { return false };
     let now = world().now();
+    world().sent.borrow_mut().insert(token.clone(), sent);
     world().check(|checks| checks.acknowledged(&event, &token, now));
     true
 }
@@ -202,15 +205,17 @@ pub(crate) async fn operator() {
     }
 }
 
-async fn operate(execution: &str, what: &str) {
+/// Asks until there is an answer.
+pub(crate) async fn operate(execution: &str, what: &str) {
     for _ in 0..200 {
         let path = format!("/executions/{execution}/{what}");
         let response = functions::operate(post(&path, "", &[], String::new())).await;
         let status = response.map_or(0, |response| response.status_code);
         world().tell(|| format!("{what} {execution}: {status}"));
+        let now = world().now();
+        world().check(|checks| checks.answered(execution, what, status, now));
         // One that was redriven before is owed again too.
         if status == 200 || (status == 409 && what == "redrive") {
-            let now = world().now();
             world().check(|checks| checks.redrive_told(execution, now));
         }
         if status != 0 && status != 503 {
@@ -218,23 +223,6 @@ async fn operate(execution: &str, what: &str) {
         }
         sleep(Duration::from_millis(roll(|dice| dice.between(1_000, 20_000)))).await;
     }
-}
-
-/// Redrives what has failed, in the last hours before the histories expire.
-pub(crate) async fn late_redrives() {
-    // Until then everybody who sends has been answered.
-    sleep(Duration::from_secs(24 * 3600)).await;
-    let expires_at = world().checks.borrow().first_expiry();
-    let ahead = expires_at.map_or(Duration::ZERO, |expires_at| expires_at.since(world().now()));
-    sleep(ahead.saturating_sub(Duration::from_secs(4 * 3600))).await;
-    for execution in world().checks.borrow().failed() {
-        executor().spawn(WORLD, async move {
-            sleep(Duration::from_secs(roll(|dice| dice.between(0, 3 * 3600)))).await;
-            operate(&execution, "redrive").await;
-        });
-    }
-    sleep(Duration::from_secs(3 * 3600 + 600)).await;
-    world().sender_is_done();
 }
 
 /// Looks for what is due, as soon as something may be.
@@ -294,7 +282,7 @@ pub(crate) async fn end() {
         sleep(pause).await;
         let now = world().now();
         world().check(|checks| checks.nothing_is_forgotten(now));
-        if world().is_done() {
+        if world().is_done(now) {
             break;
         }
     }

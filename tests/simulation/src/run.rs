@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use everhook_journal::guard::Guard;
 
 use crate::world::{self, Outcome};
-use crate::{Fault, Violation};
+use crate::{Fault, Focus, Violation};
 
 /// What many worlds came to.
 #[derive(Debug, Default, Clone)]
@@ -41,6 +41,8 @@ pub struct Worlds {
     pub many: u64,
     /// A guard to switch off in all of them.
     pub without: Option<Guard>,
+    /// What all of them are about, if not each about something of its own.
+    pub about: Option<Focus>,
     /// Stop after so many broken ones.
     pub broken_max: usize,
     /// Stop after so long.
@@ -88,7 +90,7 @@ pub fn run(worlds: Worlds, progress: &(dyn Fn(u64, usize) + Sync)) -> Summary {
                 return;
             }
             let seed = worlds.first.wrapping_add(number);
-            let outcome = world::run(seed, worlds.without, false);
+            let outcome = world::run(seed, worlds.without, worlds.about, false);
             let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
             summary.add(seed, outcome);
             if summary.broken.len() >= worlds.broken_max {

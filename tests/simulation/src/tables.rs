@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use everhook_journal::Timestamp;
+use everhook_journal::item::number;
 use everhook_journal::store::simulated::{Call, Page, Tables};
 use everhook_journal::store::{Expression, Item, Query, Unavailable, WriteError};
 
@@ -69,6 +71,18 @@ impl Items {
         self.executions
             .iter()
             .any(|((id, _), versions)| versions.now.as_ref().is_some_and(stands) && !recorded(id))
+    }
+
+    /// What has expired and still stands, with its time.
+    pub(crate) fn expired(&self, now: Timestamp) -> Vec<(&'static str, Key, Timestamp)> {
+        let tables = [("journal", &self.journal), ("executions", &self.executions)];
+        let all = tables.into_iter().flat_map(|(name, table)| {
+            table.iter().filter_map(move |(key, versions)| {
+                let ttl = versions.now.as_ref()?.get("ttl")?.as_n().ok()?.parse::<i64>().ok()?;
+                Some((name, key.clone(), Timestamp::from_millis(ttl * 1_000)))
+            })
+        });
+        all.filter(|(_, _, expires_at)| *expires_at < now).collect()
     }
 
     /// The earliest due time in the table.
@@ -147,6 +161,15 @@ impl Write {
         world.written(self.table, &self.key, before.as_deref(), after.as_deref());
         Ok(())
     }
+}
+
+/// Deletes an item, as DynamoDB does it with what has expired.
+pub(crate) fn delete_expired(table: &'static str, key: Key) {
+    let now = number(world().now().as_millis() / 1_000);
+    let condition = Expression::new("#ttl < :now", &["ttl"]).with(":now", now);
+    let write = Write { table, key, key_item: Item::new(), what: What::Delete, condition };
+    // What was written anew meanwhile stays.
+    write.apply().ok();
 }
 
 /// What an item says, in short.

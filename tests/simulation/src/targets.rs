@@ -64,6 +64,7 @@ fn begin(input: &Input, millis_max: u64) -> (Duration, End) {
         if input.webhook.source.as_str() == "beat" {
             executor().spawn(WORLD, beats(token.clone(), input.execution.clone()));
         }
+        world.asked.borrow_mut().push((token.clone(), input.execution.clone()));
         executor().spawn(WORLD, callback(token, input.execution.clone()));
     }
     let hangs = input.webhook.source.as_str() == HANG;

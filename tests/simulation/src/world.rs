@@ -17,11 +17,12 @@ use crate::bursts;
 use crate::checks::{Checked, Checks, Violation};
 use crate::dice::Dice;
 use crate::executor::{Executor, Process, WORLD, executor, roll, sleep};
+use crate::expiry::{self, Sent};
 use crate::faults::{Fault, Faults};
 use crate::focus::{Focus, Weak};
 use crate::functions::{Consumer, Functions};
 use crate::objects::Objects;
-use crate::outsiders::{end, kills, late_redrives, operator, sender, sweep};
+use crate::outsiders::{end, kills, operator, sender, sweep};
 use crate::quarantine;
 use crate::stream::Stream;
 use crate::tables::{Items, Key, SimulatedTables};
@@ -82,6 +83,9 @@ pub(crate) struct World {
     pub(crate) removing: Notify,
     /// Which executions have wide lists, see [`Fault::ResultsWide`].
     pub(crate) wide: RefCell<BTreeMap<String, bool>>,
+    /// What each execution was sent as, and the tokens that were given out for it.
+    pub(crate) sent: RefCell<BTreeMap<String, Sent>>,
+    pub(crate) asked: RefCell<Vec<(String, ExecutionId)>>,
     faults: Faults,
     pub(crate) stream: Stream,
     pub(crate) due: Notify,
@@ -104,17 +108,18 @@ pub(crate) fn world() -> Rc<World> {
 }
 
 /// Runs one world; tells what happens if asked to.
-/// Without a guard, the world is about what that guard is for, if it is for one thing.
-pub fn run(seed: u64, off: Option<Guard>, is_told: bool) -> Outcome {
+/// Without a guard, the world is about what that guard is for, if it is for one thing and nothing else is asked for.
+pub fn run(seed: u64, off: Option<Guard>, about: Option<Focus>, is_told: bool) -> Outcome {
     let mut dice = Dice::new(seed);
     let drawn = Focus::draw(&mut dice);
-    let focus = off.and_then(Focus::of).or(drawn);
+    let focus = about.or_else(|| off.and_then(Focus::of)).or(drawn);
     let world = World::new(focus, &mut dice, is_told);
     let took = world.live(dice, off, || begin(&world, Focus::sources(focus)));
+    let now = Timestamp::from_millis(BEGINNING) + took;
     let violation = world.violation.borrow_mut().take();
     let violation = violation.or_else(|| match world.faults.have_ceased() {
-        true if world.is_done() => world.checks.borrow().end().err(),
-        _ => Some(world.unfinished()),
+        true if world.is_done(now) => world.checks.borrow().end(now).err(),
+        _ => Some(world.unfinished(now)),
     });
     let checks = world.checks.borrow();
     Outcome {
@@ -162,7 +167,8 @@ fn begin(world: &Rc<World>, sources: &[&'static str]) {
     }
     if world.is_about(Focus::Weeks) {
         world.senders.set(many + 1);
-        executor.spawn(WORLD, late_redrives());
+        executor.spawn(WORLD, expiry::last_hours());
+        executor.spawn(WORLD, expiry::deletions());
     }
     for number in 0..many {
         let source = sources[roll(|dice| dice.below(sources.len()))];
@@ -217,6 +223,8 @@ impl World {
             weak,
             removing: Notify::new(),
             wide: RefCell::default(),
+            sent: RefCell::default(),
+            asked: RefCell::default(),
             faults,
             stream: Stream::new(is_polled),
             due: Notify::new(),
@@ -286,9 +294,12 @@ impl World {
         let now = self.now();
         if table == "journal" {
             self.check(|checks| checks.appended(&key.0, before, after, now));
-            self.stream.record(&execution, key.1);
+            // What is deleted has a record too, which nobody asks for.
+            if after.is_some() {
+                self.stream.record(&execution, key.1);
+            }
         } else {
-            self.check(|checks| checks.row(&key.0, after, now));
+            self.check(|checks| checks.row(&key.0, before, after, now));
             self.due.notify_waiters();
         }
     }
@@ -369,9 +380,19 @@ impl World {
         self.stream.doorbell.ring();
     }
 
+    /// From now on things go wrong again.
+    pub(crate) fn resume(&self) {
+        self.faults.resume();
+    }
+
     /// Whether nothing goes wrong any more.
     pub(crate) fn is_calm(&self) -> bool {
         self.faults.have_ceased()
+    }
+
+    /// So many more senders want a 202.
+    pub(crate) fn senders_come(&self, many: usize) {
+        self.senders.set(self.senders.get() + many);
     }
 
     /// A sender has its 202.
@@ -380,9 +401,9 @@ impl World {
     }
 
     /// Whether everybody has what was promised.
-    pub(crate) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self, now: Timestamp) -> bool {
         self.senders.get() == 0
-            && self.checks.borrow().unfinished(self.is_about(Focus::Weeks)).is_none()
+            && self.checks.borrow().unfinished(self.is_about(Focus::Weeks), now).is_none()
             && self.undelivered().is_none()
     }
 
@@ -392,8 +413,8 @@ impl World {
         missing.flatten()
     }
 
-    fn unfinished(&self) -> Violation {
-        let unfinished = self.checks.borrow().unfinished(self.is_about(Focus::Weeks));
+    fn unfinished(&self, now: Timestamp) -> Violation {
+        let unfinished = self.checks.borrow().unfinished(self.is_about(Focus::Weeks), now);
         match (unfinished, self.undelivered()) {
             (None, Some(what)) if self.senders.get() == 0 => Violation { rule: "P1", what },
             (unfinished, _) => {

@@ -9,7 +9,7 @@ use everhook_journal::workflow::AtMostOnce;
 use everhook_journal::{Event, Execution, ExecutionId, Recorded, StepName, Timestamp, View};
 use everhook_processor::Input;
 
-use super::{Checked, SKEW, violated};
+use super::{Checked, SKEW, UNDER_WAY, has_passed, violated};
 use crate::kit::{KILLER, kit};
 
 /// What is known of one execution.
@@ -29,6 +29,7 @@ pub(super) struct History {
     /// The same of an operator's redrive: what callers are told says nothing of it.
     pub(super) has_untold_redrive: bool,
     pub(super) redriven: u32,
+    pub(super) redriven_at: Option<Timestamp>,
     /// Whether it is driven because it was due, and nobody has died of it yet.
     pub(super) is_fired: bool,
     /// How many processes it killed when it was due, until it was stalled.
@@ -37,6 +38,8 @@ pub(super) struct History {
     pub(super) alone: u64,
     /// How often its row said that it is stalled because of deaths.
     pub(super) stalled: u32,
+    /// How many executions of this id have expired before.
+    pub(super) lives: u32,
     pub(super) acted: BTreeMap<(String, u32), u32>,
     pub(super) keys: BTreeMap<String, String>,
 }
@@ -45,6 +48,16 @@ impl History {
     /// Whether it kills what drives it.
     pub(super) fn is_killer(&self) -> bool {
         self.state.as_ref().is_some_and(|state| state.webhook.source.as_str() == KILLER)
+    }
+
+    /// Whether it counts as deleted.
+    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+        self.state.as_ref().is_some_and(|state| has_passed(state.webhook.expires_at, now))
+    }
+
+    /// Whether it has for so long that nothing of it can be under way.
+    pub(super) fn is_gone(&self, now: Timestamp) -> bool {
+        self.state.as_ref().is_some_and(|state| state.webhook.expires_at + UNDER_WAY < now)
     }
 
     /// Whether something was appended that nobody was told of yet: whoever did it asks again.
@@ -83,6 +96,7 @@ impl History {
             matches!(event.event, Event::CallbackReceived { .. } | Event::CallbackBeat { .. });
         if matches!(event.event, Event::ExecutionRedriven { .. }) {
             self.redriven += 1;
+            self.redriven_at = Some(event.at);
             self.has_untold_redrive = true;
         }
         let id = ExecutionId::parse(execution).expect("a history has an id");

@@ -45,6 +45,11 @@ impl Said {
         self.answered.entry(execution.to_owned()).or_default().insert(sha256_hex(json));
     }
 
+    /// What was answered to an execution that has expired is no answer to the one that begins in its place.
+    pub(super) fn forget_answers(&mut self, execution: &str) {
+        self.answered.remove(execution);
+    }
+
     /// What an event records was said.
     pub(super) fn recorded(&self, execution: &str, history: &History, event: &Recorded) -> Checked {
         match &event.event {
