@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -203,7 +204,7 @@ pub struct List {
     #[arg(long)]
     pub source: Option<String>,
 
-    /// In this status only: received, running, waiting, completed, failed or stalled
+    /// In this status only: received, running, waiting, completed, failed, cancelled or stalled
     #[arg(long)]
     pub status: Option<String>,
 
@@ -216,8 +217,8 @@ pub struct List {
     pub to: Option<String>,
 
     /// At most this many
-    #[arg(long, default_value_t = 50)]
-    pub limit: usize,
+    #[arg(long, default_value = "50")]
+    pub limit: NonZeroUsize,
 
     /// As JSON
     #[arg(long)]

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use everhook::Steps;
-use everhook::local::{Engine, Server};
 use everhook::local::door::Limits;
 use everhook::local::server::{Options, ServerError};
+use everhook::local::{Engine, Server};
 use everhook_journal::Timestamp;
 use everhook_processor::steps::aws::Endpoints;
 use serde_json::Value;

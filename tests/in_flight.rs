@@ -241,6 +241,49 @@ async fn a_cancel_and_a_redrive_during_a_call_do_not_repeat_it_at_once() {
 }
 
 #[tokio::test]
+async fn a_redrive_long_after_a_cancel_takes_what_the_call_came_to() {
+    let targets = Targets::new();
+    let world = World::with_steps(&format!("{SOURCE}{SLOW}"), targets.steps()).await;
+    let id = world.accepted(&delivery("d-1", "{}")).await;
+    let first = world.records().await;
+    let others = async {
+        targets.begun(1).await;
+        assert_eq!(post(&world, &format!("/executions/{id}/cancel")).await, 200);
+        // The driver sees the end, and shows it.
+        world.process(&world.records().await).await;
+        assert_eq!(world.status(&id).await["status"], "cancelled");
+        assert_eq!(post(&world, &format!("/executions/{id}/redrive")).await, 200);
+        targets.door.add_permits(1_000);
+    };
+    tokio::join!(world.process(&first), others);
+    assert_eq!(outcomes(&world, &id).await, 1);
+    world.live_through(Duration::from_secs(120), Duration::from_secs(10)).await;
+
+    targets.assert_once(&[("slow", 1)]);
+    assert_eq!(world.status(&id).await["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_call_of_a_cancelled_execution_that_nobody_redrives_changes_nothing() {
+    let targets = Targets::new();
+    let world = World::with_steps(&format!("{SOURCE}{SLOW}"), targets.steps()).await;
+    let id = world.accepted(&delivery("d-1", "{}")).await;
+    let first = world.records().await;
+    let others = async {
+        targets.begun(1).await;
+        assert_eq!(post(&world, &format!("/executions/{id}/cancel")).await, 200);
+        world.process(&world.records().await).await;
+        targets.door.add_permits(1_000);
+    };
+    tokio::join!(world.process(&first), others);
+    world.live_through(Duration::from_secs(120), Duration::from_secs(10)).await;
+
+    targets.assert_once(&[("slow", 1)]);
+    assert_eq!(outcomes(&world, &id).await, 0);
+    assert_eq!(world.status(&id).await["status"], "cancelled");
+}
+
+#[tokio::test]
 async fn a_map_makes_each_call_once_whoever_comes() {
     let targets = Targets::new();
     let workflow = r#"

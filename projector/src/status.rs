@@ -145,7 +145,8 @@ impl StatusApi {
             match key.as_ref() {
                 "source" => filter.source = Some(SourceName::new(value.as_ref())),
                 "status" => {
-                    let words = "received, running, waiting, completed, failed or stalled";
+                    let words =
+                        "received, running, waiting, completed, failed, cancelled or stalled";
                     let status = ViewStatus::parse(&value).ok_or_else(|| bad(words))?;
                     filter.status = Some(status);
                 }

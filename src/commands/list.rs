@@ -21,7 +21,7 @@ pub(super) async fn run(list: List) -> Result<(), Failure> {
     let mut executions = Vec::new();
     let (mut cursor, mut more, mut looks) = (None, 0, 0);
     loop {
-        let left = list.limit.saturating_sub(executions.len());
+        let left = list.limit.get().saturating_sub(executions.len());
         let mut query = filters.clone();
         let wanted = if left == 0 { PAGE } else { left.min(PAGE) };
         query.push(("limit", wanted.to_string()));
@@ -30,7 +30,7 @@ pub(super) async fn run(list: List) -> Result<(), Failure> {
         more += page.executions.len().saturating_sub(left);
         executions.extend(page.executions.into_iter().take(left));
         cursor = page.cursor;
-        looks += usize::from(executions.len() >= list.limit);
+        looks += usize::from(executions.len() >= list.limit.get());
         if cursor.is_none() || looks > LOOKS_MAX {
             break;
         }

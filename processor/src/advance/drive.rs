@@ -11,7 +11,8 @@ use std::time::Duration;
 use everhook_journal::execution::{Move, Stage, Task, WATCHDOG};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::{
-    Command, Event, Execution, ExecutionId, Next, StepName, Timestamp, View, ambient, failpoint,
+    Command, Event, Execution, ExecutionId, Next, Status, StepName, Timestamp, View, ambient,
+    failpoint,
 };
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -86,6 +87,8 @@ pub(super) struct Drive<'d> {
     later: HashMap<StepName, Timestamp>,
     /// Whether an attempt has ended.
     moved: bool,
+    /// Whether the end was shown while a call was in flight.
+    lingers: bool,
     /// How this ends once nothing is under way any more.
     stopping: Option<Advanced>,
     /// Says that this process computes for the execution.
@@ -147,6 +150,7 @@ impl<'d> Drive<'d> {
             places: HashMap::new(),
             later: HashMap::new(),
             moved: false,
+            lingers: false,
             stopping: None,
             mark,
         }
@@ -178,6 +182,10 @@ impl<'d> Drive<'d> {
                 };
             }
             match next {
+                // An operator may redrive it while a call is in flight: what comes of it counts then.
+                Next::Nothing if self.is_cancelled() && !self.attempts.is_empty() => {
+                    self.linger().await?;
+                }
                 Next::Nothing => {
                     // Whatever is still being done for it comes too late.
                     self.let_go();
@@ -471,6 +479,37 @@ impl<'d> Drive<'d> {
             }
             _ => Ok(Advanced::Moved),
         }
+    }
+
+    /// Whether an operator has ended it, as far as the journal says.
+    fn is_cancelled(&self) -> bool {
+        !self.has_decided() && matches!(self.appended.status, Status::Cancelled { .. })
+    }
+
+    /// Waits for a call that is in flight although the execution was cancelled; what was appended meanwhile is read
+    /// before what came of it is looked at.
+    async fn linger(&mut self) -> Result<(), Trouble> {
+        self.withdraw();
+        if !std::mem::replace(&mut self.lingers, true) {
+            self.end().await?;
+        }
+        self.stint.place = None;
+        let Self { attempts, stint, mark, .. } = self;
+        let waited = mark.rest(async {
+            tokio::select! {
+                biased;
+                ended = attempts.next() => ended,
+                () = stint.news.heard() => None,
+            }
+        });
+        let ended = waited.await;
+        let entering = self.driver.turns.enter(&self.lane, Measure::default());
+        self.stint.place = Some(self.mark.rest(entering).await);
+        if let Some((path, came)) = ended {
+            self.read_again(Vec::new()).await?;
+            self.ended(path, came?)?;
+        }
+        Ok(())
     }
 
     /// Shows the end and lets go of the obligation.

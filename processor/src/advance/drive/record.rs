@@ -104,7 +104,10 @@ impl Drive<'_> {
     }
 
     /// Reads what others have appended, and decides again what was decided; says whether there is a history.
-    async fn read_again(&mut self, decided: Vec<(Command, Event)>) -> Result<bool, Trouble> {
+    pub(super) async fn read_again(
+        &mut self,
+        decided: Vec<(Command, Event)>,
+    ) -> Result<bool, Trouble> {
         self.driver.memory.put(self.id(), self.appended.clone());
         let theirs = match read(self.driver, self.id()).await {
             Ok(Some(theirs)) => theirs,
