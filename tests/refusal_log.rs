@@ -91,10 +91,15 @@ async fn every_refusal_says_who_was_refused_and_why() {
     assert_eq!(post("/webhook/nothing-like-it%1b[2J", "d-2", b"{}".to_vec()).await, 401);
     assert_eq!(post("/nowhere", "d-3", b"{}".to_vec()).await, 404);
     assert_eq!(post("/webhook/open", "d-4", b"no json, canary".to_vec()).await, 400);
+    assert_eq!(post("/webhook/open", "d-5", vec![b' '; 2_000_000]).await, 413);
+    let forwarded = client().get(format!("{}/executions/A-TOKEN-canary/events", server.url));
+    let forwarded = forwarded.header("user-agent", format!("agent\t{}", "x".repeat(500)));
+    let forwarded = forwarded.header("x-forwarded-for", "192.0.2.1").send().await.unwrap();
+    assert_eq!(forwarded.status(), 403);
     let log = server.log();
 
     let refusals: Vec<_> = log.iter().filter(|line| line["path"].is_string()).collect();
-    assert_eq!(refusals.len(), 5, "{log:#?}");
+    assert_eq!(refusals.len(), 7, "{log:#?}");
     for line in &refusals {
         assert_eq!(line["address"], "127.0.0.1", "{line}");
         let agent = line["agent"].as_str().unwrap();
@@ -112,6 +117,9 @@ async fn every_refusal_says_who_was_refused_and_why() {
     assert!(text(2, "message").starts_with("no source named \"nothing-like-it"));
     assert_eq!(text(3, "path"), "/nowhere");
     assert!(text(4, "message").starts_with("rejected for the source open: the body is not JSON"));
+    assert!(text(5, "message").starts_with("rejected: the body is larger than"));
+    assert_eq!((text(5, "path"), text(6, "path")), ("/webhook/open", "/executions"));
+    assert!(text(6, "message").contains("answered on this machine only"));
 }
 
 #[tokio::test]

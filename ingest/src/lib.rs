@@ -29,7 +29,7 @@ pub mod quarantine;
 pub mod receive;
 pub mod request;
 pub mod reverify;
-mod seen;
+pub mod seen;
 pub mod signature;
 pub mod source;
 pub mod summary;

@@ -209,7 +209,12 @@ impl Ingest {
         let now = self.clock.now();
         if let Err(rejected) = self.sources.find(&request.source).reads(&request.headers) {
             telemetry::rejected(rejected.kind());
-            tracing::info!(request.id = request.request_id, reason = %rejected, "rejected: {rejected}");
+            let seen = Seen::of(&request);
+            tracing::info!(
+                request.id = request.request_id, reason = %rejected,
+                address = seen.address, path = seen.path, agent = seen.agent,
+                "rejected: {rejected}"
+            );
             return rejected.into();
         }
         if let Some(answer) = self.unsigned_handshake(&request, now).await {

@@ -1,6 +1,7 @@
 //! What a log says of a request that was refused: enough to find its sender, bounded, and nothing secret.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_lambda_events::http::HeaderMap;
 
 use crate::request::{Headers, Request};
 
@@ -9,13 +10,13 @@ const CHARS_MAX: usize = 120;
 
 /// Where a refused request came from.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// The caller's address.
-    pub(crate) address: String,
+    pub address: String,
     /// The path, without its query, which may hold a token.
-    pub(crate) path: String,
+    pub path: String,
     /// What the caller says of itself.
-    pub(crate) agent: Option<String>,
+    pub agent: Option<String>,
 }
 
 impl Seen {
@@ -28,6 +29,14 @@ impl Seen {
     pub(crate) fn of(request: &Request) -> Self {
         let agent = Headers::first(&request.headers, "user-agent");
         Self::new(request.source_ip.as_deref(), &request.path, agent)
+    }
+
+    /// Of a request that was refused before anything was read of it. Beside webhooks', paths hold tokens.
+    pub fn early(address: &str, path: &str, headers: &HeaderMap) -> Self {
+        let agent = headers.get("user-agent").and_then(|agent| agent.to_str().ok());
+        let is_webhook = path.starts_with("/webhook");
+        let first = path.match_indices('/').nth(1).map_or(path, |(end, _)| &path[..end]);
+        Self::new(Some(address), if is_webhook { path } else { first }, agent)
     }
 
     fn new(address: Option<&str>, path: &str, agent: Option<&str>) -> Self {

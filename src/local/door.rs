@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use everhook_ingest::answer::Answer;
+use everhook_ingest::seen::Seen;
 use everhook_ingest::{callbacks, operators};
 use everhook_journal::SourceName;
 use everhook_journal::id::fresh;
@@ -82,10 +83,11 @@ pub async fn serve(
 async fn answer(door: &Door, caller: SocketAddr, request: Request, place: &Place) -> Response {
     // An address of IPv4 comes in another form where both are listened to.
     let caller = caller.ip().to_canonical();
-    if !is_for_one_host(&request) {
-        return error(StatusCode::BAD_REQUEST, "a request names the host that it is for, once");
-    }
     let path = request.uri().path();
+    let refused = |status, why: &str| refuse(caller, path, request.headers(), status, why);
+    if !is_for_one_host(&request) {
+        return refused(StatusCode::BAD_REQUEST, "a request names the host that it is for, once");
+    }
     let is_status = path.starts_with("/status/");
     let is_sources = operators::is_theirs(path);
     let listed = |path: &str| {
@@ -99,11 +101,11 @@ async fn answer(door: &Door, caller: SocketAddr, request: Request, place: &Place
         && let Err(why) = is_local(caller, &request)
     {
         let message = format!("operators' calls are answered on this machine only: {why}");
-        return error(StatusCode::FORBIDDEN, &message);
+        return refused(StatusCode::FORBIDDEN, &message);
     }
     // A page can also post to this machine by its own name; a browser then says where the page is from.
     if is_sources && request.headers().contains_key(ORIGIN) {
-        return error(StatusCode::FORBIDDEN, "operators' calls are not made by pages");
+        return refused(StatusCode::FORBIDDEN, "operators' calls are not made by pages");
     }
     let event = match event(door, request, caller).await {
         Ok(event) => event,
@@ -141,17 +143,18 @@ async fn event(
     let bytes_max =
         door.parts.ingest.body_bytes_max.clamp(callbacks::ANSWER_BYTES_MAX, BODY_BYTES_MAX);
     let read = tokio::time::timeout(door.limits.body_time, read(&parts.headers, body, bytes_max));
-    let body = match read.await {
-        Ok(Ok(body)) => body,
-        Ok(Err(Unread::TooLarge)) => {
-            let message = format!("the body is larger than {bytes_max} bytes");
-            return Err(error(StatusCode::PAYLOAD_TOO_LARGE, &message));
-        }
-        Ok(Err(Unread::BrokenOff)) => {
-            return Err(error(StatusCode::BAD_REQUEST, "the body broke off"));
-        }
-        Err(_) => return Err(error(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+    let too_large = || format!("the body is larger than {bytes_max} bytes");
+    let (status, why) = match read.await {
+        Ok(Ok(body)) => return Ok(made(parts, body, caller)),
+        Ok(Err(Unread::TooLarge)) => (StatusCode::PAYLOAD_TOO_LARGE, too_large()),
+        Ok(Err(Unread::BrokenOff)) => (StatusCode::BAD_REQUEST, "the body broke off".to_owned()),
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body took too long".to_owned()),
     };
+    Err(refuse(caller, parts.uri.path(), &parts.headers, status, &why))
+}
+
+/// The event of a request that is here.
+fn made(parts: axum::http::request::Parts, body: Bytes, caller: IpAddr) -> ApiGatewayV2httpRequest {
     let (text, is_base64_encoded) = encoded(body);
     let mut event = ApiGatewayV2httpRequest::default();
     event.version = Some("2.0".into());
@@ -167,7 +170,7 @@ async fn event(
     context.http.method = parts.method;
     context.http.path = Some(parts.uri.path().to_owned());
     context.http.source_ip = Some(caller.to_string());
-    Ok(event)
+    event
 }
 
 /// A body, if it is no larger. One that says that it is larger is not read at all.
@@ -225,6 +228,26 @@ fn respond(response: ApiGatewayV2httpResponse) -> Response {
     let status = u16::try_from(response.status_code).ok();
     let status = status.and_then(|status| StatusCode::from_u16(status).ok());
     (status.unwrap_or(StatusCode::BAD_GATEWAY), response.headers, body).into_response()
+}
+
+/// Answers a request that is refused before a handler sees it, and says in the log whose it was.
+fn refuse(
+    caller: IpAddr,
+    path: &str,
+    headers: &HeaderMap,
+    status: StatusCode,
+    why: &str,
+) -> Response {
+    let seen = Seen::early(&caller.to_string(), path, headers);
+    tracing::info!(
+        reason = why,
+        status = status.as_u16(),
+        address = seen.address,
+        path = seen.path,
+        agent = seen.agent,
+        "rejected: {why}"
+    );
+    error(status, why)
 }
 
 fn error(status: StatusCode, error: &str) -> Response {
