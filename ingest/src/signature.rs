@@ -219,13 +219,14 @@ impl Scheme {
     pub fn verify(&self, sent: &Sent<'_>) -> Result<Verified, Unverified> {
         match &self.verifier {
             Verifier::Recipe(recipe) => {
-                let secret = recipe.verify(&self.keys, &self.settings, sent)?;
+                let fitting = recipe.verify(&self.keys, &self.settings, sent)?;
                 let body = self.document(sent.body);
                 let outline = recipe.is_dated_in_body().then(|| Outline::of(&body, &self.wanted));
-                recipe.check_time(&self.settings, sent, outline.as_ref())?;
-                let claims = Claims { secret: Some(secret), ..Claims::default() };
+                recipe.check_time(&self.settings, sent, &fitting, outline.as_ref())?;
+                let header = recipe.kept(&fitting);
+                let claims = Claims { secret: Some(fitting.secret), ..Claims::default() };
                 let covers = (!recipe.covers_body()).then_some(Covers::Nothing);
-                Ok(Verified::new(body, covers, claims).with_outline(outline))
+                Ok(Verified::new(body, covers, claims).with_header(header).with_outline(outline))
             }
             Verifier::Custom(custom, _) => custom.verify(self, sent),
             Verifier::Open(_) => {
@@ -242,10 +243,10 @@ impl Scheme {
 
     /// Reads a verified request: what it says of itself, and what is in its body. The body is parsed once.
     pub fn read(&self, verified: Verified, sent: &Sent<'_>) -> Authentic {
-        let claims = |claims: Claims, outline: &Outline| {
+        let claims = |claims: Claims, header: Option<&str>, outline: &Outline| {
             let mut claims = match &self.verifier {
                 Verifier::Recipe(recipe) | Verifier::Open(recipe) => {
-                    recipe.claims(claims.secret, sent, outline)
+                    recipe.claims(claims.secret, header, sent, outline)
                 }
                 Verifier::Custom(_, unread) => unread.complete(claims, sent, outline),
             };
@@ -295,7 +296,8 @@ impl Scheme {
             (Verifier::Custom(..), Way::Recipe(_) | Way::Open(_)) => (None, ""),
         };
         if let Some(recipe) = recipe {
-            let claims = recipe.claims(None, sent, &self.outline(sent.body));
+            let header = recipe.headers().iter().find_map(|name| sent.headers.first(name));
+            let claims = recipe.claims(None, header, sent, &self.outline(sent.body));
             return claims.delivery_id.map(|(id, _)| id);
         }
         let places = template::places(described).ok()?;

@@ -214,7 +214,8 @@ impl Recipe {
             Place::Header(name) => {
                 self.headers.contains(name) || CREDENTIALS.contains(&name.as_str())
             }
-            Place::Entry(_) | Place::Json(_) => false,
+            Place::Entry(name) => self.tag.strip_suffix(self.delimiter()) == Some(name),
+            Place::Json(_) => false,
         };
         if self.ids.iter().chain(&self.types).flatten().any(is_proof) {
             return Err(

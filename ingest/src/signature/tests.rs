@@ -2,6 +2,7 @@ use std::path::Path;
 
 use everhook_journal::event::IdOrigin;
 
+use super::encoding::Encoding;
 use super::*;
 
 const SECRET: &str = "It's a Secret to Everybody";
@@ -180,6 +181,104 @@ fn of_the_plain_schemes_headers_all_that_are_sent_must_fit() {
     }
     let both = [(one, DIGITS), (other, &*bad)];
     assert_eq!(verify(&plain, &both, HELLO), Err(Unverified::NoMatch));
+}
+
+/// A sender that signs an entry of its header, and may use either of two headers.
+const TWO_HEADERS: Written<'static> = Written {
+    headers: &["x-a", "x-b"],
+    separator: Some(','),
+    tag: "v1=",
+    signed: "{entry:id}.{entry:kind}.{body}",
+    id: "entry:id header:x-id",
+    event_type: "entry:kind",
+    ..recipe::PLAIN
+};
+
+fn of_recipe(written: &Written<'_>) -> Scheme {
+    let secrets = [Secret::new("env:TEST", SECRET)];
+    let recipe = Recipe::parse(written).unwrap();
+    Scheme::with_recipe(preset("recipe").unwrap(), recipe, &secrets, Settings::default()).unwrap()
+}
+
+/// The signature of these parts, in hexadecimal.
+fn hex(parts: &[&str]) -> String {
+    let key = Key::new(&Secret::new("env:TEST", SECRET), SECRET.as_bytes()).unwrap();
+    let parts: Vec<_> = parts.iter().map(|part| part.as_bytes()).collect();
+    Encoding::Hex.encode(&key.sign(&parts))
+}
+
+#[test]
+fn entries_are_read_from_the_header_that_verified() {
+    let scheme = of_recipe(&TWO_HEADERS);
+    let text = "{}";
+    let good = format!("id=real,kind=paid,v1={}", hex(&["real.paid.", text]));
+    let forged = format!("id=future,kind=refunded,v1={}", "0".repeat(64));
+    let empty = "id=future,kind=refunded".to_owned();
+    let spoiled = format!("id=future,kind=paid,v1={}", hex(&["real.paid.", text]));
+    let claims = |pairs: &[(&str, &str)]| {
+        let claims = verify(&scheme, pairs, text.as_bytes())?;
+        Ok((claims.delivery_id.map(|(id, origin)| (id, origin)), claims.event_type))
+    };
+    let real = Ok((Some(("real".to_owned(), IdOrigin::Signed)), Some("paid".to_owned())));
+    assert_eq!(claims(&[("x-a", &good)]), real);
+    for other in [&forged, &empty, &spoiled, &String::new()] {
+        assert_eq!(claims(&[("x-a", other), ("x-b", &good)]), real, "{other}");
+        assert_eq!(claims(&[("x-b", other), ("x-a", &good)]), real, "{other}");
+        assert_eq!(claims(&[("x-a", other), ("x-b", &good), ("x-id", "future")]), real, "{other}");
+        assert!(claims(&[("x-a", other)]).is_err(), "{other}");
+    }
+    // Two lines of one name, and lines that a gateway joined, are no single header.
+    for (pairs, why) in [
+        (vec![("x-a", &*forged), ("x-a", &good)], Unverified::Ambiguous),
+        (vec![("x-a", &*good), ("x-a", &forged)], Unverified::Ambiguous),
+        (vec![("x-b", &*forged), ("x-b", &forged), ("x-a", &good)], Unverified::Ambiguous),
+        (vec![("x-a", &*format!("{forged},{good}"))], Unverified::Ambiguous),
+        (vec![("x-a", &*format!("{good},{forged}"))], Unverified::Ambiguous),
+    ] {
+        assert_eq!(claims(&pairs), Err(why), "{pairs:?}");
+    }
+}
+
+#[test]
+fn of_headers_that_must_all_fit_the_first_says_what_the_request_is() {
+    let scheme = of_recipe(&Written { every: true, ..TWO_HEADERS });
+    let header = |id: &str| format!("id={id},kind=k,v1={}", hex(&[id, ".k.{}"]));
+    let claims = verify(&scheme, &[("x-b", &header("2")), ("x-a", &header("1"))], b"{}");
+    assert_eq!(claims.unwrap().delivery_id.unwrap().0, "1");
+    let forged = format!("id=3,kind=k,v1={}", "0".repeat(64));
+    let judged = verify(&scheme, &[("x-a", &forged), ("x-b", &header("2"))], b"{}");
+    assert_eq!(judged, Err(Unverified::NoMatch));
+}
+
+#[test]
+fn a_second_family_of_headers_names_no_standard_webhook() {
+    let secret = Secret::new("env:TEST", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let preset = preset("standard-webhooks").unwrap();
+    let standard = Scheme::new(preset, &[secret], Settings::default()).unwrap();
+    let signed = standard.sign("real", None, BODY, NOW);
+    let svix: Vec<_> = signed
+        .iter()
+        .map(|(name, value)| (name.replace("webhook-", "svix-"), value.clone()))
+        .collect();
+    let with = |more: &[(&str, &str)]| {
+        let more = more.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let pairs: Vec<_> = svix.iter().cloned().chain(more).collect();
+        verify_owned(&standard, &pairs, BODY).map(|claims| claims.delivery_id.unwrap())
+    };
+    let real = Ok(("real".to_owned(), IdOrigin::Signed));
+    assert_eq!(with(&[]), real);
+    assert_eq!(with(&[("webhook-id", "future")]), real);
+    assert_eq!(with(&[("webhook-id", "future"), ("webhook-timestamp", "1")]), real);
+    assert!(with(&[("webhook-id", "future"), ("webhook-signature", "v1,AAAA")]).is_err());
+    assert!(with(&[("svix-id", "future")]).is_err());
+}
+
+#[test]
+fn no_entry_that_is_a_signature_names_anything() {
+    for places in ["entry:v1", "header:x-id entry:v1", "entry:id+entry:v1"] {
+        let written = Written { id: places, ..TWO_HEADERS };
+        assert!(Recipe::parse(&written).unwrap_err().contains("holds a signature"), "{places}");
+    }
 }
 
 #[test]
