@@ -119,6 +119,11 @@ pub enum Unverified {
     /// A header or the body is not of the scheme's form.
     #[error("a signature header is malformed")]
     Malformed,
+    /// The signed text could also be that of other values.
+    #[error(
+        "the signed text can be divided in more than one way: a value contains what divides it from the next one"
+    )]
+    Divisible,
     /// The time in the request is too far from now.
     #[error("the timestamp is outside the tolerance")]
     Stale,
@@ -276,6 +281,14 @@ impl Scheme {
                 Way::Recipe(_) | Way::Open(_) => false,
             },
             Verifier::Open(_) => false,
+        }
+    }
+
+    /// The template of what is signed, if nothing divides some of its values from each other.
+    pub(crate) fn undivided(&self) -> Option<&str> {
+        match &self.verifier {
+            Verifier::Recipe(recipe) => recipe.undivided(),
+            Verifier::Custom(..) | Verifier::Open(_) => None,
         }
     }
 

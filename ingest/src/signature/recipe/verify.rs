@@ -165,8 +165,11 @@ impl Recipe {
             self.unit.read(text)?;
         }
         let parts = self.parts(sent, settings, timestamp, &entries)?;
-        let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
-        matching(keys, &parts, &signatures)
+        let bytes: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
+        let secret = matching(keys, &bytes, &signatures)?;
+        // Afterwards, so that the log says it only of what the sender has signed.
+        self.division.check(&parts, self.unit, settings, sent)?;
+        Ok(secret)
     }
 
     fn parts<'s>(
