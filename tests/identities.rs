@@ -739,11 +739,12 @@ fn respelled(text: &str) -> Vec<String> {
     all
 }
 
-/// An item that Adyen has signed, and its signature.
-fn adyen_item(world: &World) -> String {
-    let signature = base64(&signature(world, "adyen", &["P1:::ref:1130:EUR:CAPTURE:true"]));
+/// An item that Adyen has signed, with this reference.
+fn adyen_item(world: &World, reference: &str) -> String {
+    let text = format!("{reference}:::ref:1130:EUR:CAPTURE:true");
+    let signature = base64(&signature(world, "adyen", &[&text]));
     format!(
-        r#"{{"pspReference":"P1","merchantReference":"ref","amount":{{"value":1130,"currency":"EUR"}},"eventCode":"CAPTURE","success":"true","additionalData":{{"hmacSignature":"{signature}"}}}}"#
+        r#"{{"pspReference":"{reference}","merchantReference":"ref","amount":{{"value":1130,"currency":"EUR"}},"eventCode":"CAPTURE","success":"true","additionalData":{{"hmacSignature":"{signature}"}}}}"#
     )
 }
 
@@ -783,13 +784,16 @@ fn originals(world: &World) -> Vec<(&'static str, Spelling, Vec<Spelling>)> {
             all.push((source, Spelling::new(&headers, &body).with_query(&query), Vec::new()));
         }
     }
-    let item = adyen_item(world);
-    let with_blanks = format!("{{ {}", &item[1..]);
-    let noted = item.replacen('{', r#"{"reason":"x","#, 1);
-    let more =
-        [listed(&[&item]), listed(&[&with_blanks]), listed(&[&noted]), listed(&[&item, &item])];
-    let more = more.iter().map(|body| Spelling::new(&[], body)).collect();
-    all.push(("adyen", Spelling::new(&[], &item), more));
+    // Without a reference an item has no id, and is known by its signature.
+    for reference in ["P1", ""] {
+        let item = adyen_item(world, reference);
+        let with_blanks = format!("{{ {}", &item[1..]);
+        let noted = item.replacen('{', r#"{"reason":"x","#, 1);
+        let more =
+            [listed(&[&item]), listed(&[&with_blanks]), listed(&[&noted]), listed(&[&item, &item])];
+        let more = more.iter().map(|body| Spelling::new(&[], body)).collect();
+        all.push(("adyen", Spelling::new(&[], &item), more));
+    }
 
     let events = r#"[{"eventId":1,"subscriptionId":7,"attemptNumber":0}]"#;
     let url = "https://hooks.example.com/webhook";
@@ -974,7 +978,7 @@ async fn mended_identities_are_those_of_before_for_genuine_senders() {
         let id = everhook_journal::DeliveryId::new(id);
         ExecutionId::derive(&world.parts.ingest.key, &source, &id, also)
     };
-    let item = adyen_item(&world);
+    let item = adyen_item(&world, "P1");
     let value: Value = serde_json::from_str(&item).unwrap();
     let signed = value["additionalData"]["hmacSignature"].as_str().unwrap();
     let digest =
