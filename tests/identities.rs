@@ -530,3 +530,474 @@ async fn every_sender_keeps_what_its_table_says() {
     }
     assert!(presets.len() >= 25, "only {} senders were checked", presets.len());
 }
+
+/// Senders whose verification accepts more than one spelling of what they sign, or might.
+const SPELLINGS: &str = r#"
+    [sources.twilio]
+    scheme = "twilio"
+    secrets = ["file:secret"]
+    public_url = "https://hooks.example.com/webhook/twilio"
+
+    [sources.twilio-port]
+    scheme = "twilio"
+    secrets = ["file:secret"]
+    public_url = "https://hooks.example.com:8443/webhook/twilio"
+
+    [sources.adyen]
+    scheme = "adyen-item"
+    secrets = ["generated:x"]
+
+    [sources.hubspot2]
+    scheme = "hubspot-v2"
+    secrets = ["file:secret"]
+    public_url = "https://hooks.example.com/webhook/hubspot2"
+
+    [sources.hubspot3]
+    scheme = "hubspot-v3"
+    secrets = ["file:secret"]
+    public_url = "https://hooks.example.com/webhook/hubspot3"
+
+    [sources.square]
+    scheme = "square"
+    secrets = ["file:secret"]
+    public_url = "https://hooks.example.com/webhook/square"
+
+    [sources.trello]
+    scheme = "trello"
+    secrets = ["file:secret"]
+    public_url = "https://hooks.example.com/webhook/trello"
+
+    [sources.mailgun]
+    scheme = "mailgun"
+    secrets = ["file:secret"]
+
+    [sources.box]
+    scheme = "box"
+    secrets = ["file:secret"]
+
+    [sources.twitch]
+    scheme = "twitch"
+    secrets = ["file:secret"]
+
+    [sources.standard]
+    scheme = "standard-webhooks"
+    secrets = ["file:secret"]
+
+    [sources.two]
+    scheme = "recipe"
+    secrets = ["file:secret"]
+    header = ["X-A", "X-B"]
+    separator = ","
+    tag = "v1="
+    signed = "{entry:id}.{body}"
+    id = "entry:id"
+    id_unique = true
+
+    [sources.pair]
+    scheme = "recipe"
+    secrets = ["file:secret"]
+    header = "X-A"
+    signed = "{header:x-id}.{header:x-topic}.{body}"
+    id = "header:x-id"
+    type = "header:x-topic"
+    id_unique = true
+
+    [sources.undivided]
+    scheme = "recipe"
+    secrets = ["file:secret"]
+    header = "X-A"
+    signed = "{header:x-id}{header:x-topic}{body}"
+    id = "header:x-id"
+    type = "header:x-topic"
+
+    [[workflows.default.steps]]
+    name = "look"
+    run = "transform"
+    input = "text"
+    jq = "1"
+"#;
+
+/// The signature of these parts with a source's own key.
+fn signature(world: &World, source: &str, parts: &[&str]) -> Vec<u8> {
+    let source = world.parts.ingest.sources.find(&everhook_journal::SourceName::new(source));
+    let parts: Vec<_> = parts.iter().map(|part| part.as_bytes()).collect();
+    source.scheme.keys()[0].sign(&parts)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    data_encoding::BASE64.encode(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+/// A request with one signature, in one of its spellings.
+#[derive(Clone)]
+struct Spelling {
+    query: String,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl Spelling {
+    fn new(headers: &[(&'static str, String)], body: &str) -> Self {
+        Self { query: String::new(), headers: headers.to_vec(), body: body.into() }
+    }
+
+    fn with_query(self, query: &str) -> Self {
+        Self { query: query.into(), ..self }
+    }
+
+    async fn send(&self, world: &World, source: &str) -> Told {
+        let headers: Vec<_> =
+            self.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let mut request = crate::world::request(source, &headers, self.body.as_bytes());
+        request.raw_query_string = Some(self.query.clone());
+        world.send(request).await
+    }
+
+    /// Other spellings, most of which are wrong: of the query, the headers and the body.
+    fn others(&self) -> Vec<Self> {
+        let queries =
+            respelled(&self.query).into_iter().map(|query| self.clone().with_query(&query));
+        let mut all: Vec<_> = queries.collect();
+        for at in 0..self.headers.len() {
+            let (_, value) = &self.headers[at];
+            let mut values = respelled(value);
+            values.extend([
+                value.to_uppercase(),
+                value.to_lowercase(),
+                value.trim_end_matches('=').to_owned(),
+                value.replace('+', "-").replace('/', "_"),
+                format!("{value},"),
+                format!("{value},{value}"),
+                format!("\"{value}\""),
+                format!("0{value}"),
+                format!("{value} "),
+            ]);
+            all.extend(values.into_iter().map(|value| {
+                let mut other = self.clone();
+                other.headers[at].1 = value;
+                other
+            }));
+            let mut doubled = self.clone();
+            doubled.headers.push(self.headers[at].clone());
+            all.push(doubled);
+        }
+        let body = &self.body;
+        let mut bodies = respelled(body);
+        bodies.extend([
+            format!(" {body}"),
+            format!("{body}\n"),
+            format!("\u{feff}{body}"),
+            format!("[{body}]"),
+            body.replace(':', ": "),
+            body.replace("\"P1\"", "\"\\u0050\\u0031\""),
+            body.replace("1130", "\"1130\""),
+            body.replace("\"success\":\"true\"", "\"success\":true"),
+            body.replacen('{', "{\"reason\":\"x\",", 1),
+            body.replacen('{', "{\"originalReference\":null,", 1),
+        ]);
+        all.extend(bodies.into_iter().map(|body| Self { body, ..self.clone() }));
+        all
+    }
+}
+
+/// A text with some of its characters escaped, or not, in all ways for the first ones.
+fn respelled(text: &str) -> Vec<String> {
+    const CHARACTERS: &str = "'\"<>!()*,;:@/?$ &=+.aA";
+    const PLACES_MAX: usize = 6;
+    let pieces = text.split_inclusive(|c| CHARACTERS.contains(c));
+    let mut all = vec![String::new()];
+    let mut places = 0;
+    for piece in pieces {
+        let last = piece.chars().next_back().filter(|c| CHARACTERS.contains(*c));
+        let Some(last) = last.filter(|_| places < PLACES_MAX) else {
+            all.iter_mut().for_each(|text| text.push_str(piece));
+            continue;
+        };
+        places += 1;
+        let before = &piece[..piece.len() - 1];
+        let code = u32::from(last);
+        let spelled = [last.to_string(), format!("%{code:02X}"), format!("%{code:02x}")];
+        let both = |text: &String| spelled.clone().map(|last| format!("{text}{before}{last}"));
+        all = all.iter().flat_map(both).collect();
+    }
+    // And back, where it is escaped.
+    for (escaped, raw) in [("%27", "'"), ("%22", "\""), ("%28", "("), ("%3A", ":"), ("%2C", ",")] {
+        let found: Vec<_> = text.match_indices(escaped).map(|(at, _)| at).collect();
+        for chosen in 1..1_u32 << found.len().min(PLACES_MAX) {
+            let mut other = text.to_owned();
+            let chosen = found.iter().enumerate().rev().filter(|(bit, _)| chosen >> bit & 1 == 1);
+            for (_, at) in chosen {
+                other.replace_range(*at..at + escaped.len(), raw);
+            }
+            all.push(other);
+        }
+    }
+    all
+}
+
+/// An item that Adyen has signed, with this reference.
+fn adyen_item(world: &World, reference: &str) -> String {
+    let text = format!("{reference}:::ref:1130:EUR:CAPTURE:true");
+    let signature = base64(&signature(world, "adyen", &[&text]));
+    format!(
+        r#"{{"pspReference":"{reference}","merchantReference":"ref","amount":{{"value":1130,"currency":"EUR"}},"eventCode":"CAPTURE","success":"true","additionalData":{{"hmacSignature":"{signature}"}}}}"#
+    )
+}
+
+fn listed(items: &[&str]) -> String {
+    let wrapped: Vec<_> =
+        items.iter().map(|item| format!(r#"{{"NotificationRequestItem":{item}}}"#)).collect();
+    format!(r#"{{"live":"false","notificationItems":[{}]}}"#, wrapped.join(","))
+}
+
+/// Requests that their senders signed, each with more spellings that may fit its signature.
+fn originals(world: &World) -> Vec<(&'static str, Spelling, Vec<Spelling>)> {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let (seconds, millis) = (world.now().as_millis() / 1000, world.now().as_millis());
+    let mut all = Vec::new();
+    for (source, ports) in [("twilio", ["", ":443"]), ("twilio-port", ["", ":8443"])] {
+        // Signed with and without a port, with escapes in the query and without.
+        for signed_port in ports {
+            let query = "a=%27b%27&c=%22%27";
+            let url = format!("https://hooks.example.com{signed_port}/webhook/twilio");
+            let text = format!("{url}?{query}From1To2{signed_port}");
+            let signed = base64(&signature(world, source, &[&text]));
+            let headers = [("x-twilio-signature", signed), ("content-type", FORM.into())];
+            let form = Spelling::new(&headers, &format!("From=1&To=2{signed_port}"));
+            let form = form.with_query(query);
+            let of_body = |body: String| Spelling { body, ..form.clone() };
+            let split = format!("From1=To2{signed_port}");
+            let doubled = format!("From=1&From=1&To=2{signed_port}");
+            let more = vec![of_body(split), of_body(doubled)];
+            all.push((source, form, more));
+
+            let body = format!("{{\"port\":\"{signed_port}\"}}");
+            let hash = everhook_journal::payload::sha256_hex(body.as_bytes());
+            let query = format!("x=%27%27%27&bodySHA256={hash}");
+            let signed = base64(&signature(world, source, &[&format!("{url}?{query}")]));
+            let headers =
+                [("x-twilio-signature", signed), ("content-type", "application/json".into())];
+            all.push((source, Spelling::new(&headers, &body).with_query(&query), Vec::new()));
+        }
+    }
+    // Without a reference an item has no id, and is known by its signature.
+    for reference in ["P1", ""] {
+        let item = adyen_item(world, reference);
+        let with_blanks = format!("{{ {}", &item[1..]);
+        let noted = item.replacen('{', r#"{"reason":"x","#, 1);
+        let more =
+            [listed(&[&item]), listed(&[&with_blanks]), listed(&[&noted]), listed(&[&item, &item])];
+        let more = more.iter().map(|body| Spelling::new(&[], body)).collect();
+        all.push(("adyen", Spelling::new(&[], &item), more));
+    }
+
+    let events = r#"[{"eventId":1,"subscriptionId":7,"attemptNumber":0}]"#;
+    let url = "https://hooks.example.com/webhook";
+    let query = "q=(a):'b',!*;@/?$";
+    let signed = signature(world, "hubspot2", &["POST", url, "/hubspot2?", query, events]);
+    let headers = [("x-hubspot-signature", hex(&signed))];
+    all.push(("hubspot2", Spelling::new(&headers, events).with_query(query), Vec::new()));
+    let time = millis.to_string();
+    let signed = signature(world, "hubspot3", &["POST", url, "/hubspot3?", query, events, &time]);
+    let headers =
+        [("x-hubspot-signature-v3", base64(&signed)), ("x-hubspot-request-timestamp", time)];
+    all.push(("hubspot3", Spelling::new(&headers, events).with_query(query), Vec::new()));
+
+    let body = r#"{"event_id":"e-1","id":"e-1","type":"a","action":{"id":"1"}}"#;
+    let signed = signature(world, "square", &[url, "/square", body]);
+    let headers = [("x-square-hmacsha256-signature", base64(&signed))];
+    all.push(("square", Spelling::new(&headers, body), Vec::new()));
+    let signed = signature(world, "trello", &[body, url, "/trello"]);
+    let headers = [("x-trello-webhook", base64(&signed))];
+    all.push(("trello", Spelling::new(&headers, body), Vec::new()));
+
+    let (time, token) = (seconds.to_string(), "t'a:A".repeat(10));
+    let signed = hex(&signature(world, "mailgun", &[&time, &token]));
+    let proof = json!({"timestamp": time, "token": token, "signature": signed});
+    let body = json!({"signature": proof, "event-data": {"event": "opened"}}).to_string();
+    all.push(("mailgun", Spelling::new(&[], &body), Vec::new()));
+
+    let time = world.now().to_string();
+    let signed = base64(&signature(world, "box", &[body.as_str(), &time]));
+    let headers = [
+        ("box-signature-primary", signed),
+        ("box-delivery-timestamp", time.clone()),
+        ("box-signature-version", "1".into()),
+        ("box-signature-algorithm", "HmacSHA256".into()),
+    ];
+    all.push(("box", Spelling::new(&headers, &body), Vec::new()));
+    let signed = format!("sha256={}", hex(&signature(world, "twitch", &["id-1", &time, &body])));
+    let headers = [
+        ("twitch-eventsub-message-id", "id-1".to_owned()),
+        ("twitch-eventsub-message-timestamp", time.clone()),
+        ("twitch-eventsub-message-signature", signed.clone()),
+    ];
+    let shifted = [
+        ("twitch-eventsub-message-id", "id-12".to_owned()),
+        ("twitch-eventsub-message-timestamp", time[1..].to_owned()),
+        ("twitch-eventsub-message-signature", signed),
+    ];
+    all.push(("twitch", Spelling::new(&headers, &body), vec![Spelling::new(&shifted, &body)]));
+    let time = seconds.to_string();
+    let signed = base64(&signature(world, "standard", &["id-1", ".", &time, ".", &body]));
+    let of = |prefix: [&'static str; 3]| {
+        let values = ["id-1".to_owned(), time.clone(), format!("v1,{signed}")];
+        let headers: Vec<_> = prefix.into_iter().zip(values).collect();
+        Spelling::new(&headers, &body)
+    };
+    let svix = of(["svix-id", "svix-timestamp", "svix-signature"]);
+    let mut named = svix.clone();
+    named.headers.push(("webhook-id", "id-2".into()));
+    let first = of(["webhook-id", "webhook-timestamp", "webhook-signature"]);
+    all.push(("standard", first, vec![svix, named]));
+    all
+}
+
+/// The executions of a request.
+fn tokens_of(told: &Told) -> Vec<ExecutionId> {
+    let executions = told.body["executions"].as_array();
+    let tokens = executions.into_iter().flatten().map(|one| one["executionToken"].as_str());
+    let tokens: Vec<_> = tokens.map(|text| ExecutionId::parse(text.unwrap()).unwrap()).collect();
+    if tokens.is_empty() { vec![told.token()] } else { tokens }
+}
+
+#[tokio::test]
+async fn every_spelling_that_fits_one_signature_is_one_execution() {
+    let world = World::start(SPELLINGS).await;
+    let (mut sent, mut accepted) = (0, std::collections::BTreeMap::<&str, usize>::new());
+    let originals = originals(&world);
+    let mut tokens = BTreeSet::new();
+    for (source, original, more) in &originals {
+        let token = assert_new(&original.send(&world, source).await);
+        assert!(tokens.insert(token.clone()), "{source}: two requests are one");
+        let others = more.iter().flat_map(|other| [vec![other.clone()], other.others()].concat());
+        for other in original.others().into_iter().chain(others) {
+            sent += 1;
+            let told = other.send(&world, source).await;
+            if told.status == 202 {
+                *accepted.entry(source).or_default() += 1;
+                for one in tokens_of(&told) {
+                    let spelling = (&other.query, &other.headers, &other.body);
+                    assert_eq!(one, token, "{source}: {spelling:?}");
+                }
+            }
+        }
+    }
+    assert!(sent > 2_000, "only {sent} spellings");
+    assert!(
+        accepted["twilio"] > 20 && accepted["adyen"] > 8 && accepted["hubspot3"] > 20,
+        "{accepted:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_forged_second_header_names_no_captured_request() {
+    let world = World::start(SPELLINGS).await;
+    let of = |id: &str, body: &str| {
+        format!("id={id},v1={}", hex(&signature(&world, "two", &[id, ".", body])))
+    };
+    let captured = of("real-1", "{}");
+    let first = Spelling::new(&[("x-b", captured.clone())], "{}");
+    let first = assert_new(&first.send(&world, "two").await);
+    for forged in
+        [format!("id=future,v1={}", "0".repeat(64)), "id=future".into(), "id=future,v1=x".into()]
+    {
+        for names in [["x-a", "x-b"], ["x-b", "x-a"]] {
+            let headers = [(names[0], forged.clone()), (names[1], captured.clone())];
+            assert_known(&Spelling::new(&headers, "{}").send(&world, "two").await, &first);
+        }
+    }
+    let body = r#"{"real":"payment"}"#;
+    let real = Spelling::new(&[("x-a", of("future", body))], body).send(&world, "two").await;
+    assert_new(&real);
+    assert_eq!(completed(&world).await, 2);
+}
+
+#[tokio::test]
+async fn values_that_share_a_signed_text_take_nothing_away() {
+    let world = World::start(SPELLINGS).await;
+    let send = async |source: &str, text: &str, id: &str, topic: &str, body: &str| {
+        let headers = [
+            ("x-a", hex(&signature(&world, source, &[text, body]))),
+            ("x-id", id.to_owned()),
+            ("x-topic", topic.to_owned()),
+        ];
+        Spelling::new(&headers, body).send(&world, source).await
+    };
+    let body = r#"{"x":1}"#;
+    let first = assert_new(&send("pair", "7.orders.paid.", "7", "orders.paid", body).await);
+    assert_eq!(send("pair", "7.orders.paid.", "7.orders", "paid", body).await.status, 401);
+    assert_known(&send("pair", "7.orders.paid.", "7", "orders.paid", body).await, &first);
+    // A body that is no object does not say where it begins.
+    assert_eq!(send("pair", "8.orders.22.", "8", "orders.22", "5").await.status, 401);
+    assert_new(&send("pair", "8.orders.", "8", "orders", "22.5").await);
+
+    // Nothing divides these: the id is the sender's word, and no captured request is sent under another one unseen.
+    let captured = assert_new(&send("undivided", "abcd", "ab", "cd", body).await);
+    let shifted = send("undivided", "abcd", "abc", "d", body).await;
+    assert_new(&shifted);
+    assert_eq!(shifted.body["repeatOf"], json!(captured));
+    assert_new(&send("undivided", "abcd", "abc", "d", r#"{"x":2}"#).await);
+    assert_known(&send("undivided", "abcd", "ab", "cd", body).await, &captured);
+}
+
+#[test]
+fn an_id_that_nothing_divides_is_not_signed_and_the_template_is_named() {
+    let check = |lines: &str| {
+        let text = format!(
+            "[sources.a]\nscheme = \"recipe\"\nsecrets = [\"generated:a\"]\nheader = \"X-A\"\n{lines}\n\
+             [[workflows.default.steps]]\nname = \"look\"\nrun = \"validate\"\n"
+        );
+        let config =
+            everhook_journal::config::Config::parse(&text, std::path::PathBuf::new()).unwrap();
+        let problems = everhook::check::problems(&config, everhook::Steps::new());
+        problems.iter().map(ToString::to_string).collect::<String>()
+    };
+    let undivided = "signed = \"{header:x-id}{header:x-topic}{body}\"\nid = \"header:x-id\"";
+    assert_eq!(check(undivided), "");
+    let unique = check(&format!("{undivided}\nid_unique = true"));
+    let named =
+        ["{header:x-id}{header:x-topic}{body}", "nothing divides the id", "`id_unique = true`"];
+    assert!(named.iter().all(|words| unique.contains(words)), "{unique}");
+    let divided = "signed = \"{header:x-id}.{header:x-topic}.{body}\"\nid = \"header:x-id\"";
+    assert_eq!(check(&format!("{divided}\nid_unique = true")), "");
+    let both = check("signed = \"{header:x-id}{body}{header:x-topic}\"");
+    assert!(both.contains("both sides of {body}"), "{both}");
+}
+
+/// What Twilio and Adyen sent to an earlier version, in the form that they use.
+#[tokio::test]
+async fn mended_identities_are_those_of_before_for_genuine_senders() {
+    let world = World::start(SPELLINGS).await;
+    let derived = |source: &str, id: &str, also: &[&str]| {
+        let (source, id) = (everhook_journal::SourceName::new(source), id.to_owned());
+        let id = everhook_journal::DeliveryId::new(id);
+        ExecutionId::derive(&world.parts.ingest.key, &source, &id, also)
+    };
+    let item = adyen_item(&world, "P1");
+    let value: Value = serde_json::from_str(&item).unwrap();
+    let signed = value["additionalData"]["hmacSignature"].as_str().unwrap();
+    let digest =
+        everhook_journal::payload::sha256_hex(format!("{}:{signed}", signed.len()).as_bytes());
+    let before = derived("adyen", "7:CAPTURE2:P1", &["body", &digest]);
+    assert_eq!(
+        assert_new(&Spelling::new(&[], &listed(&[&item])).send(&world, "adyen").await),
+        before
+    );
+
+    for port in ["", ":443"] {
+        let (url, query) = ("https://hooks.example.com", format!("q=%27{port}"));
+        let text = format!("{url}{port}/webhook/twilio?{query}a1");
+        let signed = base64(&signature(&world, "twilio", &[&text]));
+        let form = "application/x-www-form-urlencoded".to_owned();
+        let headers = [("x-twilio-signature", signed), ("content-type", form)];
+        let sent = Spelling::new(&headers, "a=1").with_query(&query).send(&world, "twilio").await;
+        let text = format!("{url}/webhook/twilio?{query}a1");
+        let digest = everhook_journal::payload::sha256_hex(text.as_bytes());
+        assert_eq!(assert_new(&sent), derived("twilio", &format!("body:{digest}"), &[]));
+    }
+}

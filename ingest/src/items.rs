@@ -70,7 +70,7 @@ impl Items {
 }
 
 /// One part as it is; several with their lengths, so that no two lists of parts are one text.
-fn joined(parts: &[String]) -> String {
+pub(crate) fn joined(parts: &[String]) -> String {
     match parts {
         [part] => part.clone(),
         parts => parts.iter().map(|part| format!("{}:{part}", part.len())).collect(),

@@ -271,7 +271,7 @@ pub(crate) fn kept_query(query: &str) -> String {
 
 /// Whether a header's name says that its value is a credential.
 fn is_private(name: &str) -> bool {
-    const WORDS: [&str; 13] = [
+    const PARTS: [&str; 24] = [
         "authorization",
         "cookie",
         "token",
@@ -285,15 +285,36 @@ fn is_private(name: &str) -> bool {
         "auth-key",
         "credential",
         "session",
+        "jwt",
+        "bearer",
+        "oauth",
+        "pwd",
+        "passphrase",
+        "assertion",
+        "authentication",
+        "subscription-key",
+        "functions-key",
+        "private-key",
+        "hmac",
     ];
-    WORDS.iter().any(|word| name.contains(word))
+    // Too short to be looked for within other words.
+    const WORDS: [&str; 2] = ["sas", "otp"];
+    PARTS.iter().any(|part| name.contains(part)) || has_word(name, &WORDS)
+}
+
+/// Whether one of these is a word of a name whose words are divided by hyphens.
+fn has_word(name: &str, words: &[&str]) -> bool {
+    name.split(|divider: char| !divider.is_ascii_alphanumeric()).any(|word| words.contains(&word))
 }
 
 /// The same for a query parameter, whose names are shorter.
 fn is_private_parameter(name: &str) -> bool {
     const NAMES: [&str; 8] = ["key", "auth", "code", "sig", "signature", "pass", "pwd", "jwt"];
+    // Signed URLs: whoever has one can use it.
+    const WORDS: [&str; 2] = ["sig", "auth"];
     let name = name.to_ascii_lowercase().replace('_', "-");
-    NAMES.contains(&name.as_str()) || is_private(&name)
+    let is_signature = name.contains("signature") || has_word(&name, &WORDS);
+    NAMES.contains(&name.as_str()) || is_signature || is_private(&name)
 }
 
 #[cfg(test)]
@@ -331,6 +352,54 @@ mod tests {
         }
         let kept = Headers(headers).kept(&["X-Acme"]);
         assert_eq!(kept.into_keys().collect::<Vec<_>>(), ["x-github-event"]);
+    }
+
+    #[test]
+    fn credentials_of_gateways_and_signed_urls_are_not_kept() {
+        for name in [
+            "X-Goog-IAP-JWT-Assertion",
+            "X-JWT-Assertion",
+            "Ocp-Apim-Subscription-Key",
+            "Authentication",
+            "X-Bearer",
+            "X-OAuth",
+            "X-OAuth2-Access",
+            "X-Pwd",
+            "X-User-Pwd",
+            "X-Functions-Key",
+            "X-Ms-Sas",
+            "X-OTP",
+            "X-Client-Private-Key",
+            "X-Body-HMAC",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::try_from(name).unwrap(), "canary".parse().unwrap());
+            assert!(Headers(headers).kept(&[]).is_empty(), "{name}");
+        }
+        for name in [
+            "x-amzn-trace-id",
+            "x-amz-sns-message-type",
+            "x-request-id",
+            "idempotency-key",
+            "x-sasquatch",
+            "x-topic",
+            "webhook-id",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::try_from(name).unwrap(), "kept".parse().unwrap());
+            assert_eq!(Headers(headers).kept(&[]).len(), 1, "{name}");
+        }
+        let signed = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=c&X-Amz-Security-Token=c&x-amz-signature=c&page=1";
+        assert_eq!(kept_query(signed), "X-Amz-Algorithm=AWS4-HMAC-SHA256&page=1");
+        for name in
+            ["sas", "sig", "hmac", "HMAC_SHA256", "oauth_nonce", "bearer", "s-auth", "urlSignature"]
+        {
+            assert_eq!(kept_query(&format!("a=1&{name}=canary&b=2")), "a=1&b=2", "{name}");
+        }
+        for name in ["author", "sign", "design", "sasha", "country_code", "sort-key", "signed"] {
+            let query = format!("{name}=kept");
+            assert_eq!(kept_query(&query), query, "{name}");
+        }
     }
 
     #[test]

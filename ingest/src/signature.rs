@@ -119,6 +119,11 @@ pub enum Unverified {
     /// A header or the body is not of the scheme's form.
     #[error("a signature header is malformed")]
     Malformed,
+    /// The signed text could also be that of other values.
+    #[error(
+        "the signed text can be divided in more than one way: a value contains what divides it from the next one"
+    )]
+    Divisible,
     /// The time in the request is too far from now.
     #[error("the timestamp is outside the tolerance")]
     Stale,
@@ -219,13 +224,14 @@ impl Scheme {
     pub fn verify(&self, sent: &Sent<'_>) -> Result<Verified, Unverified> {
         match &self.verifier {
             Verifier::Recipe(recipe) => {
-                let secret = recipe.verify(&self.keys, &self.settings, sent)?;
+                let fitting = recipe.verify(&self.keys, &self.settings, sent)?;
                 let body = self.document(sent.body);
                 let outline = recipe.is_dated_in_body().then(|| Outline::of(&body, &self.wanted));
-                recipe.check_time(&self.settings, sent, outline.as_ref())?;
-                let claims = Claims { secret: Some(secret), ..Claims::default() };
+                recipe.check_time(&self.settings, sent, &fitting, outline.as_ref())?;
+                let header = recipe.kept(&fitting);
+                let claims = Claims { secret: Some(fitting.secret), ..Claims::default() };
                 let covers = (!recipe.covers_body()).then_some(Covers::Nothing);
-                Ok(Verified::new(body, covers, claims).with_outline(outline))
+                Ok(Verified::new(body, covers, claims).with_header(header).with_outline(outline))
             }
             Verifier::Custom(custom, _) => custom.verify(self, sent),
             Verifier::Open(_) => {
@@ -242,10 +248,10 @@ impl Scheme {
 
     /// Reads a verified request: what it says of itself, and what is in its body. The body is parsed once.
     pub fn read(&self, verified: Verified, sent: &Sent<'_>) -> Authentic {
-        let claims = |claims: Claims, outline: &Outline| {
+        let claims = |claims: Claims, header: Option<&str>, outline: &Outline| {
             let mut claims = match &self.verifier {
                 Verifier::Recipe(recipe) | Verifier::Open(recipe) => {
-                    recipe.claims(claims.secret, sent, outline)
+                    recipe.claims(claims.secret, header, sent, outline)
                 }
                 Verifier::Custom(_, unread) => unread.complete(claims, sent, outline),
             };
@@ -278,6 +284,14 @@ impl Scheme {
         }
     }
 
+    /// The template of what is signed, if nothing divides some of its values from each other.
+    pub(crate) fn undivided(&self) -> Option<&str> {
+        match &self.verifier {
+            Verifier::Recipe(recipe) => recipe.undivided(),
+            Verifier::Custom(..) | Verifier::Open(_) => None,
+        }
+    }
+
     /// Whether the signature covers what is in the body.
     pub(crate) fn signs_body(&self) -> bool {
         match &self.verifier {
@@ -295,7 +309,8 @@ impl Scheme {
             (Verifier::Custom(..), Way::Recipe(_) | Way::Open(_)) => (None, ""),
         };
         if let Some(recipe) = recipe {
-            let claims = recipe.claims(None, sent, &self.outline(sent.body));
+            let header = recipe.headers().iter().find_map(|name| sent.headers.first(name));
+            let claims = recipe.claims(None, header, sent, &self.outline(sent.body));
             return claims.delivery_id.map(|(id, _)| id);
         }
         let places = template::places(described).ok()?;

@@ -246,11 +246,19 @@ fn content_encoding(section: &mut Section) -> Result<Option<String>, Problem> {
 fn id_unique(section: &mut Section, scheme: &Scheme, has_own_items: bool) -> Result<bool, Problem> {
     let is_signed = if has_own_items { scheme.signs_body() } else { scheme.signs_ids() };
     match section.flag("id_unique")? {
-        Some(true) if !is_signed => Err(section.problem_of(
-            "id_unique",
-            "`id_unique = true` needs an id that the signature covers: anybody who has seen a request \
-             could use the id of another one; remove it, or sign the id",
-        )),
+        Some(true) if !is_signed => {
+            let undivided = scheme.undivided().filter(|_| !has_own_items);
+            let why = undivided.map_or_else(String::new, |template| {
+                format!(" (in `signed` = \"{template}\" nothing divides the id from the value beside it)")
+            });
+            Err(section.problem_of(
+                "id_unique",
+                format!(
+                    "`id_unique = true` needs an id that the signature covers{why}: anybody who has seen a request \
+                     could use the id of another one; remove it, or sign the id"
+                ),
+            ))
+        }
         Some(is_unique) => Ok(is_unique),
         None => Ok(scheme.preset().identity().unique && !has_own_items),
     }

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 use super::encoding::{Encoding, KeyEncoding};
 use super::key::{Algorithm, Key, Signature};
 use super::members::{Members, place};
+use crate::items;
+
 use super::{Claims, SIGNATURES_MAX, Scheme, Sent, Unverified, Verified, matching, template};
 
 /// The member of a body that holds its items.
@@ -68,9 +70,10 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unver
     }
     let one = <[Item; 1]>::try_from(items).ok().map(|[item]| item);
     let id = one.as_ref().and_then(|item| {
-        let (kind, reference) = (&item.event_code, &item.psp_reference);
-        let is_there = !kind.is_empty() && !reference.is_empty();
-        is_there.then(|| (format!("{kind}:{reference}"), IdOrigin::Signed))
+        // As in a list: an item that is sent in the other form is the same event.
+        let parts = [item.event_code.clone(), item.psp_reference.clone()];
+        let is_there = parts.iter().all(|part| !part.trim().is_empty());
+        is_there.then(|| (items::joined(&parts), IdOrigin::Signed))
     });
     let event_type = one.map(|item| item.event_code).filter(|kind| !kind.is_empty());
     let claims = Claims { secret, delivery_id: id, event_type, ..Claims::default() };

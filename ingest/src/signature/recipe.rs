@@ -1,6 +1,9 @@
 //! A scheme written as data: how most senders sign, and how a configuration can say that another one does.
 
+mod division;
 mod verify;
+
+use division::Division;
 
 use std::time::Duration;
 
@@ -75,7 +78,9 @@ pub struct Recipe {
     encoding: Encoding,
     algorithm: Algorithm,
     pub(super) key: KeyEncoding,
+    template: String,
     signed: Vec<Part>,
+    division: Division,
     timestamp: Option<Place>,
     unit: Unit,
     ids: Vec<Vec<Place>>,
@@ -93,6 +98,9 @@ impl Recipe {
         }
         let place = |text: &str| (!text.is_empty()).then(|| Place::parse(text)).transpose();
         let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+        let signed = Part::parse_all(written.signed)?;
+        let timestamp = place(written.timestamp)?;
+        let division = Division::of(&signed, timestamp.as_ref(), written.signed)?;
         let recipe = Self {
             headers,
             every: written.every,
@@ -102,8 +110,10 @@ impl Recipe {
             encoding: written.encoding,
             algorithm: written.algorithm,
             key: written.key,
-            signed: Part::parse_all(written.signed)?,
-            timestamp: place(written.timestamp)?,
+            template: written.signed.to_owned(),
+            signed,
+            division,
+            timestamp,
             unit: written.unit,
             ids: template::places(written.id)?,
             types: template::places(written.event_type)?,
@@ -169,7 +179,13 @@ impl Recipe {
         self.algorithm != Algorithm::Token && self.signed.contains(&Part::Body)
     }
 
-    /// Why only bodies that are JSON can be accepted, if that is so. One JSON document with nothing after it
+    /// The template of what is signed, if nothing divides some of its values from each other:
+    /// those do not count as signed.
+    pub(crate) fn undivided(&self) -> Option<&str> {
+        self.division.is_ambiguous().then_some(self.template.as_str())
+    }
+
+    /// Why only bodies that are JSON can be accepted, if that is so. One JSON object or array with nothing after it
     /// is neither the beginning nor the end of another one.
     pub(crate) fn takes_json_only(&self) -> Option<&'static str> {
         // What follows the body, or comes before it, could pass for a part of it.
@@ -214,7 +230,8 @@ impl Recipe {
             Place::Header(name) => {
                 self.headers.contains(name) || CREDENTIALS.contains(&name.as_str())
             }
-            Place::Entry(_) | Place::Json(_) => false,
+            Place::Entry(name) => self.tag.strip_suffix(self.delimiter()) == Some(name),
+            Place::Json(_) => false,
         };
         if self.ids.iter().chain(&self.types).flatten().any(is_proof) {
             return Err(
@@ -252,7 +269,11 @@ impl Recipe {
                 Place::Json(_) => self.signed.contains(&Part::Body),
                 Place::Header(_) | Place::Entry(_) => {
                     let is_timestamp = self.timestamp.as_ref() == Some(place);
-                    self.signed.contains(&Part::At(place.clone()))
+                    let is_signed = |(at, part): (usize, &Part)| {
+                        matches!(part, Part::At(found) if found == place)
+                            && self.division.divides(at)
+                    };
+                    self.signed.iter().enumerate().any(is_signed)
                         || is_timestamp && self.signed.contains(&Part::Timestamp)
                 }
             })

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use everhook_journal::event::IdOrigin;
 
+use super::encoding::Encoding;
 use super::*;
 
 const SECRET: &str = "It's a Secret to Everybody";
@@ -180,6 +181,282 @@ fn of_the_plain_schemes_headers_all_that_are_sent_must_fit() {
     }
     let both = [(one, DIGITS), (other, &*bad)];
     assert_eq!(verify(&plain, &both, HELLO), Err(Unverified::NoMatch));
+}
+
+/// A sender that signs an entry of its header, and may use either of two headers.
+const TWO_HEADERS: Written<'static> = Written {
+    headers: &["x-a", "x-b"],
+    separator: Some(','),
+    tag: "v1=",
+    signed: "{entry:id}.{entry:kind}.{body}",
+    id: "entry:id header:x-id",
+    event_type: "entry:kind",
+    ..recipe::PLAIN
+};
+
+fn of_recipe(written: &Written<'_>) -> Scheme {
+    let secrets = [Secret::new("env:TEST", SECRET)];
+    let recipe = Recipe::parse(written).unwrap();
+    Scheme::with_recipe(preset("recipe").unwrap(), recipe, &secrets, Settings::default()).unwrap()
+}
+
+/// The signature of these parts, in hexadecimal.
+fn hex(parts: &[&str]) -> String {
+    let key = Key::new(&Secret::new("env:TEST", SECRET), SECRET.as_bytes()).unwrap();
+    let parts: Vec<_> = parts.iter().map(|part| part.as_bytes()).collect();
+    Encoding::Hex.encode(&key.sign(&parts))
+}
+
+#[test]
+fn entries_are_read_from_the_header_that_verified() {
+    let scheme = of_recipe(&TWO_HEADERS);
+    let text = "{}";
+    let good = format!("id=real,kind=paid,v1={}", hex(&["real.paid.", text]));
+    let forged = format!("id=future,kind=refunded,v1={}", "0".repeat(64));
+    let empty = "id=future,kind=refunded".to_owned();
+    let spoiled = format!("id=future,kind=paid,v1={}", hex(&["real.paid.", text]));
+    let claims = |pairs: &[(&str, &str)]| {
+        let claims = verify(&scheme, pairs, text.as_bytes())?;
+        Ok((claims.delivery_id.map(|(id, origin)| (id, origin)), claims.event_type))
+    };
+    let real = Ok((Some(("real".to_owned(), IdOrigin::Signed)), Some("paid".to_owned())));
+    assert_eq!(claims(&[("x-a", &good)]), real);
+    for other in [&forged, &empty, &spoiled, &String::new()] {
+        assert_eq!(claims(&[("x-a", other), ("x-b", &good)]), real, "{other}");
+        assert_eq!(claims(&[("x-b", other), ("x-a", &good)]), real, "{other}");
+        assert_eq!(claims(&[("x-a", other), ("x-b", &good), ("x-id", "future")]), real, "{other}");
+        assert!(claims(&[("x-a", other)]).is_err(), "{other}");
+    }
+    // Two lines of one name, and lines that a gateway joined, are no single header.
+    for (pairs, why) in [
+        (vec![("x-a", &*forged), ("x-a", &good)], Unverified::Ambiguous),
+        (vec![("x-a", &*good), ("x-a", &forged)], Unverified::Ambiguous),
+        (vec![("x-b", &*forged), ("x-b", &forged), ("x-a", &good)], Unverified::Ambiguous),
+        (vec![("x-a", &*format!("{forged},{good}"))], Unverified::Ambiguous),
+        (vec![("x-a", &*format!("{good},{forged}"))], Unverified::Ambiguous),
+    ] {
+        assert_eq!(claims(&pairs), Err(why), "{pairs:?}");
+    }
+}
+
+#[test]
+fn of_headers_that_must_all_fit_the_first_says_what_the_request_is() {
+    let scheme = of_recipe(&Written { every: true, ..TWO_HEADERS });
+    let header = |id: &str| format!("id={id},kind=k,v1={}", hex(&[id, ".k.{}"]));
+    let claims = verify(&scheme, &[("x-b", &header("2")), ("x-a", &header("1"))], b"{}");
+    assert_eq!(claims.unwrap().delivery_id.unwrap().0, "1");
+    let forged = format!("id=3,kind=k,v1={}", "0".repeat(64));
+    let judged = verify(&scheme, &[("x-a", &forged), ("x-b", &header("2"))], b"{}");
+    assert_eq!(judged, Err(Unverified::NoMatch));
+}
+
+#[test]
+fn a_second_family_of_headers_names_no_standard_webhook() {
+    let secret = Secret::new("env:TEST", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let preset = preset("standard-webhooks").unwrap();
+    let standard = Scheme::new(preset, &[secret], Settings::default()).unwrap();
+    let signed = standard.sign("real", None, BODY, NOW);
+    let svix: Vec<_> = signed
+        .iter()
+        .map(|(name, value)| (name.replace("webhook-", "svix-"), value.clone()))
+        .collect();
+    let with = |more: &[(&str, &str)]| {
+        let more = more.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let pairs: Vec<_> = svix.iter().cloned().chain(more).collect();
+        verify_owned(&standard, &pairs, BODY).map(|claims| claims.delivery_id.unwrap())
+    };
+    let real = Ok(("real".to_owned(), IdOrigin::Signed));
+    assert_eq!(with(&[]), real);
+    assert_eq!(with(&[("webhook-id", "future")]), real);
+    assert_eq!(with(&[("webhook-id", "future"), ("webhook-timestamp", "1")]), real);
+    assert!(with(&[("webhook-id", "future"), ("webhook-signature", "v1,AAAA")]).is_err());
+    assert!(with(&[("svix-id", "future")]).is_err());
+}
+
+/// Requests of a recipe that have one signed text, whatever they are.
+fn requests_of_one_text(written: &Written<'_>) -> Vec<(String, Claims, Vec<u8>)> {
+    const VALUES: [&str; 12] =
+        ["7", "7.", ".7", "7.a", "a.7", "a", "a.", "7.a.b", "--", "7-", "7{", "["];
+    const BODIES: [&str; 16] = [
+        "{}",
+        "[]",
+        "7",
+        "a.{}",
+        "77",
+        ".7",
+        "{\"x\":{}}",
+        "[{}]",
+        "{{}}",
+        "\"7\"",
+        "7.5",
+        " {}",
+        "{} ",
+        ".{}",
+        "a{}",
+        "--[7]",
+    ];
+    let scheme = of_recipe(written);
+    let recipe = Recipe::parse(written).unwrap();
+    let mut all = Vec::new();
+    for (id, kind) in VALUES.iter().flat_map(|id| VALUES.map(|kind| (*id, kind))) {
+        for (body, time) in
+            BODIES.iter().flat_map(|it| ["1700000000", "170000000"].map(|at| (it, at)))
+        {
+            let value = |name: &str| match name {
+                "header:x-id" => id,
+                "header:x-kind" => kind,
+                "timestamp" => time,
+                "body" => body,
+                other => panic!("{other}"),
+            };
+            let mut text = String::new();
+            for part in written.signed.split_inclusive('}') {
+                match part.split_once('{') {
+                    Some((before, name)) => {
+                        text += &format!("{before}{}", value(&name[..name.len() - 1]))
+                    }
+                    None => text += part,
+                }
+            }
+            let signature = hex(&[&text]);
+            let pairs = [("x-a", &*signature), ("x-id", id), ("x-kind", kind), ("x-t", time)];
+            // Where a recipe takes only JSON, nothing else becomes an execution.
+            let is_json = everhook_journal::json::check(body.as_bytes()).is_ok();
+            if is_json || recipe.takes_json_only().is_none() {
+                let claims = verify(&scheme, &pairs, body.as_bytes());
+                all.extend(claims.ok().map(|claims| (text, claims, body.as_bytes().to_vec())));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn one_signed_text_is_one_request() {
+    let plain = Written {
+        headers: &["x-a"],
+        timestamp: "header:x-t",
+        id: "header:x-id",
+        event_type: "header:x-kind",
+        ..recipe::PLAIN
+    };
+    for (signed, is_signed) in [
+        ("{timestamp}.{header:x-id}.{header:x-kind}.{body}", [true, true]),
+        ("{timestamp}{header:x-id}--{header:x-kind}{body}", [true, true]),
+        ("{header:x-id}{timestamp}{body}", [true, false]),
+        ("{header:x-id}.{timestamp}.{body}", [true, false]),
+        ("{timestamp}{body}", [false, false]),
+        ("{timestamp}.{body}.{header:x-id}", [true, false]),
+        ("{timestamp}.{body}{header:x-id}", [true, false]),
+        ("{header:x-kind}.{body}.{header:x-id}.{timestamp}", [true, true]),
+        ("{header:x-kind}--{body}{header:x-id}{timestamp}", [true, true]),
+        ("{timestamp}{header:x-id}{header:x-kind}{body}", [false, false]),
+        ("{timestamp}{header:x-id}{header:x-kind}.{body}", [false, false]),
+        ("{timestamp}{body}.{header:x-id}{header:x-kind}", [false, false]),
+    ] {
+        let written = Written { signed, ..plain };
+        let mut first = std::collections::HashMap::new();
+        let requests = requests_of_one_text(&written);
+        assert!(requests.len() > 100, "{signed}: only {} are accepted", requests.len());
+        for (text, claims, body) in requests {
+            let (id, origin) = claims.delivery_id.unwrap();
+            assert_eq!(origin == IdOrigin::Signed, is_signed[0], "{signed}");
+            let kind = claims.event_type.unwrap();
+            let request = (is_signed[0].then_some(id), is_signed[1].then_some(kind), body);
+            let first = first.entry(text.clone()).or_insert_with(|| request.clone());
+            assert_eq!(*first, request, "{signed}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_contains_its_delimiter_is_refused_in_words() {
+    let written = Written {
+        headers: &["x-a"],
+        signed: "{header:x-id}.{header:x-kind}.{body}",
+        id: "header:x-id",
+        ..recipe::PLAIN
+    };
+    let scheme = of_recipe(&written);
+    let judge = |id: &str, kind: &str, body: &str| {
+        let signature = hex(&[&format!("{id}.{kind}.{body}")]);
+        let pairs = [("x-a", &*signature), ("x-id", id), ("x-kind", kind)];
+        verify(&scheme, &pairs, body.as_bytes()).map(|claims| claims.delivery_id.unwrap().1)
+    };
+    // A type with dots is usual: an object has one beginning only, so it ends there.
+    assert_eq!(judge("7", "orders.paid", r#"{"x":1}"#), Ok(IdOrigin::Signed));
+    assert_eq!(judge("7", "orders", "22.5"), Ok(IdOrigin::Signed));
+    assert_eq!(judge("7.orders", "paid", r#"{"x":1}"#), Err(Unverified::Divisible));
+    assert_eq!(judge("7", "orders.22", "5"), Err(Unverified::Divisible));
+    assert_eq!(judge("7", "orders.paid", " {}"), Err(Unverified::Divisible));
+    assert!(Unverified::Divisible.to_string().contains("more than one way"));
+}
+
+#[test]
+fn no_preset_signs_what_nothing_divides() {
+    for preset in preset::all() {
+        if let Way::Recipe(written) = &preset.way {
+            assert_eq!(Recipe::parse(written).unwrap().undivided(), None, "{}", preset.name);
+        }
+    }
+    // Twitch: an id of any form, a timestamp and an object, with nothing between them.
+    let twitch = scheme("twitch");
+    let judge = |id: &str, time: &str, body: &str| {
+        let signature = format!("sha256={}", hex(&[id, time, body]));
+        let pairs = [
+            ("twitch-eventsub-message-id", id),
+            ("twitch-eventsub-message-timestamp", time),
+            ("twitch-eventsub-message-signature", &signature),
+        ];
+        verify(&twitch, &pairs, body.as_bytes()).map(drop)
+    };
+    let time = "2023-11-14T22:13:20.123456789Z";
+    assert_eq!(judge("id-1", time, "{}"), Ok(()));
+    assert_eq!(judge("id-1+00", time, "{}"), Ok(()));
+    assert_eq!(judge("id-1", &format!("+00{time}"), "{}"), Err(Unverified::Divisible));
+    assert_eq!(judge("id-1", "2023-11-14T22:13:20Z[UTC]", "{}"), Err(Unverified::Divisible));
+    assert_eq!(judge("id-1", time, "22.5"), Err(Unverified::Divisible));
+}
+
+#[test]
+fn a_template_that_could_be_divided_anywhere_is_refused_in_words() {
+    let refused = |signed: &'static str| {
+        let written = Written {
+            headers: &["x-a"],
+            signed,
+            timestamp: "header:x-t",
+            id: "header:x-id",
+            ..recipe::PLAIN
+        };
+        Recipe::parse(&written).err().unwrap_or_default()
+    };
+    for signed in [
+        "{timestamp}{header:x-id}{body}{header:x-kind}",
+        "{timestamp}{url}.{body}.{header:x-id}",
+        "{timestamp}{header:a}{header:b}.{body}{header:c}",
+        "{timestamp}{json:a}.{header:b}.{body}.{header:c}",
+    ] {
+        let why = refused(signed);
+        assert!(why.contains(signed) && why.contains("both sides of {body}"), "{signed}: {why}");
+    }
+    for signed in
+        ["{header:x-id}{timestamp}{header:b}{body}", "{body}{header:a}{timestamp}{header:b}"]
+    {
+        let why = refused(signed);
+        assert!(why.contains(signed) && why.contains("timestamp"), "{signed}: {why}");
+    }
+    assert!(refused("{timestamp}{body}{body}").contains("twice"));
+    for signed in ["{timestamp}.{json:id}{json:type}{body}", "{timestamp}.{header:a}.{body}{url}"] {
+        assert_eq!(refused(signed), "", "{signed}");
+    }
+}
+
+#[test]
+fn no_entry_that_is_a_signature_names_anything() {
+    for places in ["entry:v1", "header:x-id entry:v1", "entry:id+entry:v1"] {
+        let written = Written { id: places, ..TWO_HEADERS };
+        assert!(Recipe::parse(&written).unwrap_err().contains("holds a signature"), "{places}");
+    }
 }
 
 #[test]

@@ -51,6 +51,39 @@ impl Unit {
         }
     }
 
+    /// Whether a text has the one form that is neither the beginning nor the end of another text of that form:
+    /// such a timestamp can touch other parts of a signed text.
+    pub(super) fn is_fixed(self, text: &[u8]) -> bool {
+        let are_digits = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
+        match self {
+            Self::Seconds => text.len() == 10 && are_digits(text),
+            Self::Millis => text.len() == 13 && are_digits(text),
+            Self::Rfc3339 => {
+                let is_like = |text: &[u8], form: &[u8]| {
+                    text.len() == form.len()
+                        && text.iter().zip(form).all(|(byte, like)| match like {
+                            b'0' => byte.is_ascii_digit(),
+                            b'T' => matches!(byte, b'T' | b't' | b' '),
+                            b'Z' => matches!(byte, b'Z' | b'z'),
+                            b'+' => matches!(byte, b'+' | b'-'),
+                            like => byte == like,
+                        })
+                };
+                let Some((moment, rest)) = text.split_at_checked(19) else { return false };
+                let fraction = match rest.split_first() {
+                    Some((b'.', rest)) => {
+                        rest.iter().take_while(|it| it.is_ascii_digit()).count() + 1
+                    }
+                    _ => 0,
+                };
+                let offset = &rest[fraction..];
+                is_like(moment, b"0000-00-00T00:00:00")
+                    && fraction != 1
+                    && (is_like(offset, b"Z") || is_like(offset, b"+00:00"))
+            }
+        }
+    }
+
     /// The text of a moment.
     pub(super) fn write(self, moment: Timestamp) -> String {
         match self {
@@ -87,6 +120,32 @@ mod tests {
         assert_eq!(Unit::Millis.read("12345"), moment(12_345, false));
         assert_eq!(Unit::Rfc3339.read("1970-01-01T00:00:12.345Z"), moment(12_345, false));
         assert_eq!(Unit::Rfc3339.read("1970-01-01T00:00:12Z"), moment(12_000, true));
+    }
+
+    #[test]
+    fn a_fixed_form_is_no_part_of_another_one() {
+        let texts = [
+            (Unit::Seconds, "1700000000"),
+            (Unit::Millis, "1700000000000"),
+            (Unit::Rfc3339, "2026-11-30T08:00:00Z"),
+            (Unit::Rfc3339, "2026-11-30T08:00:00.123456789Z"),
+            (Unit::Rfc3339, "2026-11-30t08:00:00.5-02:30"),
+        ];
+        for (unit, text) in texts {
+            assert!(unit.is_fixed(text.as_bytes()), "{text}");
+            for at in 1..text.len() {
+                let (start, end) = text.as_bytes().split_at(at);
+                assert!(!unit.is_fixed(start) && !unit.is_fixed(end), "{text} at {at}");
+            }
+            for digit in '0'..='9' {
+                assert!(!unit.is_fixed(format!("{digit}{text}").as_bytes()), "{digit}{text}");
+                assert!(!unit.is_fixed(format!("{text}{digit}").as_bytes()), "{text}{digit}");
+            }
+        }
+        for text in ["", "+002026-11-30T08:00:00Z", "2026-11-30T08:00Z", "2026-11-30T08:00:00.Z"] {
+            assert!(!Unit::Rfc3339.is_fixed(text.as_bytes()), "{text}");
+        }
+        assert!(!Unit::Rfc3339.is_fixed(b"2026-11-30T08:00:00Z[UTC]"));
     }
 
     #[test]

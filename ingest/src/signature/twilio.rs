@@ -22,14 +22,19 @@ pub(super) fn verify(scheme: &Scheme, sent: &Sent<'_>) -> Result<Verified, Unver
     let url = signed_url(scheme, sent)?;
     let parameters = parameters(&url, sent)?;
     let text = parameters.as_deref().unwrap_or_default();
-    let of_form =
-        |form: String| matching(scheme.keys(), &[form.as_bytes(), text.as_bytes()], &signature);
-    let secret = url::twilio_forms(&url).into_iter().map(of_form).find(Result::is_ok);
+    let of_form = |form: String| {
+        let parts = [form.as_bytes(), text.as_bytes()];
+        matching(scheme.keys(), &parts, &signature).ok().map(|secret| (secret, form))
+    };
+    let fitting = url::twilio_forms(&url).into_iter().find_map(of_form);
+    let (secret, form) = fitting.ok_or(Unverified::NoMatch)?;
+    let signed = url::with_query_of(&url, &form);
     let claims = Claims {
-        secret: Some(secret.unwrap_or(Err(Unverified::NoMatch))?),
+        secret: Some(secret),
         delivery_id: sent.headers.id(ID_HEADER).map(|id| (id, IdOrigin::Unsigned)),
-        // Forms in another order, or split elsewhere, have the same signature: they are one event.
-        content: Some(sha256_hex(format!("{url}{text}").as_bytes())),
+        // Forms in another order, or split elsewhere, and other spellings of the query have the same signature:
+        // they are one event, so the text that was signed identifies it, not the one that was sent.
+        content: Some(sha256_hex(format!("{signed}{text}").as_bytes())),
         ..Claims::default()
     };
     let covers = parameters.is_some().then_some(Covers::Form);

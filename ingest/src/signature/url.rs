@@ -63,6 +63,15 @@ pub(super) fn twilio_forms(url: &str) -> Vec<String> {
     forms
 }
 
+/// The URL with the query of one of its forms. The port stays as it is configured, whatever the form has.
+pub(super) fn with_query_of(url: &str, form: &str) -> String {
+    let (base, _) = url.split_once('?').unwrap_or((url, ""));
+    match form.split_once('?') {
+        Some((_, query)) => format!("{base}?{query}"),
+        None => base.to_owned(),
+    }
+}
+
 /// Scheme, authority and the rest.
 fn split(url: &str) -> Option<(&str, &str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
@@ -124,6 +133,21 @@ mod tests {
     fn hubspot_decodes_its_list_and_nothing_else() {
         assert_eq!(decoded("/a%2Fb%3a%20%é%"), "/a/b:%20%é%");
         assert_eq!(decoded("%252F"), "%252F");
+    }
+
+    #[test]
+    fn a_form_gives_a_url_its_query_and_not_its_port() {
+        for url in
+            ["https://a.example:8443/x?q='", "https://a.example/x?q=%27", "https://a.example/x"]
+        {
+            let (base, _) = url.split_once('?').unwrap_or((url, ""));
+            for form in twilio_forms(url) {
+                let (_, query) = form.split_once('?').unwrap_or_default();
+                let expected =
+                    if query.is_empty() { base.into() } else { format!("{base}?{query}") };
+                assert_eq!(with_query_of(url, &form), expected);
+            }
+        }
     }
 
     #[test]

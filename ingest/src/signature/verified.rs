@@ -19,6 +19,8 @@ pub struct Verified {
     items: Option<Vec<Range<usize>>>,
     /// What verification had to read anyway.
     pub(super) claims: Claims,
+    /// The header whose signature fits, if its entries say what the request is.
+    header: Option<String>,
     /// What was found in the body, if its time stands there.
     outline: Option<Outline>,
 }
@@ -37,12 +39,17 @@ pub struct Authentic {
 impl Verified {
     /// This body is verified, as far as `covers` says; every byte of it if that is nothing.
     pub(super) fn new(body: Bytes, covers: Option<Covers>, claims: Claims) -> Self {
-        Self { body, covers, items: None, claims, outline: None }
+        Self { body, covers, items: None, claims, header: None, outline: None }
     }
 
     /// These items of the body were verified, each for itself. None means that the body is one event.
     pub(super) fn with_items(self, items: Vec<Range<usize>>) -> Self {
         Self { items: Some(items), ..self }
+    }
+
+    /// Of several headers this one has the signature that fits: entries are read from no other.
+    pub(super) fn with_header(self, header: Option<String>) -> Self {
+        Self { header, ..self }
     }
 
     /// Verification has read the body already.
@@ -54,14 +61,14 @@ impl Verified {
     pub(super) fn read(
         self,
         outline: impl FnOnce(&[u8]) -> Outline,
-        claims: impl FnOnce(Claims, &Outline) -> Claims,
+        claims: impl FnOnce(Claims, Option<&str>, &Outline) -> Claims,
     ) -> Authentic {
-        let Self { body, covers, items, claims: found, outline: read } = self;
+        let Self { body, covers, items, claims: found, header, outline: read } = self;
         let mut outline = read.unwrap_or_else(|| outline(&body));
         if items.is_some() {
             outline.list = items;
         }
-        Authentic { claims: claims(found, &outline), outline, body, covers }
+        Authentic { claims: claims(found, header.as_deref(), &outline), outline, body, covers }
     }
 }
 
@@ -98,7 +105,7 @@ mod tests {
                 None => verified,
             };
             let wanted = Wanted { paths: Vec::new(), list: Some(Path::pointer("/forged")) };
-            let read = verified.read(|body| Outline::of(body, &wanted), |claims, _| claims);
+            let read = verified.read(|body| Outline::of(body, &wanted), |claims, _, _| claims);
             let items = read.items(&places("/forged")).unwrap();
             items.into_iter().map(|item| item.body).collect::<Vec<_>>()
         };

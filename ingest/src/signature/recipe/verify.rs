@@ -13,19 +13,27 @@ use crate::signature::template::{self, Place};
 use crate::signature::time;
 use crate::signature::{Claims, SIGNATURES_MAX, Sent, Settings, Unverified, matching};
 
+/// The header whose signature fits. Only verification makes one, and entries are read from nothing else:
+/// a second header could have a forged id beside a genuine signature in the first.
+pub(in crate::signature) struct Fitting<'s> {
+    /// The reference of the secret that matched.
+    pub(in crate::signature) secret: String,
+    value: &'s str,
+}
+
 impl Recipe {
-    pub(in crate::signature) fn verify(
+    pub(in crate::signature) fn verify<'s>(
         &self,
         keys: &[Key],
         settings: &Settings,
-        sent: &Sent<'_>,
-    ) -> Result<String, Unverified> {
+        sent: &Sent<'s>,
+    ) -> Result<Fitting<'s>, Unverified> {
         for (name, value) in &self.requires {
             if sent.headers.only(name)? != value {
                 return Err(Unverified::Malformed);
             }
         }
-        let mut matched = Err(Unverified::Missing);
+        let mut matched: Result<Fitting<'s>, _> = Err(Unverified::Missing);
         for name in &self.headers {
             let header = match sent.headers.only(name) {
                 Ok(header) => header,
@@ -33,9 +41,10 @@ impl Recipe {
                 Err(fault) => return Err(fault.into()),
             };
             let found = self.verify_header(header, keys, settings, sent);
+            let found = found.map(|secret| Fitting { secret, value: header });
             if self.every {
-                matched = Ok(found?);
-            } else if found.is_ok() || matched != Err(Unverified::NoMatch) {
+                matched = matched.or(Ok(found?));
+            } else if found.is_ok() || !matches!(matched, Err(Unverified::NoMatch)) {
                 matched = matched.or(found);
             }
         }
@@ -48,24 +57,34 @@ impl Recipe {
         &self,
         settings: &Settings,
         sent: &Sent<'_>,
+        fitting: &Fitting<'_>,
         outline: Option<&Outline>,
     ) -> Result<(), Unverified> {
         if let (Some(place), Some(tolerance)) = (&self.timestamp, settings.tolerance) {
-            let entries = self.entries(sent)?;
+            let entries = self.entries(fitting.value);
             let sent_at = self.unit.read(&place.find(sent, &entries, outline)?)?;
             time::check(sent_at, sent.now, tolerance)?;
         }
         Ok(())
     }
 
-    /// What a verified request says of itself.
+    /// The header whose signature fits, if ids or types may be in its entries.
+    pub(in crate::signature) fn kept(&self, fitting: &Fitting<'_>) -> Option<String> {
+        let mut places = self.ids.iter().chain(&self.types).flatten();
+        let reads_entries = places.any(|place| matches!(place, Place::Entry(_)));
+        reads_entries.then(|| fitting.value.to_owned())
+    }
+
+    /// What a request says of itself. `header` is the one whose signature fits:
+    /// without it there are no entries to read.
     pub(in crate::signature) fn claims(
         &self,
         secret: Option<String>,
+        header: Option<&str>,
         sent: &Sent<'_>,
         outline: &Outline,
     ) -> Claims {
-        let entries = self.entries(sent).unwrap_or_default();
+        let entries = header.map(|header| self.entries(header)).unwrap_or_default();
         let origin =
             |places| if self.covers(places) { IdOrigin::Signed } else { IdOrigin::Unsigned };
         let id = template::first(&self.ids, sent, &entries, outline);
@@ -130,12 +149,7 @@ impl Recipe {
         sent: &Sent<'_>,
     ) -> Result<String, Unverified> {
         let signatures = self.signatures(header)?;
-        let entries = match self.separator {
-            Some(separator) if !self.bare && !self.tag.is_empty() => {
-                template::entries(header, separator, self.delimiter())
-            }
-            Some(_) | None => Vec::new(),
-        };
+        let entries = self.entries(header);
         let timestamp = match &self.timestamp {
             Some(place @ (Place::Header(_) | Place::Entry(_))) => {
                 place.find(sent, &entries, None)?
@@ -151,8 +165,11 @@ impl Recipe {
             self.unit.read(text)?;
         }
         let parts = self.parts(sent, settings, timestamp, &entries)?;
-        let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
-        matching(keys, &parts, &signatures)
+        let bytes: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
+        let secret = matching(keys, &bytes, &signatures)?;
+        // Afterwards, so that the log says it only of what the sender has signed.
+        self.division.check(&parts, self.unit, settings, sent)?;
+        Ok(secret)
     }
 
     fn parts<'s>(
@@ -188,17 +205,18 @@ impl Recipe {
         if signatures.is_empty() { Err(Unverified::Malformed) } else { Ok(signatures) }
     }
 
-    /// The entries beside the signature in its header.
-    fn entries<'s>(&self, sent: &Sent<'s>) -> Result<Vec<(&'s str, &'s str)>, Unverified> {
-        let Some(separator) = self.separator.filter(|_| !self.bare && !self.tag.is_empty()) else {
-            return Ok(Vec::new());
-        };
-        let header = self.headers.iter().find_map(|name| sent.headers.only(name).ok());
-        Ok(template::entries(header.ok_or(Unverified::Missing)?, separator, self.delimiter()))
+    /// The entries beside the signature in this header.
+    fn entries<'s>(&self, header: &'s str) -> Vec<(&'s str, &'s str)> {
+        match self.separator {
+            Some(separator) if !self.bare && !self.tag.is_empty() => {
+                template::entries(header, separator, self.delimiter())
+            }
+            Some(_) | None => Vec::new(),
+        }
     }
 
     /// What divides a tag from its value.
-    fn delimiter(&self) -> char {
+    pub(super) fn delimiter(&self) -> char {
         self.tag.chars().last().unwrap_or('=')
     }
 }
