@@ -279,6 +279,7 @@ async fn what_was_answered_survives_a_crash() {
 async fn after_a_failed_sync_nothing_is_answered() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join(DATABASE);
+    std::fs::write(&database, []).unwrap();
     let log = folder.path().join(format!("{DATABASE}-wal"));
     std::os::unix::fs::symlink("/dev/null", log).unwrap();
     let fault = Fault::none();
