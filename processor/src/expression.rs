@@ -3,6 +3,7 @@
 //! - [`place`]: whether it runs in this process or in a worker with limits
 //! - [`worker`]: those workers
 
+mod bounds;
 #[cfg(test)]
 mod conformance;
 mod functions;
@@ -70,8 +71,11 @@ pub enum Dot {
 impl Expression {
     /// Compiles it; otherwise what is wrong with it, and where.
     pub fn compile(code: &str, dot: Dot) -> Result<Self, String> {
-        let program = Program::compile(code)?;
-        let place = Arc::new(program.place());
+        let (program, place) = bounds::reading(code, || {
+            let program = Program::compile(code)?;
+            let place = Arc::new(program.place());
+            Ok::<_, String>((program, place))
+        })??;
         Ok(Self { program: Arc::new(program), place, dot })
     }
 

@@ -4,30 +4,33 @@ use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Pattern, Term};
 use jaq_core::path::Part;
 
-use super::rewrite;
+use super::{bounds, rewrite};
 
 const STEPS: &str = "$steps";
 
 /// The names of steps that the expression reads, as far as it writes them out.
 /// None if it cannot be read, or gives `$steps` another meaning.
 pub(crate) fn steps(code: &str) -> Vec<String> {
-    let Some(term) = jaq_core::load::parse(code, |parser| parser.term()) else {
-        return Vec::new();
-    };
-    let mut found = Found::default();
-    found.term(&term);
+    let found = found(code);
     if found.bound { Vec::new() } else { found.names }
 }
 
 /// Whether a `foreach` of the expression may give several results for one item. jq goes on from the last of them,
 /// our evaluator from each: this is refused.
 pub(crate) fn has_forking_foreach(code: &str) -> bool {
-    let term = jaq_core::load::parse(code, |parser| parser.term());
-    term.is_some_and(|term| {
+    found(code).forks
+}
+
+/// Nothing, if it cannot be read.
+fn found(code: &str) -> Found {
+    let found = bounds::reading(code, || {
         let mut found = Found::default();
-        found.term(&term);
-        found.forks
-    })
+        if let Some(term) = jaq_core::load::parse(code, |parser| parser.term()) {
+            found.term(&term);
+        }
+        found
+    });
+    found.unwrap_or_default()
 }
 
 #[derive(Default)]

@@ -210,6 +210,12 @@ fn an_expression_cannot_look_or_act_outside() {
 
 #[test]
 fn a_wrong_expression_is_told_by_place_and_reason() {
+    let deep = "the expression is 5003 deep, limit 4000: brackets inside of one another and terms one \
+                after the other count; divide it among several steps";
+    assert_eq!(
+        refused("transform", json!({ "jq": format!("{}=1", ".a".repeat(5_000)) })),
+        DefinitionError::at("jq", deep)
+    );
     for (jq, message) in [
         (".a |\n  nothing(1)", "line 2, column 3: there is no function `nothing` with 1 arguments"),
         ("$a", "line 1, column 1: there is no variable `$a`"),
