@@ -90,6 +90,49 @@ fn what_is_calculated_is_json() {
 }
 
 #[test]
+fn a_number_made_of_text_is_json_and_no_larger_than_the_largest() {
+    const LARGEST: &str = "1.7976931348623157e+308";
+    let nines = "9".repeat(400);
+    let digits = "1".repeat(1_500);
+    let long = format!("0.{digits}");
+    for (text, number) in [
+        ("1e400", LARGEST),
+        ("-1e999", &format!("-{LARGEST}")),
+        ("+1e400", LARGEST),
+        ("1e99999999999999999999", LARGEST),
+        (&nines, LARGEST),
+        (&digits, LARGEST),
+        (&long, "0.1111111111111111"),
+        ("1e-400", "1e-400"),
+        ("150", "150"),
+        ("1.50", "1.50"),
+        ("12345678901234567890123", "12345678901234567890123"),
+    ] {
+        let body = format!(r#"{{"id":7,"amount":"{text}"}}"#);
+        let made = result("{id, amount: (.amount | tonumber)}", &body);
+        assert_eq!(made, format!(r#"{{"id":7,"amount":{number}}}"#));
+        // What is recorded is what a later step and a destination see.
+        assert_eq!(crate::steps::json::kept(made.as_bytes()).get(), made);
+        if !text.starts_with('+') {
+            assert_eq!(result(".amount | fromjson", &body), number, "{text:.40}");
+            assert_eq!(result(".amount | [fromjson]", &body), format!("[{number}]"));
+        }
+        let negative = result("-(.amount | tonumber)", &body);
+        assert_eq!(crate::steps::json::kept(negative.as_bytes()).get(), negative);
+    }
+    assert_eq!(
+        result("[1e400, -1e400, 1e308 * 10]", "{}"),
+        format!("[{LARGEST},-{LARGEST},{LARGEST}]")
+    );
+    assert_eq!(result(r#"("1e400" | tonumber) > 100"#, "{}"), "true");
+    assert_eq!(result(r#"("1e400" | tonumber | tojson), 1"#, "{}"), format!("\"{LARGEST}\""));
+    // The longest number that a webhook may have passes through, also with a sign.
+    let longest = format!("0.{}", "7".repeat(998));
+    assert_eq!(result(".", &longest), longest);
+    assert_eq!(result("-.", &longest), "-0.7777777777777778");
+}
+
+#[test]
 fn an_expression_sees_the_webhook() {
     let expected = r#"["shop","order.paid","d-1","ABCDEFGHIJKLMNOPQRSTUVWXYZ","application/json","POST","/webhook/shop","a=1","application/json"]"#;
     let jq = r#"$webhook | [.source, .type, .deliveryId, .executionToken, .headers["content-type"], .method, .path, .query, .contentType]"#;
