@@ -443,6 +443,58 @@ fn a_configuration_that_is_nested_too_deep_is_refused() {
 }
 
 #[test]
+fn a_url_that_a_value_may_lead_to_another_host_is_refused() {
+    for (url, told) in [
+        ("https://e.example.com\\(.x)", "e.example.com"),
+        ("https://e.example.com\\(.x)/a", "e.example.com"),
+        ("https://e.example.com\\(.x)\\(.y)?a=1", "e.example.com"),
+        ("https://e.example.com\\(.x):443/", "e.example.com"),
+        ("https://api-\\(.x)", "api-"),
+    ] {
+        let told = format!(
+            "line 4: [[workflows.w.steps]] step `a`: `url`: the value after `{told}` would become part \
+             of the host's name; write `{told}/` before it, or let one value give the whole host"
+        );
+        assert_refused(&step("steps", "a", "http", &format!("url = '{url}'")), &told);
+    }
+    for url in [
+        "https://e.example.com/\\(.x)",
+        "https://e.example.com?a=\\(.x)",
+        "https://e.example.com:\\(.port)/",
+        "https://\\(.host)/a",
+        "https://\\(.tenant).example.com/a",
+        "https://shop-\\(.tenant).example.com",
+        "https://api.\\(.domain)/a",
+    ] {
+        assert_fine(&step("steps", "a", "http", &format!("url = '{url}'")));
+    }
+}
+
+#[test]
+fn a_doubled_backslash_before_a_bracket_is_refused() {
+    let told = |key: &str| {
+        format!(
+            "line 4: [[workflows.w.steps]] step `a`: `{key}`: `\\\\(` is no template; \
+             write `\\(` in single quotes"
+        )
+    };
+    for (run, key, more) in [
+        ("http", "url", "url = 'https://example.com/\\\\(.id)'"),
+        ("http", "url", "url = 'https://example.com/\\(.a)/\\\\(.id)'"),
+        ("s3", "key", "bucket = \"acme\"\nkey = 'a/\\\\(.id)'"),
+        ("sqs", "group", "queue = \"a.fifo\"\ngroup = '\\\\(.id)'"),
+    ] {
+        let more = more.to_owned();
+        let step = step("steps", "a", run, &more);
+        let said = problems(&step);
+        assert!(
+            said.iter().any(|said| said.ends_with(told(key).split_once(": ").unwrap().1)),
+            "{said:#?}"
+        );
+    }
+}
+
+#[test]
 fn a_url_asks_only_for_results_that_it_sees() {
     assert_refused(
         &step("steps", "a", "http", "url = 'https://example.com/\\($steps.b.id)'"),
