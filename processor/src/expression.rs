@@ -49,6 +49,8 @@ pub struct Expression {
     program: Arc<Program>,
     place: Arc<Place>,
     dot: Dot,
+    /// Whether the result may depend on `.`.
+    uses_dot: bool,
 }
 
 /// What `.` is.
@@ -76,7 +78,8 @@ impl Expression {
             let place = Arc::new(program.place());
             Ok::<_, String>((program, place))
         })??;
-        Ok(Self { program: Arc::new(program), place, dot })
+        let uses_dot = mentions::uses_dot(code);
+        Ok(Self { program: Arc::new(program), place, dot, uses_dot })
     }
 
     /// The first result, or null if there is none.
@@ -152,6 +155,8 @@ impl Expression {
     fn question(&self, input: &Input, wanted: Wanted) -> Result<Question, StepError> {
         let null = || Bytes::from_static(b"null");
         let dot = match self.dot {
+            // A body of any kind will do where nothing is asked of it.
+            _ if !self.uses_dot => question::Dot::Json(null()),
             Dot::Body => question::Dot::Json(checked(input.body.clone(), "the body")?),
             Dot::Text => match std::str::from_utf8(&input.body) {
                 Ok(_) => question::Dot::Text(input.body.clone()),

@@ -21,6 +21,62 @@ pub(crate) fn has_forking_foreach(code: &str) -> bool {
     found(code).forks
 }
 
+/// Whether the result may depend on `.`, so that `.` has to be there.
+pub(crate) fn uses_dot(code: &str) -> bool {
+    let uses = bounds::reading(code, || {
+        let term = jaq_core::load::parse(code, |parser| parser.term());
+        term.is_none_or(|term| term_uses_dot(&term))
+    });
+    uses.unwrap_or(true)
+}
+
+/// The same of a term; whatever is not known here does.
+fn term_uses_dot(term: &Term<&str>) -> bool {
+    match term {
+        Term::Num(_) | Term::Var(_) | Term::Arr(None) => false,
+        Term::Str(_, parts) => parts.iter().any(|part| match part {
+            StrPart::Term(inner) => term_uses_dot(inner),
+            StrPart::Str(_) | StrPart::Char(_) => false,
+        }),
+        Term::Arr(Some(inner)) | Term::Neg(inner) => term_uses_dot(inner),
+        Term::Obj(members) => members.iter().any(|(name, value)| match (name, value) {
+            // `{name}` is what `.` has under this name, and `{$name}` is the variable.
+            (name, None) => !matches!(name, Term::Var(_)),
+            (name, Some(value)) => term_uses_dot(name) || term_uses_dot(value),
+        }),
+        // What follows sees what is before it.
+        Term::BinOp(left, BinaryOp::Pipe(None), _) => term_uses_dot(left),
+        Term::BinOp(
+            left,
+            BinaryOp::Pipe(Some(Pattern::Var(_)))
+            | BinaryOp::Comma
+            | BinaryOp::Alt
+            | BinaryOp::Or
+            | BinaryOp::And
+            | BinaryOp::Math(_)
+            | BinaryOp::Cmp(_),
+            right,
+        ) => term_uses_dot(left) || term_uses_dot(right),
+        Term::IfThenElse(cases, Some(otherwise)) => {
+            let mut cases = cases.iter();
+            cases.any(|(condition, then)| term_uses_dot(condition) || term_uses_dot(then))
+                || term_uses_dot(otherwise)
+        }
+        Term::TryCatch(tried, _) => term_uses_dot(tried),
+        Term::Path(head, path) => {
+            term_uses_dot(head)
+                || path.0.iter().any(|(part, _)| match part {
+                    Part::Index(index) => term_uses_dot(index),
+                    Part::Range(from, until) => from.iter().chain(until).any(term_uses_dot),
+                })
+        }
+        Term::Call(name, arguments) => {
+            !(arguments.is_empty() && ["null", "true", "false", "empty"].contains(name))
+        }
+        _ => true,
+    }
+}
+
 /// Nothing, if it cannot be read.
 fn found(code: &str) -> Found {
     let found = bounds::reading(code, || {

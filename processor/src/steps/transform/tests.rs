@@ -133,6 +133,32 @@ fn a_number_made_of_text_is_json_and_no_larger_than_the_largest() {
 }
 
 #[test]
+fn a_body_of_any_kind_will_do_for_an_expression_that_does_not_ask_for_it() {
+    for jq in [
+        "$previous",
+        "$webhook.source",
+        "{source: $webhook.source, $now}",
+        "\"\\($webhook.source)-\\($attempt)\"",
+        "[$previous, 1] | .[1]",
+        "if $webhook.type == \"a\" then 1 else $steps[\"a\"].b end",
+        "$previous as $x | $x // 1",
+        "try $webhook.source.x catch 1",
+    ] {
+        for body in ["a=1&b=2", "", "{", "\"\\ud800\""] {
+            assert_eq!(result(jq, body), result(jq, "{}"), "{jq} on {body}");
+        }
+    }
+    for jq in [".", ".a", "..", "{a}", "{(.a): 1}", "$previous[.a]", "[.[]]", "length"] {
+        assert!(told(jq, "a=1").starts_with("the body "), "{jq}");
+    }
+    for jq in
+        ["if . then 1 else 2 end", "if 1 then 2 end", "\"\\(.a)\"", "1 + .a", "$now, .", "map(1)"]
+    {
+        assert!(told(jq, "a=1").starts_with("the body "), "{jq}");
+    }
+}
+
+#[test]
 fn an_expression_sees_the_webhook() {
     let expected = r#"["shop","order.paid","d-1","ABCDEFGHIJKLMNOPQRSTUVWXYZ","application/json","POST","/webhook/shop","a=1","application/json"]"#;
     let jq = r#"$webhook | [.source, .type, .deliveryId, .executionToken, .headers["content-type"], .method, .path, .query, .contentType]"#;
