@@ -111,6 +111,19 @@ fn expressions_as_people_write_them_are_shallow() {
 }
 
 #[test]
+fn what_follows_a_label_or_a_definition_is_inside_of_it() {
+    let sum = "1+".repeat(100);
+    for (code, least) in [
+        (format!("{}1", format!("{sum}label $x|").repeat(100)), 20_000),
+        (format!("{}1", format!("{sum}def f: 1;").repeat(100)), 20_000),
+        (format!("{}1{}", format!("({sum}").repeat(100), ")".repeat(100)), 20_000),
+        (format!("{}1{}", "(".repeat(100), format!("{})", "+1".repeat(100)).repeat(100)), 20_000),
+    ] {
+        assert!(depth(&code) >= least, "{code:.300}: {}", depth(&code));
+    }
+}
+
+#[test]
 fn comments_strings_and_names_hide_no_brackets() {
     let deep = "(".repeat(5_000);
     for code in [
