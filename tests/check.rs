@@ -393,6 +393,108 @@ fn what_looks_like_a_template_and_is_none_is_refused() {
 }
 
 #[test]
+fn an_expression_that_is_too_long_or_too_deep_is_refused() {
+    let words = "brackets inside of one another and terms one after the other count; \
+                 divide it among several steps";
+    let deep = |depth: usize| format!("the expression is {depth} deep, limit 4000: {words}");
+    let at =
+        |step: &str, told: &str| format!("line 4: [[workflows.w.steps]] step `{step}`: {told}");
+    let assign = format!("{}=1", ".a".repeat(5_000));
+    let sum = format!("1{}", "+1".repeat(6_000));
+    for (run, more, told) in [
+        ("transform", format!("jq = '{assign}'"), deep(5_003)),
+        ("transform", format!("jq = 'del({})'", ".a".repeat(5_000)), deep(5_004)),
+        ("transform", format!("jq = '{sum}'"), deep(12_002)),
+        ("filter", format!("jq = '{}.{}'", "(".repeat(3_000), ")".repeat(3_000)), deep(6_002)),
+        ("validate", format!("when = '{assign}'"), deep(5_003)),
+        ("wait", format!("until = '{sum}'"), deep(12_002)),
+        ("http", format!("url = 'https://example.com/\\({sum})'"), deep(12_009)),
+        (
+            "transform",
+            format!("jq = '\"{}\"'", "x".repeat(70_000)),
+            "the expression has 70002 bytes, limit 65536; divide it among several steps".into(),
+        ),
+    ] {
+        assert_refused(&step("steps", "a", run, &more), &at("a", &told));
+    }
+    let inner = step("steps.steps", "b", "transform", "jq = '1'");
+    let list = step("steps", "a", "map", &format!("items = '{sum}'"));
+    assert_refused(&format!("{list}{inner}"), &at("a", &deep(12_002)));
+}
+
+#[test]
+fn a_configuration_that_is_nested_too_deep_is_refused() {
+    for deep in [
+        format!("x = {}{}", "[".repeat(100_000), "]".repeat(100_000)),
+        format!("x = {}1{}", "{a=".repeat(100_000), "}".repeat(100_000)),
+        format!("a{} = 1", ".a".repeat(100_000)),
+        format!("[a{}]", ".a".repeat(100_000)),
+        step("steps", "a", "validate", &format!("schema{} = true", ".items".repeat(10_000))),
+    ] {
+        assert_eq!(problems(&deep).len(), 1, "{deep:.80}");
+    }
+    let chain: String =
+        (0..20_000).map(|n| format!("a{n} = {{ \"$ref\" = \"#/$defs/a{}\" }}\n", n + 1)).collect();
+    let schema = "[workflows.w.steps.schema]\n\"$ref\" = \"#/$defs/a0\"\n\
+                  [workflows.w.steps.schema.\"$defs\"]\na20000 = true\n";
+    assert_fine(&format!("{}{schema}{chain}", step("steps", "a", "validate", "")));
+    let pattern = format!("schema = {{ pattern = '{}{}' }}", "(".repeat(5_000), ")".repeat(5_000));
+    assert_eq!(problems(&step("steps", "a", "validate", &pattern)).len(), 1);
+}
+
+#[test]
+fn a_url_that_a_value_may_lead_to_another_host_is_refused() {
+    for (url, told) in [
+        ("https://e.example.com\\(.x)", "e.example.com"),
+        ("https://e.example.com\\(.x)/a", "e.example.com"),
+        ("https://e.example.com\\(.x)\\(.y)?a=1", "e.example.com"),
+        ("https://e.example.com\\(.x):443/", "e.example.com"),
+        ("https://api-\\(.x)", "api-"),
+    ] {
+        let told = format!(
+            "line 4: [[workflows.w.steps]] step `a`: `url`: the value after `{told}` would become part \
+             of the host's name; write `{told}/` before it, or let one value give the whole host"
+        );
+        assert_refused(&step("steps", "a", "http", &format!("url = '{url}'")), &told);
+    }
+    for url in [
+        "https://e.example.com/\\(.x)",
+        "https://e.example.com?a=\\(.x)",
+        "https://e.example.com:\\(.port)/",
+        "https://\\(.host)/a",
+        "https://\\(.tenant).example.com/a",
+        "https://shop-\\(.tenant).example.com",
+        "https://api.\\(.domain)/a",
+    ] {
+        assert_fine(&step("steps", "a", "http", &format!("url = '{url}'")));
+    }
+}
+
+#[test]
+fn a_doubled_backslash_before_a_bracket_is_refused() {
+    let told = |key: &str| {
+        format!(
+            "line 4: [[workflows.w.steps]] step `a`: `{key}`: `\\\\(` is no template; \
+             write `\\(` in single quotes"
+        )
+    };
+    for (run, key, more) in [
+        ("http", "url", "url = 'https://example.com/\\\\(.id)'"),
+        ("http", "url", "url = 'https://example.com/\\(.a)/\\\\(.id)'"),
+        ("s3", "key", "bucket = \"acme\"\nkey = 'a/\\\\(.id)'"),
+        ("sqs", "group", "queue = \"a.fifo\"\ngroup = '\\\\(.id)'"),
+    ] {
+        let more = more.to_owned();
+        let step = step("steps", "a", run, &more);
+        let said = problems(&step);
+        assert!(
+            said.iter().any(|said| said.ends_with(told(key).split_once(": ").unwrap().1)),
+            "{said:#?}"
+        );
+    }
+}
+
+#[test]
 fn a_url_asks_only_for_results_that_it_sees() {
     assert_refused(
         &step("steps", "a", "http", "url = 'https://example.com/\\($steps.b.id)'"),

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 pub const DEPTH_MAX: usize = 127;
 
 /// The longest number that is read: the time to read one grows with the square of its length.
-const NUMBER_CHARS_MAX: usize = 1_000;
+pub const NUMBER_CHARS_MAX: usize = 1_000;
 
 /// Numbers of fewer characters and without an exponent fit a float.
 const SMALL_NUMBER_CHARS: usize = 300;

@@ -3,6 +3,7 @@
 //! - [`place`]: whether it runs in this process or in a worker with limits
 //! - [`worker`]: those workers
 
+mod bounds;
 #[cfg(test)]
 mod conformance;
 mod functions;
@@ -48,6 +49,8 @@ pub struct Expression {
     program: Arc<Program>,
     place: Arc<Place>,
     dot: Dot,
+    /// Whether the result may depend on `.`.
+    uses_dot: bool,
 }
 
 /// What `.` is.
@@ -70,9 +73,13 @@ pub enum Dot {
 impl Expression {
     /// Compiles it; otherwise what is wrong with it, and where.
     pub fn compile(code: &str, dot: Dot) -> Result<Self, String> {
-        let program = Program::compile(code)?;
-        let place = Arc::new(program.place());
-        Ok(Self { program: Arc::new(program), place, dot })
+        let (program, place) = bounds::reading(code, || {
+            let program = Program::compile(code)?;
+            let place = Arc::new(program.place());
+            Ok::<_, String>((program, place))
+        })??;
+        let uses_dot = mentions::uses_dot(code);
+        Ok(Self { program: Arc::new(program), place, dot, uses_dot })
     }
 
     /// The first result, or null if there is none.
@@ -148,6 +155,8 @@ impl Expression {
     fn question(&self, input: &Input, wanted: Wanted) -> Result<Question, StepError> {
         let null = || Bytes::from_static(b"null");
         let dot = match self.dot {
+            // A body of any kind will do where nothing is asked of it.
+            _ if !self.uses_dot => question::Dot::Json(null()),
             Dot::Body => question::Dot::Json(checked(input.body.clone(), "the body")?),
             Dot::Text => match std::str::from_utf8(&input.body) {
                 Ok(_) => question::Dot::Text(input.body.clone()),

@@ -78,6 +78,7 @@ def INDEX(f): INDEX(.[]; f);
 def JOIN($index; f): [.[] | [., $index[f]]];
 def JOIN($index; s; f): s | [., $index[f]];
 def JOIN($index; s; f; join): s | [., $index[f]] | join;
+def strftime($format): _seconds | _strftime($format);
 def todateiso8601: strftime("%Y-%m-%dT%H:%M:%SZ");
 def todate: todateiso8601;
 def date: todate;

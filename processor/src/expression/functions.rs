@@ -2,6 +2,7 @@
 
 mod formats;
 mod patterns;
+mod time;
 
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -49,15 +50,21 @@ pub(crate) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
 
 /// What is defined in Rust. Of several with one name, the first counts.
 pub(crate) fn functions() -> impl Iterator<Item = Fun<Data>> {
-    // These are wrapped in definitions that look at the count first.
+    // These are wrapped in definitions that look at what they are given first.
+    let format_time = jaq_std::funs().filter_map(|(name, arguments, it)| match name {
+        "strftime" => Some(("_strftime", arguments, it)),
+        _ => None,
+    });
     let counting = jaq_core::funs().filter_map(|(name, arguments, it)| match name {
         "limit" => Some(("_limit", arguments, it)),
         "skip" => Some(("_skip", arguments, it)),
         _ => None,
     });
     let others = jaq_core::funs().chain(jaq_std::funs());
-    let others = others.filter(|(name, ..)| !OUTSIDE.contains(name)).chain(counting);
-    own().into_iter().chain(formats::functions()).chain(patterns::functions()).chain(others)
+    let others = others.filter(|(name, ..)| !OUTSIDE.contains(name));
+    let others = others.chain(counting).chain(format_time);
+    let own = own().into_iter().chain(formats::functions()).chain(patterns::functions());
+    own.chain(time::functions()).chain(others)
 }
 
 fn own() -> Vec<Fun<Data>> {
@@ -401,3 +408,6 @@ fn implode(value: Value) -> Result {
     };
     codes.iter().map(character).collect::<Result<String>>().map(Value::text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,30 +4,89 @@ use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Pattern, Term};
 use jaq_core::path::Part;
 
-use super::rewrite;
+use super::{bounds, rewrite};
 
 const STEPS: &str = "$steps";
 
 /// The names of steps that the expression reads, as far as it writes them out.
 /// None if it cannot be read, or gives `$steps` another meaning.
 pub(crate) fn steps(code: &str) -> Vec<String> {
-    let Some(term) = jaq_core::load::parse(code, |parser| parser.term()) else {
-        return Vec::new();
-    };
-    let mut found = Found::default();
-    found.term(&term);
+    let found = found(code);
     if found.bound { Vec::new() } else { found.names }
 }
 
 /// Whether a `foreach` of the expression may give several results for one item. jq goes on from the last of them,
 /// our evaluator from each: this is refused.
 pub(crate) fn has_forking_foreach(code: &str) -> bool {
-    let term = jaq_core::load::parse(code, |parser| parser.term());
-    term.is_some_and(|term| {
+    found(code).forks
+}
+
+/// Whether the result may depend on `.`, so that `.` has to be there.
+pub(crate) fn uses_dot(code: &str) -> bool {
+    let uses = bounds::reading(code, || {
+        let term = jaq_core::load::parse(code, |parser| parser.term());
+        term.is_none_or(|term| term_uses_dot(&term))
+    });
+    uses.unwrap_or(true)
+}
+
+/// The same of a term; whatever is not known here does.
+fn term_uses_dot(term: &Term<&str>) -> bool {
+    match term {
+        Term::Num(_) | Term::Var(_) | Term::Arr(None) => false,
+        Term::Str(_, parts) => parts.iter().any(|part| match part {
+            StrPart::Term(inner) => term_uses_dot(inner),
+            StrPart::Str(_) | StrPart::Char(_) => false,
+        }),
+        Term::Arr(Some(inner)) | Term::Neg(inner) => term_uses_dot(inner),
+        Term::Obj(members) => members.iter().any(|(name, value)| match (name, value) {
+            // `{name}` is what `.` has under this name, and `{$name}` is the variable.
+            (name, None) => !matches!(name, Term::Var(_)),
+            (name, Some(value)) => term_uses_dot(name) || term_uses_dot(value),
+        }),
+        // What follows sees what is before it.
+        Term::BinOp(left, BinaryOp::Pipe(None), _) => term_uses_dot(left),
+        Term::BinOp(
+            left,
+            BinaryOp::Pipe(Some(Pattern::Var(_)))
+            | BinaryOp::Comma
+            | BinaryOp::Alt
+            | BinaryOp::Or
+            | BinaryOp::And
+            | BinaryOp::Math(_)
+            | BinaryOp::Cmp(_),
+            right,
+        ) => term_uses_dot(left) || term_uses_dot(right),
+        Term::IfThenElse(cases, Some(otherwise)) => {
+            let mut cases = cases.iter();
+            cases.any(|(condition, then)| term_uses_dot(condition) || term_uses_dot(then))
+                || term_uses_dot(otherwise)
+        }
+        Term::TryCatch(tried, _) => term_uses_dot(tried),
+        Term::Path(head, path) => {
+            term_uses_dot(head)
+                || path.0.iter().any(|(part, _)| match part {
+                    Part::Index(index) => term_uses_dot(index),
+                    Part::Range(from, until) => from.iter().chain(until).any(term_uses_dot),
+                })
+        }
+        Term::Call(name, arguments) => {
+            !(arguments.is_empty() && ["null", "true", "false", "empty"].contains(name))
+        }
+        _ => true,
+    }
+}
+
+/// Nothing, if it cannot be read.
+fn found(code: &str) -> Found {
+    let found = bounds::reading(code, || {
         let mut found = Found::default();
-        found.term(&term);
-        found.forks
-    })
+        if let Some(term) = jaq_core::load::parse(code, |parser| parser.term()) {
+            found.term(&term);
+        }
+        found
+    });
+    found.unwrap_or_default()
 }
 
 #[derive(Default)]

@@ -8,11 +8,16 @@ use jaq_core::load::parse::{BinaryOp, Pattern, Term};
 use jaq_core::ops::Math;
 use jaq_core::path::Part;
 
+use super::bounds;
+
 /// How many times as large as the input all results of an expression and its parts may be together.
 const GROWTH_MAX: u32 = 64;
 
-/// How deep an expression that runs in this process may be nested.
+/// How deep the terms of an expression that runs in this process may be nested.
 const DEPTH_MAX: usize = 64;
+
+/// How deep such an expression may be as a whole, as [`bounds::depth`] has it: its evaluation recurses as deep.
+pub(crate) const DEPTH_HERE_MAX: usize = 250;
 
 /// Where an expression runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +30,9 @@ pub enum Place {
 
 /// Where this expression runs.
 pub fn of(code: &str) -> Place {
+    if bounds::depth(code) > DEPTH_HERE_MAX {
+        return Place::Worker(format!("is more than {DEPTH_HERE_MAX} deep"));
+    }
     let judged = jaq_core::load::parse(code, |parser| parser.term())
         .ok_or_else(|| "cannot be judged".to_owned())
         .and_then(|term| Judge { bound: Vec::new() }.term(&term, At { depth: 0, top: true }));

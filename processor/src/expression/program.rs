@@ -142,7 +142,11 @@ impl Program {
         if text.ends_with("because the divisor is zero") {
             return "the divisor is zero".into();
         }
-        const ENDS: [(&str, &str); 8] = [
+        const ENDS: [(&str, &str); 9] = [
+            (
+                "is too far away for a date; divide milliseconds by 1000",
+                "is too far away for a date; divide milliseconds by 1000",
+            ),
             ("cannot be parsed as a number", "is no number"),
             ("cannot be parsed as a boolean", "is neither `true` nor `false`"),
             ("cannot be parsed as JSON", "is not JSON"),

@@ -142,6 +142,25 @@ fn doubling_again_and_again_is_no_linear_cost() {
     assert_eq!(of(&deep), Place::Worker("is nested more than 64 deep".into()));
 }
 
+#[test]
+fn an_expression_whose_evaluation_recurses_deep_runs_in_a_worker() {
+    let members = |count: usize| {
+        let members: Vec<_> = (0..count).map(|id| format!("a{id}: 1")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    assert_eq!(of(&members(200)), Place::Here);
+    for code in [
+        format!("{}=1", ".a".repeat(300)),
+        format!("del({})", ".a".repeat(300)),
+        format!("del(.a{})", ",.b".repeat(300)),
+        ".a".repeat(300),
+        members(300),
+        format!("\"{}\"", "\\n".repeat(300)),
+    ] {
+        assert_eq!(of(&code), Place::Worker("is more than 250 deep".into()), "{code:.40}");
+    }
+}
+
 /// Bodies that are as bad as they may be.
 fn hostile_bodies() -> Vec<String> {
     let length = HERE_BYTES_MAX - 64;

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
 use std::rc::Rc;
 
-use super::{DEPTH_COMPARED_MAX, Literal, Map, Result, Value, error, told};
+use super::{DEPTH_COMPARED_MAX, Map, Result, Value, error, number, told};
 
 /// The longest text that repeating one gives, as in jq.
 const REPEATED_BYTES_MAX: f64 = 2_147_483_647.0;
@@ -177,13 +177,13 @@ impl Neg for Value {
 
     fn neg(self) -> Result {
         match &self {
-            Self::Number(number) => Ok(Self::Number(-number)),
+            Self::Number(value) => Ok(Self::Number(-value)),
             Self::Literal(literal) => {
                 let text = match literal.text.strip_prefix('-') {
                     Some(text) => text.to_owned(),
                     None => format!("-{}", literal.text),
                 };
-                Ok(Self::Literal(Literal { value: -literal.value, text: text.into() }.into()))
+                Ok(number::from_text(&text))
             }
             _ => error(format!("{} cannot be negated", told(&self))),
         }

@@ -2,12 +2,17 @@
 
 use std::cmp::Ordering;
 
+use everhook_journal::json::NUMBER_CHARS_MAX;
+
 use super::Value;
 
 /// Up to here, every whole number is one that a calculation can hold.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// A number as it was written.
+/// The longest number that is kept as it was written: what steps and senders may give.
+pub(super) const LITERAL_BYTES_MAX: usize = NUMBER_CHARS_MAX;
+
+/// A number as it was written. It is finite, and not too long to be read again.
 #[derive(Debug)]
 pub(crate) struct Literal {
     /// What calculations take it for.
@@ -70,6 +75,9 @@ pub(super) fn from_text(text: &str) -> Value {
     }
     let value: f64 = text.parse().unwrap_or(f64::NAN);
     if value.abs() <= WHOLE_MAX && format(value) == text && value.fract() == 0.0 {
+        return Value::Number(value);
+    }
+    if !value.is_finite() || text.len() > LITERAL_BYTES_MAX {
         return Value::Number(value);
     }
     Value::Literal(Literal { value, text: text.into() }.into())

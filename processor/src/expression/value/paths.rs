@@ -44,8 +44,16 @@ impl Value {
         };
         match (self, part) {
             (Self::Null, Self::Text(_)) => Self::object(Map::new()).changed_at(path, change),
-            (Self::Null, Self::Number(_) | Self::Literal(_) | Self::Object(_)) => {
+            (Self::Null, Self::Number(_) | Self::Literal(_)) => {
                 Self::array(Vec::new()).changed_at(path, change)
+            }
+            // A part of null is null, and not an empty array, until it is changed.
+            (Self::Null, Self::Object(slice)) => {
+                bounds(slice, 0)?;
+                match Self::Null.changed_at(rest, change)? {
+                    new @ Self::Array(_) => Ok(new),
+                    _ => Ok(error("A slice of an array can only be assigned another array")?),
+                }
             }
             (Self::Object(mut members), Self::Text(name)) => {
                 let member = Rc::make_mut(&mut members).entry(name.clone()).or_default();

@@ -404,6 +404,37 @@ async fn a_value_that_would_lead_to_another_path_is_refused() {
 }
 
 #[tokio::test]
+async fn an_empty_value_leads_to_no_other_place() {
+    let server = Server::answering(answer("204 No Content", "text/plain", b"")).await;
+    let told = "`url` gives a path with an empty value in it, which leads elsewhere";
+    for template in [
+        r"/users/\(.id)",
+        r"/users/\(.id)/",
+        r"/users/\(.id)/keys",
+        r"/\(.id)?a=1",
+        r"/users/\(.id)#a",
+        r"/users/\(.id)\(.id)/keys",
+        r"/users\/\(.id)",
+        r"/a\\\(.id)\\b",
+        r"/\(.n)/\(.id)",
+    ] {
+        let step = templated(&server, template);
+        let error = step.run(input(r#"{"id":"","n":1}"#)).await.unwrap_err();
+        assert_eq!(error, StepError::fatal("invalid", told), "{template}");
+    }
+    for (template, called) in [
+        (r"/users/\(.n)", "/users/1"),
+        (r"/users/x\(.id)/a", "/users/x/a"),
+        (r"/users/\(.id)\(.n)/a", "/users/1/a"),
+        (r"/users?id=\(.id)", "/users?id="),
+        (r"/users//\(.n)/", "/users//1/"),
+    ] {
+        templated(&server, template).run(input(r#"{"id":"","n":1}"#)).await.unwrap();
+        assert!(server.request().starts_with(&format!("GET {called} HTTP/1.1")), "{template}");
+    }
+}
+
+#[tokio::test]
 async fn a_computed_host_is_judged_as_any_other() {
     let steps = Steps::new();
     for (url, body) in [

@@ -90,6 +90,75 @@ fn what_is_calculated_is_json() {
 }
 
 #[test]
+fn a_number_made_of_text_is_json_and_no_larger_than_the_largest() {
+    const LARGEST: &str = "1.7976931348623157e+308";
+    let nines = "9".repeat(400);
+    let digits = "1".repeat(1_500);
+    let long = format!("0.{digits}");
+    for (text, number) in [
+        ("1e400", LARGEST),
+        ("-1e999", &format!("-{LARGEST}")),
+        ("+1e400", LARGEST),
+        ("1e99999999999999999999", LARGEST),
+        (&nines, LARGEST),
+        (&digits, LARGEST),
+        (&long, "0.1111111111111111"),
+        ("1e-400", "1e-400"),
+        ("150", "150"),
+        ("1.50", "1.50"),
+        ("12345678901234567890123", "12345678901234567890123"),
+    ] {
+        let body = format!(r#"{{"id":7,"amount":"{text}"}}"#);
+        let made = result("{id, amount: (.amount | tonumber)}", &body);
+        assert_eq!(made, format!(r#"{{"id":7,"amount":{number}}}"#));
+        // What is recorded is what a later step and a destination see.
+        assert_eq!(crate::steps::json::kept(made.as_bytes()).get(), made);
+        if !text.starts_with('+') {
+            assert_eq!(result(".amount | fromjson", &body), number, "{text:.40}");
+            assert_eq!(result(".amount | [fromjson]", &body), format!("[{number}]"));
+        }
+        let negative = result("-(.amount | tonumber)", &body);
+        assert_eq!(crate::steps::json::kept(negative.as_bytes()).get(), negative);
+    }
+    assert_eq!(
+        result("[1e400, -1e400, 1e308 * 10]", "{}"),
+        format!("[{LARGEST},-{LARGEST},{LARGEST}]")
+    );
+    assert_eq!(result(r#"("1e400" | tonumber) > 100"#, "{}"), "true");
+    assert_eq!(result(r#"("1e400" | tonumber | tojson), 1"#, "{}"), format!("\"{LARGEST}\""));
+    // The longest number that a webhook may have passes through, also with a sign.
+    let longest = format!("0.{}", "7".repeat(998));
+    assert_eq!(result(".", &longest), longest);
+    assert_eq!(result("-.", &longest), "-0.7777777777777778");
+}
+
+#[test]
+fn a_body_of_any_kind_will_do_for_an_expression_that_does_not_ask_for_it() {
+    for jq in [
+        "$previous",
+        "$webhook.source",
+        "{source: $webhook.source, $now}",
+        "\"\\($webhook.source)-\\($attempt)\"",
+        "[$previous, 1] | .[1]",
+        "if $webhook.type == \"a\" then 1 else $steps[\"a\"].b end",
+        "$previous as $x | $x // 1",
+        "try $webhook.source.x catch 1",
+    ] {
+        for body in ["a=1&b=2", "", "{", "\"\\ud800\""] {
+            assert_eq!(result(jq, body), result(jq, "{}"), "{jq} on {body}");
+        }
+    }
+    for jq in [".", ".a", "..", "{a}", "{(.a): 1}", "$previous[.a]", "[.[]]", "length"] {
+        assert!(told(jq, "a=1").starts_with("the body "), "{jq}");
+    }
+    for jq in
+        ["if . then 1 else 2 end", "if 1 then 2 end", "\"\\(.a)\"", "1 + .a", "$now, .", "map(1)"]
+    {
+        assert!(told(jq, "a=1").starts_with("the body "), "{jq}");
+    }
+}
+
+#[test]
 fn an_expression_sees_the_webhook() {
     let expected = r#"["shop","order.paid","d-1","ABCDEFGHIJKLMNOPQRSTUVWXYZ","application/json","POST","/webhook/shop","a=1","application/json"]"#;
     let jq = r#"$webhook | [.source, .type, .deliveryId, .executionToken, .headers["content-type"], .method, .path, .query, .contentType]"#;
@@ -210,6 +279,12 @@ fn an_expression_cannot_look_or_act_outside() {
 
 #[test]
 fn a_wrong_expression_is_told_by_place_and_reason() {
+    let deep = "the expression is 5003 deep, limit 4000: brackets inside of one another and terms one \
+                after the other count; divide it among several steps";
+    assert_eq!(
+        refused("transform", json!({ "jq": format!("{}=1", ".a".repeat(5_000)) })),
+        DefinitionError::at("jq", deep)
+    );
     for (jq, message) in [
         (".a |\n  nothing(1)", "line 2, column 3: there is no function `nothing` with 1 arguments"),
         ("$a", "line 1, column 1: there is no variable `$a`"),
