@@ -206,6 +206,15 @@ fn names_are_unique_also_inside() {
 fn a_workflow_is_neither_too_long_nor_too_deep() {
     let many: String = (0..101).map(|n| step("steps", &format!("s{n}"), "validate", "")).collect();
     assert_refused(&many, "line 1: [workflows.w]: must have 1 to 100 steps");
+    let long = |n| {
+        let name = format!("s{n}");
+        step("steps", &name, "transform", &format!("jq = '\"{}\"'", "x".repeat(60_000)))
+    };
+    let (fits, large) = ((0..6).map(long).collect::<String>(), (0..7).map(long).collect::<String>());
+    assert_eq!(problems(&fits), [""; 0]);
+    let refused = problems(&large);
+    assert!(refused[0].contains("[workflows.w]: its definition has 42"), "{refused:?}");
+    assert!(refused[0].contains("at most 390000 can be kept; shorten its schemas"), "{refused:?}");
     let map = |map: usize| {
         let inside = |n| step("steps.steps", &format!("b{map}-{n}"), "validate", "");
         let name = format!("a{map}");

@@ -20,6 +20,9 @@ pub const STEPS_MAX: usize = 100;
 /// The most steps a workflow may have, those inside of others included.
 pub const STEPS_IN_ALL_MAX: usize = 500;
 
+/// The most bytes that a definition may have: with its key it must fit into an item of 400 KB.
+pub const DEFINITION_BYTES_MAX: usize = 390_000;
+
 /// The longest that one attempt may take: below the time an invocation has.
 pub const STEP_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 

@@ -10,7 +10,7 @@ use crate::id::{StepName, WorkflowName};
 use crate::retry::{Backoff, Jitter, Retry};
 use crate::time::parse_duration;
 use crate::workflow::{
-    AtMostOnce, BranchDefinition, DEPTH_MAX, STEP_TIMEOUT_DEFAULT, STEP_TIMEOUT_MAX,
+    AtMostOnce, BranchDefinition, DEFINITION_BYTES_MAX, DEPTH_MAX, STEP_TIMEOUT_DEFAULT, STEP_TIMEOUT_MAX,
     STEPS_IN_ALL_MAX, STEPS_MAX, StepDefinition, WAIT_MAX, Workflow,
 };
 
@@ -91,6 +91,14 @@ impl Config {
             self.places.insert((name.clone(), step), place);
         }
         let workflow = Workflow { name: name.clone(), steps, on_failure, timeout_ms };
+        let bytes = workflow.to_canonical_json().len();
+        if bytes > DEFINITION_BYTES_MAX {
+            let message = format!(
+                "its definition has {bytes} bytes, at most {DEFINITION_BYTES_MAX} can be kept; \
+                 shorten its schemas and expressions, or divide it"
+            );
+            return Err(problem(line, message));
+        }
         self.workflows.insert(name, workflow);
         Ok(())
     }
