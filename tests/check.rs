@@ -210,7 +210,8 @@ fn a_workflow_is_neither_too_long_nor_too_deep() {
         let name = format!("s{n}");
         step("steps", &name, "transform", &format!("jq = '\"{}\"'", "x".repeat(60_000)))
     };
-    let (fits, large) = ((0..6).map(long).collect::<String>(), (0..7).map(long).collect::<String>());
+    let (fits, large) =
+        ((0..6).map(long).collect::<String>(), (0..7).map(long).collect::<String>());
     assert_eq!(problems(&fits), [""; 0]);
     let refused = problems(&large);
     assert!(refused[0].contains("[workflows.w]: its definition has 42"), "{refused:?}");

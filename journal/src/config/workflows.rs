@@ -10,8 +10,8 @@ use crate::id::{StepName, WorkflowName};
 use crate::retry::{Backoff, Jitter, Retry};
 use crate::time::parse_duration;
 use crate::workflow::{
-    AtMostOnce, BranchDefinition, DEFINITION_BYTES_MAX, DEPTH_MAX, STEP_TIMEOUT_DEFAULT, STEP_TIMEOUT_MAX,
-    STEPS_IN_ALL_MAX, STEPS_MAX, StepDefinition, WAIT_MAX, Workflow,
+    AtMostOnce, BranchDefinition, DEFINITION_BYTES_MAX, DEPTH_MAX, STEP_TIMEOUT_DEFAULT,
+    STEP_TIMEOUT_MAX, STEPS_IN_ALL_MAX, STEPS_MAX, StepDefinition, WAIT_MAX, Workflow,
 };
 
 use super::section::{Problem, Section, unknown_key};

@@ -339,7 +339,7 @@ impl Checks {
         };
         let before = history.row.replace(row.clone());
         let reason =
-            row.parked.as_ref().filter(|_| !before.as_ref().is_some_and(|it| it.parked.is_some()));
+            row.parked.as_ref().filter(|_| before.as_ref().is_none_or(|it| it.parked.is_none()));
         if let Some(reason) = reason.filter(|reason| is_damage(reason)) {
             return violated(
                 "S18",

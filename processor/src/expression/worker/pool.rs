@@ -29,6 +29,12 @@ const SLOW_FOR: Duration = Duration::from_secs(300);
 /// What is over sooner than this was not slow, however it ended.
 const SLOW_AFTER: Duration = Duration::from_millis(100);
 
+/// After so long an evaluation gives its worker up to another source that waits.
+const LONG: Duration = Duration::from_millis(300);
+
+/// How often it is looked whether one waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// How many expressions are remembered as slow.
 const SLOW_KNOWN_MAX: usize = 1_000;
 
@@ -186,17 +192,51 @@ impl Pool {
         source: &SourceName,
     ) -> Result<Output, StepError> {
         let key: Key = Sha256::digest(format!("{source}\n{code}")).into();
-        let turn = Turn { source: source.clone(), is_slow: self.is_slow(&key) };
-        let _permit = self.turn(turn).await?;
         let asked = frame::from_question(code, question);
+        let turn = Turn { source: source.clone(), is_slow: self.is_slow(&key) };
+        let permit = self.turn(turn.clone()).await?;
+        if !turn.is_slow {
+            // It has no effects, so that it can begin again among the slow ones.
+            tokio::select! {
+                answer = self.evaluate(command, key, &asked) => return answer,
+                () = self.keeps_others_waiting(source) => {}
+            }
+        }
+        let _permit = match turn.is_slow {
+            true => permit,
+            false => {
+                drop(permit);
+                self.turn(Turn { is_slow: true, ..turn }).await?
+            }
+        };
+        self.evaluate(command, key, &asked).await
+    }
+
+    async fn evaluate(
+        &'static self,
+        command: &Command,
+        key: Key,
+        asked: &[u8],
+    ) -> Result<Output, StepError> {
         let mut evaluation = Evaluation { pool: self, key, began: Instant::now(), is_fine: false };
-        let answer = self.ask(command, &asked).await;
+        let answer = self.ask(command, asked).await;
         evaluation.is_fine = match &answer {
             Ok(_) => true,
             Err(error) => !["too_much_time", "too_much_memory", "too_deep", "timeout"]
                 .contains(&error.kind.as_str()),
         };
         answer
+    }
+
+    /// Returns once an evaluation that began now has taken long, and other sources wait for its worker.
+    async fn keeps_others_waiting(&self, source: &SourceName) {
+        tokio::time::sleep(LONG).await;
+        let waits = |(turn, waits): &(Turn, oneshot::Sender<Permit>)| {
+            !turn.is_slow && turn.source != *source && !waits.is_closed()
+        };
+        while !self.with(|state| state.waiting.iter().any(waits)) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     #[cfg(all(test, unix))]

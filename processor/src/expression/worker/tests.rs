@@ -86,14 +86,15 @@ async fn a_worker_that_has_ended_is_replaced() {
     assert_eq!(result("[range(1)]", "{}").await.unwrap(), "[0]");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_source_leaves_workers_to_the_others() {
+/// Six slow evaluations of these sources, in turn, while one of another source comes to its end.
+async fn healthy_beside(sources: &[&str]) {
     let slow = Arc::new(Expression::compile("last(range(1e12) | . + 0)", Dot::Body).unwrap());
     let hostile: Vec<_> = (0..6)
-        .map(|_| {
+        .map(|n| {
             let slow = slow.clone();
             let mut hostile = input("{}");
-            Arc::make_mut(&mut hostile.webhook).source = SourceName::new("hostile");
+            let source = sources[n % sources.len()];
+            Arc::make_mut(&mut hostile.webhook).source = SourceName::new(source);
             tokio::spawn(async move { slow.result(hostile).await })
         })
         .collect();
@@ -107,4 +108,14 @@ async fn one_source_leaves_workers_to_the_others() {
     assert!(hostile.iter().all(|task| !task.is_finished()), "it waited for one of them to end");
 
     hostile.into_iter().for_each(|task| task.abort());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_source_leaves_workers_to_the_others() {
+    healthy_beside(&["hostile"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_evaluations_of_many_sources_make_room_for_another() {
+    healthy_beside(&["first", "second", "third"]).await;
 }
