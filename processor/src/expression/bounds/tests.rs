@@ -9,7 +9,9 @@ use super::super::{Dot, Expression};
 use super::*;
 
 /// Expressions of any depth, each in another way.
-const SHAPES: [(&str, fn(usize) -> String); 27] = [
+type Shape = (&'static str, fn(usize) -> String);
+
+const SHAPES: [Shape; 27] = [
     ("a path", |n| ".a".repeat(n)),
     ("a path of indices", |n| format!(".{}", "[0]".repeat(n))),
     ("parentheses", |n| format!("{}.{}", "(".repeat(n), ")".repeat(n))),
