@@ -8,9 +8,10 @@ use super::super::value::Value;
 use super::super::{Dot, Expression};
 use super::*;
 
-/// Expressions of any depth, each in another way.
+/// A name, and an expression so deep.
 type Shape = (&'static str, fn(usize) -> String);
 
+/// Expressions of any depth, each in another way.
 const SHAPES: [Shape; 27] = [
     ("a path", |n| ".a".repeat(n)),
     ("a path of indices", |n| format!(".{}", "[0]".repeat(n))),
