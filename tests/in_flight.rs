@@ -251,6 +251,7 @@ async fn a_redrive_long_after_a_cancel_takes_what_the_call_came_to() {
         assert_eq!(post(&world, &format!("/executions/{id}/cancel")).await, 200);
         // The driver sees the end, and shows it.
         world.process(&world.records().await).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(world.status(&id).await["status"], "cancelled");
         assert_eq!(post(&world, &format!("/executions/{id}/redrive")).await, 200);
         targets.door.add_permits(1_000);
