@@ -444,9 +444,9 @@ fn a_configuration_that_is_nested_too_deep_is_refused() {
         assert_eq!(problems(&deep).len(), 1, "{deep:.80}");
     }
     let chain: String =
-        (0..20_000).map(|n| format!("a{n} = {{ \"$ref\" = \"#/$defs/a{}\" }}\n", n + 1)).collect();
+        (0..9_000).map(|n| format!("a{n} = {{ \"$ref\" = \"#/$defs/a{}\" }}\n", n + 1)).collect();
     let schema = "[workflows.w.steps.schema]\n\"$ref\" = \"#/$defs/a0\"\n\
-                  [workflows.w.steps.schema.\"$defs\"]\na20000 = true\n";
+                  [workflows.w.steps.schema.\"$defs\"]\na9000 = true\n";
     assert_fine(&format!("{}{schema}{chain}", step("steps", "a", "validate", "")));
     let pattern = format!("schema = {{ pattern = '{}{}' }}", "(".repeat(5_000), ")".repeat(5_000));
     assert_eq!(problems(&step("steps", "a", "validate", &pattern)).len(), 1);
