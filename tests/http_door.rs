@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -12,10 +13,16 @@ use serde_json::{Value, json};
 
 use crate::standing::Standing;
 
-/// A target that refuses twice, accepts, or never answers.
+/// A target that refuses twice, accepts, takes its time, or never answers; it says how often it was called.
 async fn target(State(calls): State<Arc<AtomicU32>>, request: Request) -> (StatusCode, String) {
     match request.uri().path() {
         "/hangs" => std::future::pending().await,
+        "/count" => (StatusCode::OK, calls.load(Ordering::SeqCst).to_string()),
+        "/slow" => {
+            calls.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            (StatusCode::OK, "done".into())
+        }
         "/flaky" if calls.fetch_add(1, Ordering::SeqCst) < 2 => {
             (StatusCode::SERVICE_UNAVAILABLE, "not now".into())
         }
@@ -57,6 +64,7 @@ fn config(target: SocketAddr) -> String {
         source("fine", "/fine", thrice),
         source("flaky", "/flaky", thrice),
         source("hangs", "/hangs", "{ attempts = 1 }"),
+        source("slow", "/slow", "{ attempts = 1 }"),
     ]
     .join("\n")
 }
@@ -88,6 +96,26 @@ async fn a_target_that_refuses_twice_is_called_three_times() {
 
     assert_eq!(done["status"], "completed");
     assert_eq!(done["steps"][0]["attempts"], 3);
+    running.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_cancelled_and_redriven_in_flight_is_made_once() {
+    let target = start_target().await;
+    let running = Standing::start(&config(target), Limits::default()).await;
+    let token = running.accepted("slow", "{}").await;
+    for action in ["cancel", "redrive"] {
+        // The driver notices the first before the second comes.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let asked = running.client.post(running.url(&format!("/executions/{token}/{action}")));
+        assert_eq!(asked.send().await.unwrap().status(), 200, "{action}");
+    }
+
+    let done = running.ended(&token).await;
+
+    assert_eq!(done["status"], "completed");
+    let count = running.client.get(format!("http://{target}/count")).send().await.unwrap();
+    assert_eq!(count.text().await.unwrap(), "1");
     running.server.stop().await;
 }
 
