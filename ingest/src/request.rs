@@ -7,7 +7,7 @@ use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use everhook_journal::{SourceName, Timestamp};
+use everhook_journal::{SourceName, Timestamp, credential};
 
 use crate::signature::Sent;
 
@@ -249,7 +249,8 @@ impl Headers {
     /// The headers worth keeping: none that carries a credential or is one of these `proofs`, and no more than fit.
     pub fn kept(&self, proofs: &[&str]) -> BTreeMap<String, String> {
         let is_kept = |name: &str| {
-            !is_private(name) && !proofs.iter().any(|proof| proof.eq_ignore_ascii_case(name))
+            !credential::is_header(name)
+                && !proofs.iter().any(|proof| proof.eq_ignore_ascii_case(name))
         };
         let kept = self.0.keys().filter(|name| is_kept(name.as_str())).filter_map(|name| {
             let values = self.0.get_all(name).iter().map(|value| value.to_str().ok());
@@ -264,57 +265,9 @@ impl Headers {
 pub(crate) fn kept_query(query: &str) -> String {
     let is_kept = |parameter: &&str| {
         let mut pairs = form_urlencoded::parse(parameter.as_bytes());
-        !pairs.next().is_some_and(|(name, _)| is_private_parameter(&name))
+        !pairs.next().is_some_and(|(name, _)| credential::is_parameter(&name))
     };
     query.split('&').filter(is_kept).collect::<Vec<_>>().join("&")
-}
-
-/// Whether a header's name says that its value is a credential.
-fn is_private(name: &str) -> bool {
-    const PARTS: [&str; 24] = [
-        "authorization",
-        "cookie",
-        "token",
-        "secret",
-        "password",
-        "passwd",
-        "api-key",
-        "apikey",
-        "access-key",
-        "x-auth",
-        "auth-key",
-        "credential",
-        "session",
-        "jwt",
-        "bearer",
-        "oauth",
-        "pwd",
-        "passphrase",
-        "assertion",
-        "authentication",
-        "subscription-key",
-        "functions-key",
-        "private-key",
-        "hmac",
-    ];
-    // Too short to be looked for within other words.
-    const WORDS: [&str; 2] = ["sas", "otp"];
-    PARTS.iter().any(|part| name.contains(part)) || has_word(name, &WORDS)
-}
-
-/// Whether one of these is a word of a name whose words are divided by hyphens.
-fn has_word(name: &str, words: &[&str]) -> bool {
-    name.split(|divider: char| !divider.is_ascii_alphanumeric()).any(|word| words.contains(&word))
-}
-
-/// The same for a query parameter, whose names are shorter.
-fn is_private_parameter(name: &str) -> bool {
-    const NAMES: [&str; 8] = ["key", "auth", "code", "sig", "signature", "pass", "pwd", "jwt"];
-    // Signed URLs: whoever has one can use it.
-    const WORDS: [&str; 2] = ["sig", "auth"];
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    let is_signature = name.contains("signature") || has_word(&name, &WORDS);
-    NAMES.contains(&name.as_str()) || is_signature || is_private(&name)
 }
 
 #[cfg(test)]

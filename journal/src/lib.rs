@@ -50,6 +50,7 @@ pub mod guard;
 
 pub mod callback;
 pub mod config;
+pub mod credential;
 pub mod environment;
 pub mod secret;
 pub mod telemetry;
