@@ -113,6 +113,7 @@ def @tsv: _tsv;
 def @sh: _sh;
 def @html: _tostring | escape_html;
 def @uri: _tostring | encode_uri;
+def @urlvalue: if . == null then error("a value in the URL is null") else @uri end;
 def @urid: _tostring | _urid;
 def @base64: _tostring | encode_base64;
 def @base64d: _tostring | _base64d;

@@ -497,7 +497,7 @@ fn factor(name: &str) -> Option<u32> {
         "implode" | "@base64" | "@base64d" | "@base32" | "@base32d" | "@urid" | "@csv" | "@tsv" => {
             2
         }
-        "@uri" => 3,
+        "@uri" | "@urlvalue" => 3,
         "to_entries" | "from_entries" | "explode" | "@sh" => 4,
         "tostring" | "tojson" | "@json" | "@html" => 6,
         _ => return None,

@@ -165,6 +165,7 @@ impl Program {
             return format!("cannot calculate with {} here", kind(text));
         }
         match text.as_str() {
+            "a value in the URL is null" => "a value in the URL is null".into(),
             "the pattern takes too many tries" => "the pattern takes too many tries".into(),
             "Repeat string result too long" => "the repeated text is too long".into(),
             _ => unknown.into(),

@@ -21,9 +21,9 @@ pub(crate) fn code(text: &str) -> Option<String> {
 }
 
 /// The expression that a URL is, if it has any in it. The value of each is encoded,
-/// so that it stays one part of the path, or one value of the query.
+/// so that it stays one part of the path, or one value of the query; null is an error.
 pub(crate) fn url_code(text: &str) -> Option<String> {
-    code(text).map(|code| format!("@uri {code}"))
+    code(text).map(|code| format!("@urlvalue {code}"))
 }
 
 /// A part of a template.

@@ -8,7 +8,8 @@ use super::super::loopback::{Server, answer, header};
 use super::super::tests::{definition, input, refused};
 use super::answer::BODY_BYTES_MAX;
 use super::*;
-use crate::steps::Steps;
+use crate::expression::place::{self, Place};
+use crate::steps::{Steps, template};
 
 impl Server {
     fn step(&self, mut options: Value) -> Arc<dyn Step> {
@@ -379,7 +380,8 @@ async fn a_value_in_a_url_stays_one_part_of_it() {
             "/users/%C3%A9%0D%0AX%3A%20y/0?note=%5C&fixed=1",
         ),
         (r#"{"id":"a..b","n":0,"note":".."}"#, "/users/a..b/0?note=..&fixed=1"),
-        (r#"{"id":["a"],"n":true,"note":null}"#, "/users/%5B%22a%22%5D/true?note=null&fixed=1"),
+        (r#"{"id":["a"],"n":true,"note":false}"#, "/users/%5B%22a%22%5D/true?note=false&fixed=1"),
+        (r#"{"id":"null","n":[null],"note":"x"}"#, "/users/null/%5Bnull%5D?note=x&fixed=1"),
     ] {
         let server = Server::answering(answer("200 OK", "text/plain", b"")).await;
         templated(&server, template).run(input(body)).await.unwrap();
@@ -432,6 +434,34 @@ async fn an_empty_value_leads_to_no_other_place() {
         templated(&server, template).run(input(r#"{"id":"","n":1}"#)).await.unwrap();
         assert!(server.request().starts_with(&format!("GET {called} HTTP/1.1")), "{template}");
     }
+}
+
+#[tokio::test]
+async fn a_value_that_is_null_leads_nowhere() {
+    let server = Server::answering(answer("204 No Content", "text/plain", b"")).await;
+    let told = "jq: a value in the URL is null";
+    for template in [
+        r"/users/\(.id)",
+        r"/users/\(.missing)/keys",
+        r"/users/x\(.id)",
+        r"/users?id=\(.id)",
+        r"/users/\(.n)/\(.id)",
+        r"/\($webhook.type)/\(.id | .)",
+    ] {
+        let step = templated(&server, template);
+        let error = step.run(input(r#"{"id":null,"n":1}"#)).await.unwrap_err();
+        assert_eq!(error, StepError::fatal("invalid", told), "{template}");
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+    let step = templated(&server, r#"/users?id=\(.id // "")"#);
+    step.run(input(r#"{"id":null}"#)).await.unwrap();
+    assert!(server.request().starts_with("GET /users?id= HTTP/1.1"));
+}
+
+#[test]
+fn a_url_of_three_values_is_computed_in_this_process() {
+    let code = template::url_code(r"https://example.com/\(.a)/\(.b)?c=\(.c)").unwrap();
+    assert_eq!(place::of(&code), Place::Here);
 }
 
 #[tokio::test]
