@@ -10,7 +10,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use everhook::{Cli, Input, StepError, Steps};
+use everhook::{Cli, Input, Outgoing, StepError, Steps};
 use serde::{Deserialize, Serialize};
 
 /// What the body of an order looks like. Other keys are no error.
@@ -37,6 +37,9 @@ async fn charge(input: Input) -> Result<Charged, StepError> {
     if let Some(most) = cents_max.filter(|most| cents > *most) {
         return Err(StepError::fatal("refused", format!("{cents} cents are more than {most}")));
     }
+
+    // The history then says what was sent, also if no answer comes; without the card.
+    input.record_request(Outgoing::new("CHARGE", "payments").body(format!("{cents} for {order}")));
 
     // The step may run again after a crash. The key is the same then, so the card is not charged twice.
     let receipt = pay(&card, cents, &input.idempotency_key()).await?;

@@ -41,7 +41,7 @@ use std::time::Duration;
 use everhook_processor::expression::worker;
 
 pub use cli::Cli;
-pub use everhook_processor::{Input, Step, StepError, Steps};
+pub use everhook_processor::{Input, Outgoing, Step, StepError, Steps};
 
 /// How long work that nobody waits for any more may hold up the end.
 const LINGER: Duration = Duration::from_secs(1);

@@ -170,7 +170,13 @@ fn steps_that_hold_others_must_hold_some() {
         &told("a `parallel` needs branches; write [[workflows.w.steps.branches]] below it"),
     );
     assert_fine(&step("steps", "a", "parallel", "branches = []"));
-    for key in ["when = \".\"", "timeout = \"1s\"", "retry = \"none\"", "at_most_once = true"] {
+    for key in [
+        "when = \".\"",
+        "timeout = \"1s\"",
+        "retry = \"none\"",
+        "at_most_once = true",
+        "record_request = false",
+    ] {
         let word = key.split(' ').next().unwrap();
         let look = step("steps.steps", "b", "validate", key);
         assert_refused(

@@ -54,6 +54,7 @@ impl Step for Act {
                 retry: everhook_journal::retry::Retry::NEVER,
                 when: None,
                 at_most_once: None,
+                record_request: true,
                 steps: Vec::new(),
                 branches: Vec::new(),
                 options: BTreeMap::from([("jq".to_owned(), jq)]),

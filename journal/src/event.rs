@@ -1,5 +1,6 @@
 //! What happens to an execution.
 
+mod request;
 mod webhook;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::id::{Sequence, StepName};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
+pub use request::{OutgoingBody, OutgoingRequest};
 pub use webhook::{Covers, IdOrigin, KEYS_MAX, Verified, Webhook, WorkflowRef};
 
 /// Something that happened to an execution.
@@ -34,6 +36,9 @@ pub enum Event {
         duration_ms: u64,
         /// Its result.
         output: Payload,
+        /// What it sent, if it sent anything outside and that is recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Box<OutgoingRequest>>,
     },
     /// A step's attempt ended without a result.
     StepFailed {
@@ -50,6 +55,9 @@ pub enum Event {
         /// When the next try may begin; none if there is no next.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at: Option<Timestamp>,
+        /// What it sent, if it sent anything outside and that is recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Box<OutgoingRequest>>,
     },
     /// A step was passed over: its condition did not hold.
     StepSkipped {
@@ -68,6 +76,9 @@ pub enum Event {
         duration_ms: u64,
         /// Why.
         reason: String,
+        /// What it sent, if it sent anything outside and that is recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Box<OutgoingRequest>>,
     },
     /// An attempt is about to act, and no other driver may make it.
     StepClaimed {
@@ -98,6 +109,9 @@ pub enum Event {
         state: Payload,
         /// When it looks again.
         next_at: Timestamp,
+        /// What it sent, if it sent anything outside and that is recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Box<OutgoingRequest>>,
     },
     /// A step began to wait for a time.
     WaitStarted {
@@ -290,6 +304,17 @@ impl Event {
             Self::ExecutionFailed { .. } => "ExecutionFailed",
             Self::ExecutionCancelled { .. } => "ExecutionCancelled",
             Self::ExecutionRedriven { .. } => "ExecutionRedriven",
+        }
+    }
+
+    /// What the attempt sent that ended with it, if that is recorded.
+    pub fn request(&self) -> Option<&OutgoingRequest> {
+        match self {
+            Self::StepCompleted { request, .. }
+            | Self::StepFailed { request, .. }
+            | Self::StepFiltered { request, .. }
+            | Self::StepPolled { request, .. } => request.as_deref(),
+            _ => None,
         }
     }
 

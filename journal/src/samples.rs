@@ -75,6 +75,7 @@ pub(crate) fn completed(name: &str, attempt: u32) -> Event {
         started_at: at(1),
         duration_ms: 20,
         output: text("done"),
+        request: None,
     }
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn failed(name: &str, attempt: u32, retry_at: Option<Timestamp>) -> E
         duration_ms: 20,
         error: failure(),
         retry_at,
+        request: None,
     }
 }
 
@@ -125,6 +127,7 @@ pub(crate) fn definition(name: &str, run: &str) -> StepDefinition {
         retry: Retry::DEFAULT,
         when: None,
         at_most_once: None,
+        record_request: true,
         steps: Vec::new(),
         branches: Vec::new(),
         options: BTreeMap::new(),

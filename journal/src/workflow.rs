@@ -82,6 +82,9 @@ pub struct StepDefinition {
     /// Whether an interrupted attempt is never made again, and what then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most_once: Option<AtMostOnce>,
+    /// Whether what it sends is recorded with its outcome.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub record_request: bool,
     /// The steps inside of it: of each item of a `map`, or before a `callback` waits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepDefinition>,
@@ -223,6 +226,15 @@ fn sum(one: Duration, other: Duration) -> Duration {
     one.saturating_add(other)
 }
 
+fn yes() -> bool {
+    true
+}
+
+// By reference, as serde calls it.
+fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
 fn names(steps: &[StepDefinition]) -> Vec<StepName> {
     steps.iter().map(|step| step.name.clone()).collect()
 }
@@ -275,6 +287,7 @@ mod tests {
             retry: Retry::NEVER,
             when: None,
             at_most_once: None,
+            record_request: true,
             steps: Vec::new(),
             branches: Vec::new(),
             options: serde_json::from_value(options).unwrap(),
@@ -351,6 +364,18 @@ mod tests {
         };
         assert_eq!(longest(json!({})), Duration::from_secs(100));
         assert_eq!(longest(json!({"concurrency": 300})), Duration::from_secs(4));
+    }
+
+    #[test]
+    fn what_is_usual_is_not_written_down_and_leaves_the_hash_as_it_was() {
+        let mut one = workflow(json!({}));
+        assert!(!one.to_canonical_json().contains("record_request"));
+        let hash = one.hash();
+        one.steps[0].record_request = false;
+        assert!(one.to_canonical_json().contains("\"record_request\":false"));
+        assert_ne!(one.hash(), hash);
+        let read: Workflow = serde_json::from_str(&one.to_canonical_json()).unwrap();
+        assert_eq!(read, one);
     }
 
     #[test]

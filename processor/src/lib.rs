@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 
 pub use advance::{Advanced, Driver};
 pub use plan::Plans;
-pub use step::{Input, Item, Output, Step, StepError, StepFuture};
+pub use step::{Input, Item, Outgoing, Output, Step, StepError, StepFuture};
 pub use steps::Steps;
 pub use supervisor::{Driven, Supervisor};
 pub use suspects::Suspects;

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::bulkhead::Measure;
 use crate::expression::{Dot, Expression};
-use crate::step::DefinitionError;
+use crate::step::{DefinitionError, Hidden};
 use crate::steps::http::limit;
 use crate::steps::{Steps, Work};
 
@@ -43,6 +43,8 @@ pub struct Ready {
     pub destination: Arc<str>,
     /// How often, and how often at once, it may be called.
     pub measure: Measure,
+    /// Which of its texts are not recorded when it sends them.
+    pub hidden: Hidden,
 }
 
 impl Plan {
@@ -84,8 +86,19 @@ impl Ready {
             "http" => limit::measure(caller)?,
             _ => Measure::default(),
         };
-        Ok(Self { work, when, options, quick, destination, measure })
+        let hidden = hidden(caller);
+        Ok(Self { work, when, options, quick, destination, measure, hidden })
     }
+}
+
+/// What may hold the address of a callback, since the step's expressions ask for it. They see it by this name only,
+/// and all else that they see is in the history.
+fn hidden(step: &StepDefinition) -> Hidden {
+    let asking = step.options.iter().filter(|(_, value)| value.to_string().contains("$callback"));
+    asking.fold(Hidden::default(), |hidden, (key, _)| match key.as_str() {
+        "jq" => Hidden { body: true, ..hidden },
+        _ => Hidden { others: true, ..hidden },
+    })
 }
 
 /// Whom a step calls.
@@ -198,4 +211,32 @@ pub enum FindError {
     /// DynamoDB did not answer.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::steps::tests::definition;
+
+    #[test]
+    fn what_asks_for_the_address_of_a_callback_is_hidden() {
+        let of = |step: &StepDefinition| Ready::new(step, &Steps::new()).unwrap().hidden;
+        let url = "https://example.com/";
+        let (body, others) = (true, true);
+        for (options, expected) in [
+            (json!({"url": url, "jq": ".callback"}), Hidden::default()),
+            (json!({"url": url, "jq": "$callback.url"}), Hidden { body, others: false }),
+            (
+                json!({"url": r"https://example.com/\($callback.token | @base64)"}),
+                Hidden { body: false, others },
+            ),
+        ] {
+            let look = definition("http", options);
+            assert_eq!(of(&look), expected);
+            let poll = definition("poll", json!({"until": "."}));
+            assert_eq!(of(&StepDefinition { steps: vec![look], ..poll }), expected);
+        }
+    }
 }

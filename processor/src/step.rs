@@ -1,5 +1,6 @@
 //! What a step is, and what it gets to see.
 
+mod outgoing;
 mod sample;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+pub(crate) use outgoing::Recorder;
+pub use outgoing::{Hidden, Outgoing, REQUEST_BYTES_MAX};
 
 /// A step's result: JSON text, kept as it is written, so that no number changes.
 pub type Output = Box<RawValue>;
@@ -85,6 +89,8 @@ pub struct Input {
     pub callback: Option<CallbackUrls>,
     /// Why the execution fails, in what follows a failure.
     pub cause: Option<Cause>,
+    /// Where it notes what it sends.
+    pub(crate) recorder: Recorder,
 }
 
 /// An item of a list.

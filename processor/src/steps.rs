@@ -217,7 +217,7 @@ pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::step::{Input, StepError};
+    use crate::step::{Hidden, Input, Recorder, StepError};
 
     pub(crate) fn definition(run: &str, options: Value) -> StepDefinition {
         StepDefinition {
@@ -227,6 +227,7 @@ pub(crate) mod tests {
             retry: Retry::NEVER,
             when: None,
             at_most_once: None,
+            record_request: true,
             steps: Vec::new(),
             branches: Vec::new(),
             options: serde_json::from_value(options).unwrap(),
@@ -275,6 +276,7 @@ pub(crate) mod tests {
             state: None,
             callback: None,
             cause: None,
+            recorder: Recorder::new(true, Hidden::default()),
         }
     }
 

@@ -67,6 +67,7 @@ fn verdict(steps: &Steps, form: &str) -> (&'static str, String) {
         retry: Retry::NEVER,
         when: None,
         at_most_once: None,
+        record_request: true,
         steps: Vec::new(),
         branches: Vec::new(),
         options: [("url".to_owned(), json!(form))].into_iter().collect(),

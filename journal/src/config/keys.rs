@@ -152,6 +152,12 @@ pub const STEP: &[Key] = &[
         "whether an interrupted attempt is never made again: true, or \"attempt\" if `retry` then decides",
     )
     .usual("false"),
+    key(
+        "record_request",
+        Form::Flag,
+        "whether the history holds what each attempt sent, without credentials",
+    )
+    .usual("true"),
 ];
 
 /// A branch of a `parallel`.

@@ -37,6 +37,7 @@ fn plain() -> StepDefinition {
         retry: Retry::DEFAULT,
         when: None,
         at_most_once: None,
+        record_request: true,
         steps: Vec::new(),
         branches: Vec::new(),
         options: BTreeMap::new(),

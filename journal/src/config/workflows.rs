@@ -27,7 +27,7 @@ const ATTEMPTS_MAX: u64 = 100;
 const WORKFLOW_KEYS: [&str; 3] = ["steps", "on_failure", "timeout"];
 
 /// What a `poll` says for the step inside of it.
-pub const POLL_KEYS: [&str; 4] = ["when", "timeout", "retry", "at_most_once"];
+pub const POLL_KEYS: [&str; 5] = ["when", "timeout", "retry", "at_most_once", "record_request"];
 
 /// A workflow that is being read.
 struct Reading<'l> {
@@ -165,6 +165,7 @@ impl Config {
         let when = section.text("when")?;
         let at_most_once = read_at_most_once(&mut section)?;
         let retry = read_retry(&mut section, &run, at_most_once)?;
+        let record_request = section.flag("record_request")?.unwrap_or(true);
         let steps = self.read_inner(reading, &mut section, place, table, &run, depth)?;
         let branches = self.read_branches(reading, &mut section, place, table, &run, depth)?;
         let label = format!("{} step `{name}`", section.label());
@@ -193,6 +194,7 @@ impl Config {
             retry,
             when,
             at_most_once,
+            record_request,
             steps,
             branches,
             options,

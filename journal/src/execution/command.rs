@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Branches, CallbackAnswer, Cause, CompletionRule, Event, Filtered, StepFailure};
+use crate::event::{
+    Branches, CallbackAnswer, Cause, CompletionRule, Event, Filtered, OutgoingRequest, StepFailure,
+};
 use crate::guard::{self, Guard};
 use crate::id::StepName;
 use crate::payload::Payload;
@@ -116,6 +118,8 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// How long it took.
     pub took: Duration,
+    /// What it sent, if it sent anything outside and that is recorded.
+    pub request: Option<Box<OutgoingRequest>>,
 }
 
 /// Why a command does not fit the state. Nothing is wrong: somebody else was first, or it is too early.
@@ -174,6 +178,7 @@ impl Execution {
                 started_at: attempt.started_at,
                 duration_ms: millis(attempt.took),
                 output,
+                request: attempt.request,
             },
             Command::FailStep(attempt, error, retry_at) => Event::StepFailed {
                 step: attempt.step,
@@ -182,6 +187,7 @@ impl Execution {
                 duration_ms: millis(attempt.took),
                 error,
                 retry_at,
+                request: attempt.request,
             },
             Command::FilterStep(attempt, reason) => Event::StepFiltered {
                 step: attempt.step,
@@ -189,6 +195,7 @@ impl Execution {
                 started_at: attempt.started_at,
                 duration_ms: millis(attempt.took),
                 reason,
+                request: attempt.request,
             },
             Command::PollStep(attempt, state, next_at) => Event::StepPolled {
                 step: attempt.step,
@@ -197,6 +204,7 @@ impl Execution {
                 duration_ms: millis(attempt.took),
                 state,
                 next_at,
+                request: attempt.request,
             },
             Command::SkipStep(step) => Event::StepSkipped { step },
             Command::ClaimStep { step, attempt, until, replaces, process } => Event::StepClaimed {

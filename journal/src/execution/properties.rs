@@ -71,8 +71,9 @@ fn cause() -> impl Strategy<Value = Cause> {
 }
 
 fn attempt() -> impl Strategy<Value = Attempt> {
-    (name(), number(), time(), any::<Duration>())
-        .prop_map(|(step, number, started_at, took)| Attempt { step, number, started_at, took })
+    (name(), number(), time(), any::<Duration>()).prop_map(|(step, number, started_at, took)| {
+        Attempt { step, number, started_at, took, request: None }
+    })
 }
 
 fn branches() -> impl Strategy<Value = Branches> {
@@ -177,6 +178,7 @@ fn event() -> impl Strategy<Value = Event> {
         started_at: it.started_at,
         duration_ms: 1,
         output: text("done"),
+        request: None,
     });
     let failed =
         (attempt(), proptest::option::of(time())).prop_map(|(it, retry_at)| Event::StepFailed {
@@ -186,6 +188,7 @@ fn event() -> impl Strategy<Value = Event> {
             duration_ms: 1,
             error: failure(),
             retry_at,
+            request: None,
         });
     let branching = (name(), number(), branches(), 0u32..3, rule()).prop_map(
         |(step, attempt, branches, concurrency, rule)| Event::BranchesStarted {
@@ -283,8 +286,13 @@ fn wish(execution: &Execution, workflow: &Workflow, pick: usize, fate: Fate) -> 
 /// What comes of doing this.
 fn made(execution: &Execution, task: &Task<'_>, fate: Fate, now: Timestamp) -> Command {
     let path = task.path.clone();
-    let attempt =
-        |number| Attempt { step: path.clone(), number, started_at: at(0), took: Duration::ZERO };
+    let attempt = |number| Attempt {
+        step: path.clone(),
+        number,
+        started_at: at(0),
+        took: Duration::ZERO,
+        request: None,
+    };
     let number = match task.what {
         Move::Attempt(number) => number,
         Move::EndWait(number) => return Command::CompleteStep(attempt(number), text("null")),

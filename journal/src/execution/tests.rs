@@ -13,7 +13,13 @@ const END: Event = Event::ExecutionCompleted { filtered: None };
 const NOW: i64 = 5;
 
 fn attempt(name: &str, number: u32) -> Attempt {
-    Attempt { step: step(name), number, started_at: at(1), took: Duration::from_millis(20) }
+    Attempt {
+        step: step(name),
+        number,
+        started_at: at(1),
+        took: Duration::from_millis(20),
+        request: None,
+    }
 }
 
 fn not_this_attempt(name: &str, attempt: u32) -> Result<Event, Refusal> {
@@ -151,6 +157,7 @@ fn a_step_that_completes_at_last_counts_its_attempts_from_its_first_begin() {
         started_at: at(9),
         duration_ms: 20,
         output: text("done"),
+        request: None,
     };
 
     let after = given.evolve(&recorded(4, second)).unwrap();

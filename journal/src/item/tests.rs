@@ -6,10 +6,11 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::event::{Cause, Covers, IdOrigin, Verified, Webhook};
+use crate::event::{Cause, Covers, IdOrigin, OutgoingBody, OutgoingRequest, Verified, Webhook};
 use crate::payload::Payload;
 use crate::samples::{
-    at, completed, ended_badly, failed, fired, id, received, step, text as body, webhook,
+    at, completed, ended_badly, failed, failure, fired, id, received, step, text as body_text,
+    webhook,
 };
 
 /// The item of these events, appended at sequence 2.
@@ -79,6 +80,7 @@ fn with_output(output: Payload) -> Event {
         started_at: at(1),
         duration_ms: 20,
         output,
+        request: None,
     }
 }
 
@@ -156,6 +158,79 @@ fn a_failed_step_with_a_retry_is_stored() {
 #[test]
 fn a_failed_step_without_a_retry_is_stored() {
     insta::assert_snapshot!(stored(failed("notify", 6, None)));
+}
+
+#[test]
+fn what_a_step_sent_is_stored_with_each_outcome() {
+    let request = |body| {
+        let headers = [("authorization", None), ("content-type", Some("text/plain".to_owned()))];
+        Some(Box::new(OutgoingRequest {
+            method: "POST".into(),
+            url: "https://example.com/a?key=…".into(),
+            headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+            more_headers: 0,
+            body,
+        }))
+    };
+    let told = r#""request":{"method":"POST","url":"https://example.com/a?key=…","headers":{"authorization":null,"content-type":"text/plain"}"#;
+    let sha256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+    let omitted = OutgoingBody::Omitted { sha256: sha256.into(), bytes: 5_000 };
+    let omitted_text = format!(r#","body":{{"omitted":{{"sha256":"{sha256}","bytes":5000}}}}"#);
+    for (body, text) in [
+        (None, ""),
+        (Some(OutgoingBody::Webhook), r#","body":"webhook""#),
+        (Some(OutgoingBody::Result(step("before"))), r#","body":{"result":"before"}"#),
+        (Some(OutgoingBody::Text("a\n".into())), r#","body":{"text":"a\n"}"#),
+        (Some(omitted), &omitted_text),
+    ] {
+        let (step, started_at, request) = (step("a"), at(1), request(body));
+        for event in [
+            Event::StepCompleted {
+                step: step.clone(),
+                attempt: 1,
+                started_at,
+                duration_ms: 20,
+                output: body_text("done"),
+                request: request.clone(),
+            },
+            Event::StepFailed {
+                step: step.clone(),
+                attempt: 1,
+                started_at,
+                duration_ms: 20,
+                error: failure(),
+                retry_at: None,
+                request: request.clone(),
+            },
+            Event::StepFiltered {
+                step: step.clone(),
+                attempt: 1,
+                started_at,
+                duration_ms: 20,
+                reason: "not wanted".into(),
+                request: request.clone(),
+            },
+            Event::StepPolled {
+                step: step.clone(),
+                attempt: 1,
+                started_at,
+                duration_ms: 20,
+                state: body_text("seen"),
+                next_at: at(9),
+                request: request.clone(),
+            },
+        ] {
+            let stored = stored(event);
+            assert!(stored.ends_with(&format!("{told}{text}}}}}}}]")), "{stored}");
+        }
+    }
+}
+
+#[test]
+fn an_outcome_from_before_requests_were_recorded_has_none() {
+    let older = stored(completed("a", 1));
+    assert!(!older.contains("request"), "{older}");
+    assert_eq!(read(&older).unwrap()[0].request(), None);
 }
 
 #[test]
@@ -332,7 +407,7 @@ proptest! {
             headers: BTreeMap::from([(key.clone(), header.clone())]),
             keys: vec![key.clone()],
             key_count: duration_ms,
-            body: body(header),
+            body: body_text(header),
             ..webhook(&[name])
         };
         let completed = Event::StepCompleted {
@@ -341,6 +416,7 @@ proptest! {
             started_at: at(1),
             duration_ms,
             output,
+            request: None,
         };
         let events = vec![Event::WebhookReceived(Arc::new(webhook)), completed];
 

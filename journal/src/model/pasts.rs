@@ -287,6 +287,7 @@ impl Pasts {
             number: number.into(),
             started_at: began,
             took: Duration::ZERO,
+            request: None,
         };
         match order {
             Order::Receive(_) => unreachable!("only an execution has commands"),

@@ -9,7 +9,7 @@ use everhook_journal::payload::PayloadError;
 use everhook_journal::{Execution, ExecutionId, Payload, StepName};
 
 use crate::plan::Ready;
-use crate::step::{Input, Item};
+use crate::step::{Input, Item, Recorder};
 use crate::steps::branches::divide;
 
 use super::{Driver, Trouble};
@@ -64,6 +64,7 @@ impl Inputs {
             state,
             callback,
             cause,
+            recorder: Recorder::new(task.step.record_request, ready.hidden),
         })
     }
 

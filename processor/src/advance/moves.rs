@@ -27,6 +27,7 @@ pub(super) async fn settled(
         number,
         started_at: state.started_at,
         took: now.since(state.started_at),
+        request: None,
     };
     Ok(match task.what {
         Move::Attempt(_) => return Err(missing(task)),

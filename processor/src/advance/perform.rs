@@ -9,7 +9,7 @@ use everhook_journal::guard::{self, Guard};
 use everhook_journal::payload::PayloadError;
 use everhook_journal::retry::Failed;
 use everhook_journal::workflow::StepDefinition;
-use everhook_journal::{Command, ExecutionId, Payload, StepName, Timestamp, failpoint};
+use everhook_journal::{Command, ExecutionId, Payload, Timestamp, failpoint};
 use serde_json::value::RawValue;
 
 use crate::plan::Ready;
@@ -83,7 +83,7 @@ pub(super) async fn attempt(driver: &Driver, turn: Turn<'_>) -> Result<Performed
     let attempt = turn.ended(began.elapsed());
     Ok(match outcome {
         Ok(payload) => {
-            let bytes = payload.inline_bytes();
+            let bytes = payload.inline_bytes() + request_bytes(&attempt);
             (Command::CompleteStep(attempt, payload), bytes)
         }
         Err(error) => fail(driver, &turn, attempt, error),
@@ -94,7 +94,8 @@ impl Turn<'_> {
     /// The attempt, once it has ended.
     fn ended(&self, took: Duration) -> Attempt {
         let Input { step, attempt, started_at, .. } = &self.input;
-        Attempt { step: step.clone(), number: *attempt, started_at: *started_at, took }
+        let request = self.input.recorded_request().cloned().map(Box::new);
+        Attempt { step: step.clone(), number: *attempt, started_at: *started_at, took, request }
     }
 }
 
@@ -102,12 +103,6 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
     let (step, input) = (turn.step, turn.input.clone());
     let (path, number) = (input.step.clone(), input.attempt);
     let began = Stopwatch::start();
-    let ended = |path: StepName| Attempt {
-        step: path,
-        number,
-        started_at: turn.input.started_at,
-        took: began.elapsed(),
-    };
     Ok(match &turn.ready.work {
         Work::Act(act) => {
             let act = act.clone();
@@ -124,7 +119,9 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
             acted.map(Outcome::Result)
         }
         Work::Filter(filter) => within(step, filter.stops(input)).await.map(|stops| match stops {
-            Some(reason) => Outcome::Command(Command::FilterStep(ended(path), reason)),
+            Some(reason) => {
+                Outcome::Command(Command::FilterStep(turn.ended(began.elapsed()), reason))
+            }
             None => Outcome::Result(json("true")),
         }),
         Work::Wait(wait) => within(step, wait.until(input))
@@ -166,7 +163,8 @@ async fn act(driver: &Driver, turn: &Turn<'_>) -> Result<Result<Outcome, StepErr
                     match (next, keep(driver, output).await?) {
                         (Some(delay), Ok(seen)) => {
                             let next_at = now + delay;
-                            Ok(Outcome::Command(Command::PollStep(ended(path), seen, next_at)))
+                            let attempt = turn.ended(began.elapsed());
+                            Ok(Outcome::Command(Command::PollStep(attempt, seen, next_at)))
                         }
                         (None, Ok(_)) => {
                             let message = format!("not there after {counted} looks");
@@ -238,7 +236,8 @@ pub(super) fn failed(
     );
     let message = shortened(error.message, MESSAGE_BYTES_MAX);
     let failure = StepFailure { kind, message };
-    (Command::FailStep(attempt, failure, retry_at), MESSAGE_BYTES_MAX)
+    let bytes = MESSAGE_BYTES_MAX + request_bytes(&attempt);
+    (Command::FailStep(attempt, failure, retry_at), bytes)
 }
 
 /// Runs a step in a task of its own, so that neither its panic nor its slowness reaches us.
@@ -308,7 +307,7 @@ pub(super) fn json(text: &str) -> Output {
 /// About how many bytes of an event are inline.
 fn command_bytes(command: &Command) -> usize {
     match command {
-        Command::PollStep(_, seen, _) => seen.inline_bytes(),
+        Command::PollStep(attempt, seen, _) => seen.inline_bytes() + request_bytes(attempt),
         Command::StartBranches { branches: Branches::Map { items, labels, .. }, .. } => {
             items.inline_bytes() + labels.iter().map(|label| label.len() + 3).sum::<usize>()
         }
@@ -317,6 +316,10 @@ fn command_bytes(command: &Command) -> usize {
         }
         _ => 512,
     }
+}
+
+fn request_bytes(attempt: &Attempt) -> usize {
+    attempt.request.as_ref().map_or(0, |request| request.inline_bytes())
 }
 
 fn shortened(mut text: String, bytes_max: usize) -> String {

@@ -13,7 +13,7 @@ use everhook_journal::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Input, Item};
+use super::{Hidden, Input, Item, Recorder};
 
 /// When everything happens in a sample: 24 November 2026.
 const NOW: Timestamp = Timestamp::from_millis(1_795_486_845_120);
@@ -88,6 +88,7 @@ impl Input {
             state: None,
             callback: None,
             cause: None,
+            recorder: Recorder::new(true, Hidden::default()),
         }
     }
 

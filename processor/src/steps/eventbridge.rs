@@ -12,7 +12,9 @@ use super::aws::{Aws, failure};
 use super::sent::{self, Sent};
 use super::template::Template;
 use super::{json, options};
-use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture, to_output};
+use crate::step::{
+    DefinitionError, Input, Outgoing, Output, Step, StepError, StepFuture, to_output,
+};
 
 /// Puts an event onto a bus. An entry that failed, inside an answer of 200, is a failure.
 ///
@@ -58,13 +60,20 @@ impl EventBridge {
         }
         let detail = String::from_utf8(detail.into())
             .map_err(|_| StepError::fatal("invalid", "what is sent is not UTF-8"))?;
+        let source = self.source.text(input).await?;
+        let detail_type = self.detail_type.text(input).await?;
+        let sent = Outgoing::new("PutEvents", self.bus.as_deref().unwrap_or("default"))
+            .header("Source", &source)
+            .header("DetailType", &detail_type)
+            .body(detail.clone());
         let entry = PutEventsRequestEntry::builder()
             .set_event_bus_name(self.bus.clone())
-            .source(self.source.text(input).await?)
-            .detail_type(self.detail_type.text(input).await?)
+            .source(source)
+            .detail_type(detail_type)
             .detail(detail)
             .build();
         let request = self.aws.eventbridge()?.put_events().entries(entry);
+        input.record_request(sent);
         let answer = Box::pin(request.send()).await;
         let answer =
             answer.map_err(|error| failure::of("EventBridge", &error, input.started_at))?;

@@ -15,13 +15,13 @@ use std::time::Instant;
 use everhook_journal::Secrets;
 use everhook_journal::workflow::StepDefinition;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, Url};
 
 use super::aws::failure::cause;
 use super::sent::{Content, Sent};
 use super::{options, retry_after, sent};
 use crate::destination::{PrivateHosts, Reach, Refused};
-use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture};
+use crate::step::{DefinitionError, Input, Outgoing, Output, Step, StepError, StepFuture};
 pub use clients::Clients;
 use sign::Sign;
 pub(super) use sign::references;
@@ -107,10 +107,14 @@ impl Http {
             headers.insert(CONTENT_TYPE, kind);
         }
         headers.extend(self.headers.clone());
+        let mut secrets = Vec::new();
         if let Some(sign) = &self.sign {
             let body = content.as_ref().map(|content| &content.bytes[..]).unwrap_or_default();
-            headers.extend(sign.headers(input, body).await?);
+            let signed = sign.headers(input, body).await?;
+            headers.extend(signed.headers);
+            secrets = signed.secrets;
         }
+        self.record(input, &url, &headers, content.as_ref(), secrets);
         let began_call = Instant::now();
         let mut request = client
             .request(self.method.clone(), url)
@@ -125,6 +129,26 @@ impl Http {
         }
         let read = answer::Answer::read(response).await;
         read.map_err(|error| self.failure(&error))?.to_output(began_call.elapsed())
+    }
+
+    /// Notes the call before it is made, so that it is recorded also if no answer comes.
+    fn record(
+        &self,
+        input: &Input,
+        url: &Url,
+        headers: &HeaderMap,
+        content: Option<&Content>,
+        secrets: Vec<String>,
+    ) {
+        let mut request = Outgoing::new(self.method.as_str(), url.as_str());
+        for (name, value) in headers {
+            // A value that is no text cannot be shown.
+            request = request.header(name.as_str(), value.to_str().unwrap_or_default());
+        }
+        if let Some(content) = content {
+            request = request.body(content.bytes.clone());
+        }
+        input.record_request(secrets.into_iter().fold(request, Outgoing::knowing));
     }
 
     fn unsuccessful(&self, response: &Response, input: &Input) -> StepError {

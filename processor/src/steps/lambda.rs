@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use super::aws::{Aws, failure};
 use super::sent::{self, Sent};
 use super::{json, options};
-use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture, to_output};
+use crate::step::{
+    DefinitionError, Input, Outgoing, Output, Step, StepError, StepFuture, to_output,
+};
 
 /// Invokes a function. An error of the function, inside an answer of 200, is a failure.
 ///
@@ -66,9 +68,19 @@ impl Lambda {
             .invoke()
             .function_name(&self.function)
             .set_qualifier(self.qualifier.clone())
-            .invocation_type(invocation)
+            .invocation_type(invocation.clone())
             .client_context(client_context(input))
-            .payload(Blob::new(payload));
+            .payload(Blob::new(payload.clone()));
+        let function = match &self.qualifier {
+            Some(qualifier) => format!("{}:{qualifier}", self.function),
+            None => self.function.clone(),
+        };
+        let sent = Outgoing::new("Invoke", function)
+            .header("InvocationType", invocation.as_str())
+            .header("idempotency-key", input.idempotency_key())
+            .header("everhook-execution", input.execution.to_string())
+            .header("everhook-attempt", input.attempt.to_string());
+        input.record_request(sent.body(payload));
         let answer = Box::pin(request.send()).await;
         let answer = answer.map_err(|error| failure::of("Lambda", &error, input.started_at))?;
         match self.mode {

@@ -12,7 +12,9 @@ use super::aws::{Aws, objects};
 use super::options;
 use super::sent::{self, Content, Sent};
 use super::template::Template;
-use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture, to_output};
+use crate::step::{
+    DefinitionError, Input, Outgoing, Output, Step, StepError, StepFuture, to_output,
+};
 
 /// The longest key that S3 knows, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
@@ -57,6 +59,9 @@ impl S3 {
             None => format!("{}/{}/{}", input.webhook.source, input.execution, input.step),
         };
         let path = path(&key)?;
+        let mut sent = Outgoing::new("PutObject", format!("s3://{}/{path}", self.bucket))
+            .header("idempotency-key", input.idempotency_key())
+            .body(bytes.clone());
         let mut attributes = Attributes::new();
         let name = Attribute::Metadata("idempotency-key".into());
         attributes.insert(name, input.idempotency_key().into());
@@ -64,10 +69,12 @@ impl S3 {
         if let Some(kind) =
             content_type.filter(|kind| kind.bytes().all(|b| (b' '..0x7f).contains(&b)))
         {
+            sent = sent.header("content-type", &kind);
             attributes.insert(Attribute::ContentType, kind.into());
         }
         let bucket = self.aws.bucket(&self.bucket)?;
         let options = PutOptions { attributes, ..PutOptions::default() };
+        input.record_request(sent);
         let put = bucket.put_opts(&path, bytes.into(), options).await;
         let put = put.map_err(|error| objects::failure(&self.bucket, &error))?;
         let etag = put.e_tag.as_deref().map(|etag| etag.trim_matches('"'));

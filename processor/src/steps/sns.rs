@@ -12,7 +12,9 @@ use super::fifo::{self, Fifo};
 use super::options;
 use super::sent::{self, Sent};
 use super::template::Template;
-use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture, to_output};
+use crate::step::{
+    DefinitionError, Input, Outgoing, Output, Step, StepError, StepFuture, to_output,
+};
 
 /// Publishes a message. It has the attribute `idempotency-key`.
 ///
@@ -61,6 +63,12 @@ impl Sns {
             .string_value(input.idempotency_key())
             .build()
             .expect("it has a type");
+        let sent = Outgoing::new("Publish", &self.topic)
+            .header("idempotency-key", input.idempotency_key())
+            .optional("Subject", subject.as_ref())
+            .optional("MessageGroupId", group.as_ref())
+            .optional("MessageDeduplicationId", deduplication.as_ref())
+            .body(message.clone());
         let request = self
             .aws
             .sns()?
@@ -71,6 +79,7 @@ impl Sns {
             .message_attributes("idempotency-key", key)
             .set_message_group_id(group)
             .set_message_deduplication_id(deduplication);
+        input.record_request(sent);
         let answer = Box::pin(request.send()).await;
         let answer = answer.map_err(|error| failure::of("SNS", &error, input.started_at))?;
         to_output(&json!({ "messageId": answer.message_id() }))

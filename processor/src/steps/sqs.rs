@@ -14,7 +14,9 @@ use super::aws::{Aws, failure};
 use super::fifo::{self, Fifo};
 use super::options;
 use super::sent::{self, Sent};
-use crate::step::{DefinitionError, Input, Output, Step, StepError, StepFuture, to_output};
+use crate::step::{
+    DefinitionError, Input, Outgoing, Output, Step, StepError, StepFuture, to_output,
+};
 
 /// The longest delay that SQS knows.
 const DELAY_MAX: Duration = Duration::from_secs(15 * 60);
@@ -71,6 +73,12 @@ impl Sqs {
             .build()
             .expect("it has a type");
         let url = self.url.get_or_try_init(|| Box::pin(self.look_up(input))).await?;
+        let sent = Outgoing::new("SendMessage", url)
+            .header("idempotency-key", input.idempotency_key())
+            .optional("DelaySeconds", self.delay_seconds.map(|seconds| seconds.to_string()))
+            .optional("MessageGroupId", group.as_ref())
+            .optional("MessageDeduplicationId", deduplication.as_ref())
+            .body(body.clone());
         let request = self
             .aws
             .sqs()?
@@ -81,6 +89,7 @@ impl Sqs {
             .set_delay_seconds(self.delay_seconds)
             .set_message_group_id(group)
             .set_message_deduplication_id(deduplication);
+        input.record_request(sent);
         let answer = Box::pin(request.send()).await;
         let answer = answer.map_err(|error| failure::of("SQS", &error, input.started_at))?;
         to_output(&json!({ "messageId": answer.message_id() }))

@@ -159,3 +159,96 @@ async fn without_credentials_an_attempt_says_so() {
         assert!(error.message.contains("nobody is here"), "{error}");
     }
 }
+
+/// What is recorded of the call of a step of this kind; nobody answers it.
+async fn recorded(kind: &str, options: Value) -> Value {
+    let steps = Steps::new().reaching(settings("http://127.0.0.1:9"), Endpoints::default());
+    let step = steps.build(&definition(kind, options)).unwrap();
+    let input = input(r#"{"id": 7, "who": "Ann"}"#);
+    step.run(input.clone()).await.unwrap_err();
+    serde_json::to_value(input.recorded_request()).unwrap()
+}
+
+#[tokio::test]
+async fn a_call_is_recorded_also_without_an_answer() {
+    let key = "ABCDEFGHIJKLMNOPQRSTUVWXYZ:it";
+    for (kind, options, expected) in [
+        (
+            "lambda",
+            json!({"function": "resize", "qualifier": "live", "jq": "{id}"}),
+            json!({
+                "method": "Invoke",
+                "url": "resize:live",
+                "headers": {
+                    "InvocationType": "RequestResponse",
+                    "everhook-attempt": "1",
+                    "everhook-execution": "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+                    "idempotency-key": key,
+                },
+                "body": {"text": r#"{"id":7}"#},
+            }),
+        ),
+        (
+            "sqs",
+            json!({"queue": "https://q/1/orders", "delay": "1m"}),
+            json!({
+                "method": "SendMessage",
+                "url": "https://q/1/orders",
+                "headers": {"DelaySeconds": "60", "idempotency-key": key},
+                "body": "webhook",
+            }),
+        ),
+        (
+            "sqs",
+            json!({"queue": "https://q/1/a.fifo", "group": r"order-\(.id)", "jq": ".who"}),
+            json!({
+                "method": "SendMessage",
+                "url": "https://q/1/a.fifo",
+                "headers": {
+                    "MessageDeduplicationId": key,
+                    "MessageGroupId": "order-7",
+                    "idempotency-key": key,
+                },
+                "body": {"text": "Ann"},
+            }),
+        ),
+        (
+            "sns",
+            json!({
+                "topic": "arn:aws:sns:eu-central-1:1:orders",
+                "subject": r"Order \(.id)",
+                "jq": ".who",
+            }),
+            json!({
+                "method": "Publish",
+                "url": "arn:aws:sns:eu-central-1:1:orders",
+                "headers": {"Subject": "Order 7", "idempotency-key": key},
+                "body": {"text": "Ann"},
+            }),
+        ),
+        (
+            "eventbridge",
+            json!({"source": "shop", "detail_type": r"order \(.id)"}),
+            json!({
+                "method": "PutEvents",
+                "url": "default",
+                "headers": {"Source": "shop", "DetailType": "order 7"},
+                "body": "webhook",
+            }),
+        ),
+        (
+            "s3",
+            json!({"bucket": "archive", "key": r"orders/\(.id).txt", "jq": ".who"}),
+            json!({
+                "method": "PutObject",
+                "url": "s3://archive/orders/7.txt",
+                "headers": {"content-type": "text/plain; charset=utf-8", "idempotency-key": key},
+                "body": {"text": "Ann"},
+            }),
+        ),
+    ] {
+        assert_eq!(recorded(kind, options).await, expected, "{kind}");
+    }
+    // Without the queue's URL no message is sent.
+    assert_eq!(recorded("sqs", json!({"queue": "orders"})).await, Value::Null);
+}

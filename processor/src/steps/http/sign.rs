@@ -49,9 +49,23 @@ pub(super) struct Sign {
 #[derive(Clone)]
 enum Key {
     /// Read when the step was made.
-    Known(Hmac<Sha256>),
+    Known(SigningKey),
     /// Kept by AWS under this reference.
     Remote(String),
+}
+
+/// A key, and the text that it was read from.
+#[derive(Clone)]
+struct SigningKey {
+    mac: Hmac<Sha256>,
+    text: String,
+}
+
+/// What proves who sends a body.
+pub(super) struct Signed {
+    pub(super) headers: HeaderMap,
+    /// The texts of the keys that signed, which are recorded nowhere.
+    pub(super) secrets: Vec<String>,
 }
 
 /// The references to the secrets that a step signs with.
@@ -91,15 +105,16 @@ impl Sign {
     }
 
     /// The headers that prove who sends this body, and when.
-    pub(super) async fn headers(&self, input: &Input, body: &[u8]) -> Result<HeaderMap, StepError> {
+    pub(super) async fn headers(&self, input: &Input, body: &[u8]) -> Result<Signed, StepError> {
         let id = input.idempotency_key();
         let timestamp = input.started_at.as_millis().div_euclid(1000).to_string();
-        let mut signatures = Vec::new();
-        for mut key in self.keys(input.started_at).await? {
+        let (mut signatures, mut secrets) = (Vec::new(), Vec::new());
+        for SigningKey { mut mac, text } in self.keys(input.started_at).await? {
             for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
-                key.update(part);
+                mac.update(part);
             }
-            signatures.push(format!("v1,{}", BASE64.encode(key.finalize().into_bytes())));
+            signatures.push(format!("v1,{}", BASE64.encode(mac.finalize().into_bytes())));
+            secrets.push(text);
         }
         let mut headers = HeaderMap::new();
         let own = [
@@ -110,10 +125,10 @@ impl Sign {
         for (name, text) in own {
             headers.insert(HeaderName::from_static(name), headers::value(name, text)?);
         }
-        Ok(headers)
+        Ok(Signed { headers, secrets })
     }
 
-    async fn keys(&self, now: Timestamp) -> Result<Vec<Hmac<Sha256>>, StepError> {
+    async fn keys(&self, now: Timestamp) -> Result<Vec<SigningKey>, StepError> {
         let failed = |message| StepError::retryable("secret", message);
         self.ask(now).await;
         let keys = self.keys.iter().map(|known| match known {
@@ -151,7 +166,7 @@ impl Sign {
 }
 
 /// The key of a secret: what stands after `whsec_`, in base64.
-fn key(secret: &Secret) -> Result<Hmac<Sha256>, String> {
+fn key(secret: &Secret) -> Result<SigningKey, String> {
     let reference = secret.reference();
     let text = std::str::from_utf8(secret.expose()).unwrap_or_default();
     let text = text.strip_prefix("whsec_").unwrap_or(text);
@@ -164,7 +179,8 @@ fn key(secret: &Secret) -> Result<Hmac<Sha256>, String> {
             bytes.len()
         ));
     }
-    Hmac::new_from_slice(&bytes).map_err(|_| format!("{reference} is no key"))
+    let mac = Hmac::new_from_slice(&bytes).map_err(|_| format!("{reference} is no key"))?;
+    Ok(SigningKey { mac, text: text.to_owned() })
 }
 
 impl fmt::Debug for Sign {
@@ -199,7 +215,7 @@ mod tests {
 
     async fn signatures(secrets: &[&str]) -> Vec<String> {
         let sign = read(json!({ "secrets": secrets })).unwrap().unwrap();
-        let headers = sign.headers(&input(""), b"{}").await.unwrap();
+        let Signed { headers, .. } = sign.headers(&input(""), b"{}").await.unwrap();
         assert_eq!(headers["webhook-id"], "ABCDEFGHIJKLMNOPQRSTUVWXYZ:it");
         assert_eq!(headers["webhook-timestamp"], "1795486845");
         let text = headers["webhook-signature"].to_str().unwrap();

@@ -539,3 +539,100 @@ async fn an_answer_that_says_it_is_json_and_is_not_is_kept_as_text_with_the_reas
         json!({"status": 204, "body": ""})
     );
 }
+
+/// What is recorded of the call of a step with these keys.
+async fn recorded(url: &str, mut options: Value, input: Input) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let secrets = Secrets::new(folder.path().to_owned(), None);
+    options["url"] = url.into();
+    let steps = Steps::new().allowing(&["127.0.0.1".into()]).reading(secrets);
+    let step = steps.build(&definition("http", options)).unwrap();
+    let _ = step.run(input.clone()).await;
+    serde_json::to_value(input.recorded_request()).unwrap()
+}
+
+#[tokio::test]
+async fn a_call_is_recorded_without_its_credentials() {
+    let server = Server::answering(answer("200 OK", "text/plain", b"")).await;
+    let options = json!({
+        "jq": "{id}",
+        "headers": {
+            "Authorization": "Bearer canary",
+            "X-Api-Key": "canary",
+            "X-Copy": "key=MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "X-Team": "billing",
+        },
+        "sign": {"secrets": ["file:key"]},
+    });
+    let url = format!("{}/hooks?api_key=canary&page=1", server.url);
+
+    let recorded = recorded(&url, options, input(r#"{"id": 7, "who": "Ann"}"#)).await;
+
+    let expected = json!({
+        "method": "POST",
+        "url": format!("{}/hooks?api_key=…&page=1", server.url),
+        "headers": {
+            "authorization": null,
+            "content-type": "application/json",
+            "everhook-attempt": "1",
+            "everhook-execution": "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+            "idempotency-key": "ABCDEFGHIJKLMNOPQRSTUVWXYZ:it",
+            "webhook-id": "ABCDEFGHIJKLMNOPQRSTUVWXYZ:it",
+            "webhook-signature": null,
+            "webhook-timestamp": "1795486845",
+            "x-api-key": null,
+            "x-copy": null,
+            "x-team": "billing",
+        },
+        "body": {"text": r#"{"id":7}"#},
+    });
+    assert_eq!(recorded, expected);
+    let request = server.request();
+    assert_eq!(header(&request, "authorization"), Some("Bearer canary"));
+    let signature = header(&request, "webhook-signature").unwrap();
+    assert!(signature.starts_with("v1,") && !recorded.to_string().contains(&signature[3..]));
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_is_recorded() {
+    let server = Server::answering("").await;
+    let short = || Input { timeout: Duration::from_millis(100), ..input("{}") };
+    for url in [&server.url, "http://127.0.0.1:9"] {
+        let recorded = recorded(&format!("{url}/a"), json!({}), short()).await;
+        assert_eq!(recorded["url"], format!("{url}/a"));
+        assert_eq!(recorded["body"], "webhook");
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_recorded_as_it_was_made() {
+    let server = Server::answering(answer("200 OK", "text/plain", b"")).await;
+    let url = format!(r"{}/users/\(.id)?note=\(.note)", server.url);
+    let body = r#"{"id": 7, "note": "a&b"}"#;
+    for (options, method, sent) in [
+        (json!({"method": "GET"}), "GET", Value::Null),
+        (json!({"method": "DELETE"}), "DELETE", Value::Null),
+        (json!({"method": "PUT"}), "PUT", json!("webhook")),
+        (json!({"body": "previous"}), "POST", json!({"result": "before"})),
+        (json!({"jq": "$steps.before"}), "POST", json!({"result": "before"})),
+        (json!({"jq": ".note"}), "POST", json!({"text": "a&b"})),
+    ] {
+        let name = everhook_journal::StepName::new("before");
+        let outputs = Arc::new(vec![(name, r#"{"n":1}"#.into())]);
+        let recorded = recorded(&url, options, Input { outputs, ..input(body) }).await;
+        assert_eq!(recorded["method"], method);
+        assert_eq!(recorded["url"], format!("{}/users/7?note=a%26b", server.url));
+        assert_eq!(recorded["body"], sent);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_sent_is_not_recorded() {
+    let url = "http://127.0.0.1:9";
+    let failing = json!({"jq": "error"});
+    assert_eq!(recorded(url, failing, input("{}")).await, Value::Null);
+    let refused =
+        recorded(r"https://\(.host)/", json!({}), input(r#"{"host": "127.0.0.2"}"#)).await;
+    assert_eq!(refused, Value::Null);
+}
