@@ -96,6 +96,9 @@ fn line(step: &StepDefinition) -> String {
     if !PURE_KINDS.contains(&run) && (!CONTROL_KINDS.contains(&run) || run == "poll") {
         parts.push(format!("{} an attempt", duration(step.timeout())));
     }
+    if !step.record_request {
+        parts.push("what it sends is not recorded".to_owned());
+    }
     parts.extend(step.at_most_once.map(|once| match once {
         AtMostOnce::Step => "an interrupted attempt is the last".to_owned(),
         AtMostOnce::Attempt => "an interrupted attempt has failed".to_owned(),

@@ -1,5 +1,7 @@
 //! A history, told event by event: what happened, what it changed, and the state after it.
 
+mod request;
+
 use everhook_journal::event::{Branches, CallbackAnswer, Event, Recorded};
 use everhook_journal::execution::{Execution, IllegalEvent, Stage, Status, StepState};
 use everhook_journal::{ExecutionId, Payload, Timestamp};
@@ -54,6 +56,9 @@ pub fn transcript(id: &ExecutionId, told: &[Told]) -> String {
         lines.push(String::new());
         lines.push(format!("{:>4}  {}  {}", recorded.sequence, recorded.at, recorded.event.name()));
         lines.push(format!("      {}", told.changed));
+        if let Some(request) = recorded.event.request() {
+            lines.extend(request::lines(request).iter().map(|line| format!("        {line}")));
+        }
         lines.push(format!("      → {}", told.status));
         if let Some(due_at) = told.due_at {
             lines.push(format!("        must move by {due_at}"));

@@ -27,6 +27,7 @@ mod outbound;
 mod quarantine;
 mod queries;
 mod readable_json;
+mod recorded_requests;
 mod recovery;
 mod refusal_log;
 mod refused;
