@@ -8,6 +8,7 @@
 mod binary;
 mod inside;
 mod markers;
+mod outgoing;
 mod presets;
 
 use markers::Markers;

@@ -75,13 +75,13 @@ fn config(target: std::net::SocketAddr) -> String {
 }
 
 /// A running server, which is killed in the end.
-struct Binary {
+pub(super) struct Binary {
     child: Child,
-    address: std::net::SocketAddr,
+    pub(super) address: std::net::SocketAddr,
 }
 
 impl Binary {
-    async fn start(folder: &Path) -> Self {
+    pub(super) async fn start(folder: &Path) -> Self {
         let file = |name| File::create(folder.join(name)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_everhook"))
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
@@ -116,14 +116,14 @@ impl Drop for Binary {
 }
 
 /// Somebody who talks to the server, and what was told.
-struct Caller {
-    client: reqwest::Client,
-    base: String,
-    told: Vec<Told>,
+pub(super) struct Caller {
+    pub(super) client: reqwest::Client,
+    pub(super) base: String,
+    pub(super) told: Vec<Told>,
 }
 
 impl Caller {
-    async fn call(
+    pub(super) async fn call(
         &mut self,
         place: &'static str,
         request: reqwest::RequestBuilder,
@@ -136,7 +136,7 @@ impl Caller {
         (status, body)
     }
 
-    async fn get(&mut self, place: &'static str, path: &str) -> Value {
+    pub(super) async fn get(&mut self, place: &'static str, path: &str) -> Value {
         let request = self.client.get(format!("{}{path}", self.base));
         self.call(place, request).await.1
     }

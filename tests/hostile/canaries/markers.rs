@@ -37,8 +37,15 @@ pub(super) struct Markers(Vec<Marker>);
 impl Markers {
     pub(super) fn new() -> Self {
         let data = ["body", "header", "cookie", "signature", "query", "answer", "reply"];
-        let secrets =
-            ["source secret", "step secret", "execution key", "callback key", "token guess"];
+        let secrets = [
+            "source secret",
+            "step secret",
+            "step header",
+            "step query",
+            "execution key",
+            "callback key",
+            "token guess",
+        ];
         let data = data.into_iter().map(|name| Marker::new(name, false));
         Self(data.chain(secrets.into_iter().map(|name| Marker::new(name, true))).collect())
     }

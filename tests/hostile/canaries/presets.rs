@@ -75,7 +75,7 @@ fn sources(folder: &Path, sections: &str) -> Option<Sources> {
 }
 
 /// All bytes of all files in a folder, with their names.
-fn files(folder: &Path) -> Vec<(String, String)> {
+pub(super) fn files(folder: &Path) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
