@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use everhook_processor::{Input, StepError, Steps};
+use everhook_processor::{Input, Outgoing, StepError, Steps};
 use serde_json::{Value, json};
 
 use crate::answers::beats;
@@ -59,6 +59,9 @@ fn begin(input: &Input, millis_max: u64) -> (Duration, End) {
     world.tell(|| format!("acts {} {} {}", input.execution, input.step, input.attempt));
     let now = world.now();
     world.check(|checks| checks.effect_begins(input, executor().current(), now));
+    let sent =
+        Outgoing::new("ACT", input.step.as_str()).header("attempt", input.attempt.to_string());
+    input.record_request(sent.header("execution", input.execution.as_str()));
     if let Some(urls) = &input.callback {
         let token = urls.token.clone();
         if input.webhook.source.as_str() == "beat" {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use everhook_journal::event::{CallbackAnswer, Webhook};
+use everhook_journal::event::{CallbackAnswer, OutgoingRequest, Webhook};
 use everhook_journal::payload::sha256_hex;
 use everhook_journal::{Event, Payload, Recorded};
 use everhook_processor::Input;
@@ -52,6 +52,7 @@ impl Said {
 
     /// What an event records was said.
     pub(super) fn recorded(&self, execution: &str, history: &History, event: &Recorded) -> Checked {
+        request(execution, history, &event.event)?;
         match &event.event {
             Event::WebhookReceived(webhook) => self.webhook(execution, webhook),
             Event::StepCompleted { step, output, .. } if acts(history, step.as_str()) => {
@@ -98,6 +99,29 @@ impl Said {
         is_said(body, self.sent.get(delivery_id.as_str()), || {
             format!("the body of {execution} ({delivery_id})")
         })
+    }
+}
+
+/// An outcome holds what its own attempt sent.
+fn request(execution: &str, history: &History, event: &Event) -> Checked {
+    let (step, attempt, is_sure) = match event {
+        Event::StepCompleted { step, attempt, .. } | Event::StepPolled { step, attempt, .. } => {
+            (step, attempt, acts(history, step.as_str()))
+        }
+        // What failed may have failed before it sent anything.
+        Event::StepFailed { step, attempt, .. } => (step, attempt, false),
+        _ => return Ok(()),
+    };
+    let is_own = |request: &OutgoingRequest| {
+        let header = |name: &str| request.headers.get(name).cloned().flatten();
+        request.url == step.as_str()
+            && header("attempt") == Some(attempt.to_string())
+            && header("execution").as_deref() == Some(execution)
+    };
+    match event.request() {
+        None if !is_sure => Ok(()),
+        Some(request) if is_own(request) => Ok(()),
+        _ => violated("S13", format!("{step} {attempt} of {execution} does not say what it sent")),
     }
 }
 
