@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
 use everhook::Steps;
 use everhook::local::door::Limits;
+use everhook::local::objects::collect;
 use everhook::local::server::{Options, ServerError};
 use everhook::local::{Engine, Server};
 use everhook_journal::Timestamp;
@@ -15,7 +18,7 @@ use everhook_processor::steps::aws::Endpoints;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::world::client;
+use crate::world::{PLAIN, World, client, delivery};
 
 /// A source that anybody may send to.
 const CONFIG: &str = r#"
@@ -332,6 +335,28 @@ async fn objects_that_no_history_names_are_removed_and_the_others_stay() {
     let url = format!("http://{}/executions/{token}/body", server.address);
     assert_eq!(client().get(url).send().await.unwrap().text().await.unwrap(), large(1));
     server.stop().await;
+}
+
+#[tokio::test]
+async fn no_object_is_removed_while_an_append_cannot_be_unpacked() {
+    let world = World::start(PLAIN).await;
+    let payloads = &world.parts.ingest.payloads;
+    world.accepted(&delivery("d-1", &large(1))).await;
+    payloads.keep(large(2).into()).await.unwrap();
+    let client = world.engine.dynamodb();
+    let key = || AttributeValue::S("AAAAAAAAAAAAAAAAAAAAAAAAAA".into());
+    let first = || AttributeValue::N("1".into());
+    let damaged = AttributeValue::B(Blob::new("damaged"));
+    let put = client.put_item().table_name("journal").item("execution", key());
+    put.item("sequence", first()).item("events", damaged).send().await.unwrap();
+
+    let error = collect(&world.engine, payloads, FUTURE).await.unwrap_err();
+
+    assert!(error.to_string().contains("cannot be read: damaged"), "{error}");
+    assert_eq!(payloads.stored_before(FUTURE).await.unwrap().len(), 2);
+    let delete = client.delete_item().table_name("journal").key("execution", key());
+    delete.key("sequence", first()).send().await.unwrap();
+    assert_eq!(collect(&world.engine, payloads, FUTURE).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

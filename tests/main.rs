@@ -45,3 +45,4 @@ mod verify;
 mod workflows;
 mod world;
 mod worlds;
+mod write_units;

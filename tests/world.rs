@@ -16,7 +16,7 @@ use everhook_ingest::signature::Key;
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
 use everhook_journal::secret::Secret;
-use everhook_journal::store::Store;
+use everhook_journal::store::{Item, Store};
 use everhook_journal::stream::{Batch, BatchResponse};
 use everhook_journal::{
     Clock, Event, ExecutionId, Payloads, Recorded, Secrets, Sequence, SourceName, Timestamp,
@@ -300,6 +300,18 @@ pub(crate) fn signed_with(secret: &str, delivery: &Delivery) -> ApiGatewayV2http
         ("x-github-delivery".to_owned(), delivery.id.clone()),
     ];
     request(delivery.source, &headers, &delivery.body)
+}
+
+/// The size of an item as DynamoDB bills it: its names and values.
+pub(crate) fn item_bytes(item: &Item) -> usize {
+    use aws_sdk_dynamodb::types::AttributeValue;
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        value => panic!("{value:?}"),
+    };
+    item.iter().map(|(name, it)| name.len() + value(it)).sum()
 }
 
 /// A client for a server on this machine.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use everhook::local::Engine;
 use everhook_journal::schema::Tables;
@@ -57,7 +58,7 @@ pub(crate) async fn measure(data_dir: &Path, time: Duration) -> io::Result<()> {
 
 async fn put(client: &Client, callers: usize, time: Duration) -> io::Result<Puts> {
     let table = Tables::default().journal;
-    let content = "0123456789abcdef".repeat(ITEM_BYTES / 16);
+    let content = Blob::new("0123456789abcdef".repeat(ITEM_BYTES / 16));
     let began = Instant::now();
     let mut running = JoinSet::new();
     for caller in 0..callers {
@@ -72,7 +73,7 @@ async fn put(client: &Client, callers: usize, time: Duration) -> io::Result<Puts
                     .table_name(&table)
                     .item("execution", AttributeValue::S(key))
                     .item("sequence", AttributeValue::N("1".into()))
-                    .item("events", AttributeValue::S(content.clone()))
+                    .item("events", AttributeValue::B(content.clone()))
                     .condition_expression("attribute_not_exists(execution)")
                     .send()
                     .await

@@ -387,7 +387,7 @@ impl Ingest {
             method: "POST".into(),
             path: request.path.clone(),
             query: request::kept_query(&request.query),
-            headers: request.headers.kept(&source.scheme.proofs()),
+            headers: request.kept_headers(&source.scheme),
             source_ip: request.source_ip.clone(),
             request_id: request.request_id.clone(),
             quarantined_at: request.quarantined_at,

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use everhook_journal::{SourceName, Timestamp, credential};
 
-use crate::signature::Sent;
+use crate::signature::{Scheme, Sent};
 
 /// How many headers of a webhook are kept.
 const HEADERS_MAX: usize = 64;
@@ -22,6 +22,35 @@ const PATH_MAX: usize = 2 * 1024;
 
 /// The methods of webhooks and handshakes.
 const METHODS: [Method; 4] = [Method::POST, Method::GET, Method::HEAD, Method::OPTIONS];
+
+/// Has the addresses that a request came through, if there were proxies.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Headers of the connection and of proxies; docs/steps.md lists them.
+const TRANSPORT: [&str; 18] = [
+    "accept-encoding",
+    "cdn-loop",
+    "connection",
+    "content-length",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "max-forwards",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "true-client-ip",
+    "upgrade",
+    "via",
+    "x-amzn-trace-id",
+    "x-real-ip",
+];
+
+/// What others of them begin with.
+const TRANSPORT_PREFIXES: [&str; 6] =
+    ["cf-", "cloudfront-", "proxy-", "x-amz-cf-", "x-envoy-", "x-forwarded-"];
 
 /// The source of `POST /webhook`.
 const DEFAULT_SOURCE: &str = "default";
@@ -125,6 +154,16 @@ impl Request {
             now,
             certificate,
         }
+    }
+
+    /// The headers worth keeping, of a request that this scheme verified.
+    pub(crate) fn kept_headers(&self, scheme: &Scheme) -> BTreeMap<String, String> {
+        let mut reads = scheme.reads();
+        // Behind a proxy of the operator's own, such as CloudFront, only this header has the sender's address.
+        if self.headers.first(FORWARDED_FOR) != self.source_ip.as_deref() {
+            reads.push(FORWARDED_FOR);
+        }
+        self.headers.kept(&scheme.proofs(), &reads)
     }
 }
 
@@ -246,11 +285,14 @@ impl Headers {
         self.0.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The headers worth keeping: none that carries a credential or is one of these `proofs`, and no more than fit.
-    pub fn kept(&self, proofs: &[&str]) -> BTreeMap<String, String> {
+    /// The headers worth keeping: none that carries a credential or is one of these `proofs`, none that only says
+    /// how the request got here unless the scheme `reads` it, and no more than fit.
+    pub fn kept(&self, proofs: &[&str], reads: &[&str]) -> BTreeMap<String, String> {
+        let has = |names: &[&str], name: &str| names.iter().any(|it| it.eq_ignore_ascii_case(name));
         let is_kept = |name: &str| {
             !credential::is_header(name)
-                && !proofs.iter().any(|proof| proof.eq_ignore_ascii_case(name))
+                && !has(proofs, name)
+                && (!is_of_transport(name) || has(reads, name))
         };
         let kept = self.0.keys().filter(|name| is_kept(name.as_str())).filter_map(|name| {
             let values = self.0.get_all(name).iter().map(|value| value.to_str().ok());
@@ -268,6 +310,12 @@ pub(crate) fn kept_query(query: &str) -> String {
         !pairs.next().is_some_and(|(name, _)| credential::is_parameter(&name))
     };
     query.split('&').filter(is_kept).collect::<Vec<_>>().join("&")
+}
+
+/// Whether a header is about the connection, or was added by a proxy: no reader of a history needs it, and each of
+/// them is paid for in every event 1. The caller's address is kept beside the headers.
+fn is_of_transport(name: &str) -> bool {
+    TRANSPORT.contains(&name) || TRANSPORT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -303,7 +351,7 @@ mod tests {
         ] {
             headers.insert(name, "canary".parse().unwrap());
         }
-        let kept = Headers(headers).kept(&["X-Acme"]);
+        let kept = Headers(headers).kept(&["X-Acme"], &[]);
         assert_eq!(kept.into_keys().collect::<Vec<_>>(), ["x-github-event"]);
     }
 
@@ -327,10 +375,9 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(HeaderName::try_from(name).unwrap(), "canary".parse().unwrap());
-            assert!(Headers(headers).kept(&[]).is_empty(), "{name}");
+            assert!(Headers(headers).kept(&[], &[]).is_empty(), "{name}");
         }
         for name in [
-            "x-amzn-trace-id",
             "x-amz-sns-message-type",
             "x-request-id",
             "idempotency-key",
@@ -340,7 +387,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(HeaderName::try_from(name).unwrap(), "kept".parse().unwrap());
-            assert_eq!(Headers(headers).kept(&[]).len(), 1, "{name}");
+            assert_eq!(Headers(headers).kept(&[], &[]).len(), 1, "{name}");
         }
         let signed = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=c&X-Amz-Security-Token=c&x-amz-signature=c&page=1";
         assert_eq!(kept_query(signed), "X-Amz-Algorithm=AWS4-HMAC-SHA256&page=1");
@@ -352,6 +399,66 @@ mod tests {
         for name in ["author", "sign", "design", "sasha", "country_code", "sort-key", "signed"] {
             let query = format!("{name}=kept");
             assert_eq!(kept_query(&query), query, "{name}");
+        }
+    }
+
+    #[test]
+    fn headers_of_the_connection_and_of_proxies_are_kept_only_if_the_scheme_reads_them() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "accept",
+            "accept-encoding",
+            "cdn-loop",
+            "cf-ray",
+            "cloudfront-viewer-country",
+            "connection",
+            "content-length",
+            "content-type",
+            "expect",
+            "forwarded",
+            "host",
+            "keep-alive",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "true-client-ip",
+            "upgrade",
+            "user-agent",
+            "via",
+            "x-amz-cf-id",
+            "x-amz-sns-message-id",
+            "x-amzn-trace-id",
+            "x-envoy-attempt-count",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-github-event",
+            "x-real-ip",
+            "x-request-id",
+        ] {
+            headers.insert(name, "a".parse().unwrap());
+        }
+        let headers = Headers(headers);
+        let kept = |reads| headers.kept(&[], reads).into_keys().collect::<Vec<_>>();
+        let own = [
+            "accept",
+            "content-type",
+            "user-agent",
+            "x-amz-sns-message-id",
+            "x-github-event",
+            "x-request-id",
+        ];
+        assert_eq!(kept(&[]), own);
+        let with = ["accept", "content-type", "host", "user-agent", "x-amz-sns-message-id"];
+        assert_eq!(kept(&["Host", "x-forwarded-host"])[..5], with);
+        assert!(headers.kept(&["host"], &["host"]).len() == own.len(), "a proof is never kept");
+    }
+
+    #[test]
+    fn the_page_lists_the_headers_that_are_not_kept() {
+        let page = include_str!("../../docs/steps.md").to_ascii_lowercase();
+        for name in TRANSPORT.iter().chain(&TRANSPORT_PREFIXES) {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
         }
     }
 

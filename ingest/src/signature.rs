@@ -334,6 +334,15 @@ impl Scheme {
         }
     }
 
+    /// The headers that it reads: what is signed, when, and what names the delivery and its type.
+    /// Senders whose schemes need code of their own name these headers after themselves.
+    pub(crate) fn reads(&self) -> Vec<&str> {
+        match &self.verifier {
+            Verifier::Recipe(recipe) | Verifier::Open(recipe) => recipe.read_headers(),
+            Verifier::Custom(..) => Vec::new(),
+        }
+    }
+
     /// The certificate that verifying this request takes, at an address of the sender's own,
     /// whatever the request says. A request that no certificate could prove is refused at once.
     pub fn certificate(&self, sent: &Sent<'_>) -> Result<Option<Served>, Unverified> {

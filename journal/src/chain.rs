@@ -1,19 +1,19 @@
 //! Each append carries the digest of the one before it, so that a history that was changed afterwards does not add up.
 //!
-//! A [`Digest`] is SHA-256 of these texts, in this order, each after its length in bytes as eight bytes, the highest first:
+//! A [`Digest`] is SHA-256 of these parts, in this order, each after its length in bytes as eight bytes, the highest first:
 //!
-//! | text | is |
+//! | part | is |
 //! |---|---|
 //! | `everhook append 1` | what is hashed here, and in which version of this encoding |
 //! | execution | the execution's id |
 //! | sequence | the position of the append's first event, in decimal digits |
 //! | form | the version of the stored form, in decimal digits |
-//! | events | the JSON, byte for byte as it is stored |
+//! | events | the bytes as they are stored: JSON in form 1, packed in form 2 |
 //! | at | when it was appended, as it is stored |
 //! | append | the name of the write |
 //! | previous | the digest of the append before it, as it is stored; empty if it carries none |
 //!
-//! `names` and `ttl` are not part of it: both follow from the events.
+//! `ttl` is not part of it, nor is `names` of form 1: they follow from the events.
 
 use std::fmt;
 
@@ -39,8 +39,8 @@ pub struct Link<'i> {
     pub sequence: u64,
     /// The version of the stored form.
     pub form: u64,
-    /// The events' JSON.
-    pub events: &'i str,
+    /// The events, as they are stored.
+    pub events: &'i [u8],
     /// When it was appended.
     pub at: &'i str,
     /// The name of the write.
@@ -54,20 +54,20 @@ impl Link<'_> {
     pub fn digest(&self) -> Digest {
         let (sequence, form) = (self.sequence.to_string(), self.form.to_string());
         let parts = [
-            DOMAIN,
-            self.execution,
-            &sequence,
-            &form,
+            DOMAIN.as_bytes(),
+            self.execution.as_bytes(),
+            sequence.as_bytes(),
+            form.as_bytes(),
             self.events,
-            self.at,
-            self.append,
-            self.previous.unwrap_or_default(),
+            self.at.as_bytes(),
+            self.append.as_bytes(),
+            self.previous.unwrap_or_default().as_bytes(),
         ];
         let mut hash = Sha256::new();
         // Lengths go in too, so that no two lists of parts run together into the same bytes.
         for part in parts {
             hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part.as_bytes());
+            hash.update(part);
         }
         Digest(hash.finalize().into())
     }
@@ -135,7 +135,7 @@ mod tests {
         execution: "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
         sequence: 2,
         form: 1,
-        events: r#"[{"ExecutionCompleted":{}}]"#,
+        events: br#"[{"ExecutionCompleted":{}}]"#,
         at: "2026-11-24T02:00:02.000Z",
         append: "append-1",
         previous: Some("47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"),
@@ -160,7 +160,7 @@ mod tests {
             Link { execution: "ABCDEFGHIJKLMNOPQRSTUVWXYA", ..LINK },
             Link { sequence: 3, ..LINK },
             Link { form: 2, ..LINK },
-            Link { events: r#"[{"ExecutionCompleted": {}}]"#, ..LINK },
+            Link { events: br#"[{"ExecutionCompleted": {}}]"#, ..LINK },
             Link { at: "2026-11-24T02:00:02.001Z", ..LINK },
             Link { append: "append-2", ..LINK },
             Link { previous: None, ..LINK },

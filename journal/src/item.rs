@@ -6,24 +6,32 @@
 //! |---|---|---|
 //! | `execution` | S, partition key | the execution's id, or `workflow#<hash>` |
 //! | `sequence` | N, sort key | the position of the append's first event |
-//! | `names` | S | the events' names, for reading in the console |
-//! | `form` | N | the version of the stored form |
-//! | `events` | S | JSON: an array of events |
+//! | `form` | N | the version of the stored form: 2 |
+//! | `events` | B | a JSON array of events, [`crate::packed`]; the form says with which dictionary |
 //! | `at` | S | when it was appended |
 //! | `append` | S | a fresh name for this write |
 //! | `previous` | S | the digest of the append before it, see [`crate::chain`]; absent in the first one, and in those from before there were digests |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
+//!
+//! Form 1, of earlier versions, is read as well: `events` is the JSON as text (S), and `names` (S) are its events' names.
 
+use std::borrow::Cow;
+
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::chain::{Digest, Head, Link};
 use crate::event::{Event, Events, Recorded};
 use crate::id::{ExecutionId, Sequence};
+use crate::packed;
 use crate::store::Item;
 use crate::time::Timestamp;
 
-/// The version of the stored form that is written.
-pub const FORM: u64 = 1;
+/// The version of the stored form that is written: packed events.
+pub const FORM: u64 = 2;
+
+/// The version before: events as text.
+pub const FORM_TEXT: u64 = 1;
 
 /// Beyond any position in a history.
 const SEQUENCE_MAX: u64 = u32::MAX as u64;
@@ -48,6 +56,11 @@ pub fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
+/// A binary attribute.
+pub fn bytes(value: Vec<u8>) -> AttributeValue {
+    AttributeValue::B(Blob::new(value))
+}
+
 /// The text of an attribute.
 pub fn read_text<'i>(item: &'i Item, attribute: &'static str) -> Result<&'i str, MalformedItem> {
     item.get(attribute)
@@ -59,6 +72,14 @@ pub fn read_text<'i>(item: &'i Item, attribute: &'static str) -> Result<&'i str,
 /// The text of an attribute that may be missing.
 pub fn read_optional(item: &Item, attribute: &str) -> Option<String> {
     item.get(attribute).and_then(|value| value.as_s().ok()).cloned()
+}
+
+/// The bytes of a binary attribute.
+pub fn read_bytes<'i>(item: &'i Item, attribute: &'static str) -> Result<&'i [u8], MalformedItem> {
+    item.get(attribute)
+        .and_then(|value| value.as_b().ok())
+        .map(AsRef::as_ref)
+        .ok_or_else(|| malformed(attribute, "no bytes"))
 }
 
 /// The number of an attribute.
@@ -89,14 +110,12 @@ pub(crate) fn from_append(
     at: Timestamp,
     name: &str,
 ) -> Item {
-    let names: Vec<_> = events.as_slice().iter().map(Event::name).collect();
-    let json = serde_json::to_string(events.as_slice()).expect("events are JSON");
+    let json = serde_json::to_vec(events.as_slice()).expect("events are JSON");
     let mut item = Item::from([
         ("execution".into(), text(id.as_str())),
         ("sequence".into(), number(after.sequence.next())),
-        ("names".into(), text(names.join(" "))),
         ("form".into(), number(FORM)),
-        ("events".into(), text(json)),
+        ("events".into(), bytes(packed::pack(&json))),
         ("at".into(), text(at.to_string())),
         ("append".into(), text(name)),
         ("ttl".into(), number(expires_at.to_ttl_seconds())),
@@ -118,17 +137,13 @@ pub struct Append {
 
 /// The append of an item.
 pub fn to_append(item: &Item) -> Result<Append, MalformedItem> {
-    let form = read_number(item, "form")?;
-    // Here is where older forms are translated, once there are any.
-    if form != FORM {
-        return Err(malformed("form", format!("{form} is not a form that this version knows")));
-    }
+    let json = json(item)?;
     let first = read_number(item, "sequence")?;
     if !(1..=SEQUENCE_MAX).contains(&first) {
         return Err(malformed("sequence", format!("{first} is no position")));
     }
     let at = read_time(item, "at")?;
-    let events: Vec<Event> = serde_json::from_str(read_text(item, "events")?)
+    let events: Vec<Event> = serde_json::from_slice(&json)
         // The position says where to look; the text around it stays out of logs.
         .map_err(|e| malformed("events", format!("not events, at column {}", e.column())))?;
     let events = Events::new(events).ok_or_else(|| malformed("events", "none"))?;
@@ -141,13 +156,33 @@ pub fn to_append(item: &Item) -> Result<Append, MalformedItem> {
     })
 }
 
+/// The JSON of an item's events, in whichever form they are stored.
+fn json(item: &Item) -> Result<Cow<'_, [u8]>, MalformedItem> {
+    match read_number(item, "form")? {
+        FORM => {
+            let unpacked = packed::unpack(read_bytes(item, "events")?);
+            unpacked.map(Cow::Owned).map_err(|error| malformed("events", error.to_string()))
+        }
+        FORM_TEXT => read_text(item, "events").map(|text| Cow::Borrowed(text.as_bytes())),
+        form => Err(malformed("form", format!("{form} is not a form that this version knows"))),
+    }
+}
+
+/// The bytes of an item's events, as they are stored.
+pub(crate) fn stored_events(item: &Item) -> Result<&[u8], MalformedItem> {
+    match item.get("events") {
+        Some(AttributeValue::S(text)) => Ok(text.as_bytes()),
+        _ => read_bytes(item, "events"),
+    }
+}
+
 /// The digest of an item, as it is stored.
 pub(crate) fn digest(item: &Item) -> Result<Digest, MalformedItem> {
     let link = Link {
         execution: read_text(item, "execution")?,
         sequence: read_number(item, "sequence")?,
         form: read_number(item, "form")?,
-        events: read_text(item, "events")?,
+        events: stored_events(item)?,
         at: read_text(item, "at")?,
         append: read_text(item, "append")?,
         previous: match item.get("previous") {

@@ -11,6 +11,7 @@
 //! - [`execution`]: the state after its events, and the next event
 //! - [`view`]: what a reader is shown of it
 //! - [`payload`]: bodies and step results, inline or in an object store
+//! - [`packed`]: events as few bytes
 //! - [`item`], [`store`], [`table`], [`executions`]: the two tables
 //! - [`verify`]: whether a history is the one that was written
 //! - [`stream`]: what the journal's stream tells, and what its readers answer
@@ -38,6 +39,7 @@ pub mod quarantine;
 
 pub mod executions;
 pub mod item;
+pub mod packed;
 pub mod schema;
 pub mod store;
 pub mod stream;

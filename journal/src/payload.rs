@@ -1,16 +1,11 @@
 //! Bodies and step results: inline in the event while small, else in an object store.
 
-use std::cell::RefCell;
 use std::fmt;
-use std::io::{Read, Write};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
 use futures_util::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use serde::{Deserialize, Serialize};
@@ -20,12 +15,14 @@ use tokio::sync::RwLock;
 
 use crate::failpoint;
 use crate::guard::{self, Guard};
+use crate::packed;
 use crate::time::Timestamp;
 
-/// Up to here a payload stays readable in the event; DynamoDB bills writes by the KiB.
-pub const READABLE_BYTES_MAX: usize = 1024;
+/// Up to here a payload stays in the event as it is: the append is packed as a whole, which takes less room than
+/// packing the payload by itself.
+pub const READABLE_BYTES_MAX: usize = 32 * 1024;
 
-/// Up to here, once compressed, a payload stays in the event.
+/// Up to here, once compressed, a larger payload stays in the event.
 pub const INLINE_BYTES_MAX: usize = 32 * 1024;
 
 /// A body or a step's result, as an event holds it. [`Payloads::open`] gives the bytes back exactly.
@@ -63,7 +60,7 @@ impl Payload {
                 Err(_) => Self::Base64(BASE64.encode(bytes)),
             });
         }
-        let packed = deflate(bytes);
+        let packed = packed::deflate(bytes, &[]);
         (packed.len() <= INLINE_BYTES_MAX)
             .then(|| Self::Deflate { base64: BASE64.encode(&packed), bytes: bytes.len() as u64 })
     }
@@ -235,29 +232,11 @@ impl Payloads {
     }
 }
 
-thread_local! {
-    // An encoder has 300 KiB of state: making one takes longer than using it.
-    static ENCODER: RefCell<DeflateEncoder<Vec<u8>>> =
-        RefCell::new(DeflateEncoder::new(Vec::new(), Compression::fast()));
-}
-
-fn deflate(bytes: &[u8]) -> Vec<u8> {
-    ENCODER.with_borrow_mut(|encoder| {
-        encoder.write_all(bytes).expect("writing to memory succeeds");
-        // Finishes what was written, and hands it out.
-        encoder.reset(Vec::new()).expect("writing to memory succeeds")
-    })
-}
-
 fn inflate(base64: &str, bytes: u64) -> Result<Bytes, PayloadError> {
     let packed = BASE64.decode(base64).map_err(|_| PayloadError::Damaged)?;
-    let mut inflated = Vec::new();
-    // One byte more than recorded is enough to know that the record is wrong.
-    DeflateDecoder::new(packed.as_slice())
-        .take(bytes.saturating_add(1))
-        .read_to_end(&mut inflated)
-        .map_err(|_| PayloadError::Damaged)?;
-    (inflated.len() as u64 == bytes).then(|| inflated.into()).ok_or(PayloadError::Damaged)
+    let limit = usize::try_from(bytes).map_err(|_| PayloadError::Damaged)?;
+    let inflated = packed::inflate(&packed, &[], limit).map_err(|_| PayloadError::Damaged)?;
+    (inflated.len() == limit).then(|| inflated.into()).ok_or(PayloadError::Damaged)
 }
 
 fn path(sha256: &str) -> Path {
@@ -329,7 +308,7 @@ mod tests {
     #[tokio::test]
     async fn every_body_comes_back_byte_for_byte() {
         let repetitive = b"{\"a\":1}".repeat(20_000);
-        let bodies: [&[u8]; 7] = [
+        let bodies: [&[u8]; 9] = [
             b"",
             b" {\"a\" : 1.50}\n",
             b"\xff\xfe\x00",
@@ -337,6 +316,8 @@ mod tests {
             &repetitive,
             &noise(900 * 1024),
             &noise(1025),
+            &noise(READABLE_BYTES_MAX),
+            &noise(READABLE_BYTES_MAX + 1),
         ];
         for body in bodies {
             let (_, opened) = kept_and_opened(body).await;
@@ -347,17 +328,17 @@ mod tests {
     #[tokio::test]
     async fn small_text_is_readable_and_large_noise_is_stored() {
         let (small, _) = kept_and_opened(b"hello").await;
-        let (packed, _) = kept_and_opened(&b"hello ".repeat(1000)).await;
+        let (packed, _) = kept_and_opened(&b"hello ".repeat(10_000)).await;
         let (large, _) = kept_and_opened(&noise(100_000)).await;
 
         assert!(matches!(small, Payload::Text(text) if text == "hello"));
-        assert!(matches!(packed, Payload::Deflate { bytes: 6000, .. }));
+        assert!(matches!(packed, Payload::Deflate { bytes: 60_000, .. }));
         assert!(matches!(large, Payload::Stored { bytes: 100_000, .. }));
     }
 
     #[tokio::test]
     async fn an_inflated_size_that_was_tampered_with_is_noticed() {
-        let (packed, _) = kept_and_opened(&b"hello ".repeat(1000)).await;
+        let (packed, _) = kept_and_opened(&b"hello ".repeat(10_000)).await;
         let Payload::Deflate { base64, .. } = packed else { panic!("{packed:?}") };
 
         let damaged = Payload::Deflate { base64, bytes: 10 };
@@ -375,7 +356,7 @@ mod tests {
     async fn small_json_is_readable_and_large_json_comes_back_as_it_was() {
         let payloads = payloads();
         let small: Box<RawValue> = serde_json::from_str(r#"{"b": 1.50, "a": 1}"#).unwrap();
-        let long = serde_json::to_string(&"x".repeat(2_000)).unwrap();
+        let long = serde_json::to_string(&"x".repeat(40_000)).unwrap();
         let large: Box<RawValue> = serde_json::from_str(&long).unwrap();
 
         let small = payloads.keep_json(small).await.unwrap();
@@ -383,13 +364,13 @@ mod tests {
 
         assert_eq!(serde_json::to_string(&small).unwrap(), r#"{"json":{"b": 1.50, "a": 1}}"#);
         assert_eq!(payloads.open(&small).await.unwrap(), r#"{"b": 1.50, "a": 1}"#);
-        assert!(matches!(large, Payload::Deflate { bytes: 2_002, .. }));
+        assert!(matches!(large, Payload::Deflate { bytes: 40_002, .. }));
         assert_eq!(payloads.open(&large).await.unwrap(), long);
     }
 
     #[tokio::test]
     async fn a_payload_knows_its_size() {
-        for length in [0, 1, 2, 3, 4, 1024, 1025, 100_000] {
+        for length in [0, 1, 2, 3, 4, READABLE_BYTES_MAX, READABLE_BYTES_MAX + 1, 100_000] {
             let bytes = vec![0xff; length];
             let (payload, opened) = kept_and_opened(&bytes).await;
             assert_eq!((payload.bytes(), opened.len()), (length as u64, length));

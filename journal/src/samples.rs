@@ -8,8 +8,11 @@ use crate::execution::Execution;
 use crate::id::{
     DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowHash, WorkflowName,
 };
+use crate::item::{FORM_TEXT, bytes, number, read_bytes, text as attribute};
+use crate::packed;
 use crate::payload::Payload;
 use crate::retry::Retry;
+use crate::store::Item;
 use crate::time::Timestamp;
 use crate::workflow::{BranchDefinition, StepDefinition, Workflow};
 
@@ -116,6 +119,31 @@ pub(crate) fn history(events: impl IntoIterator<Item = Event>) -> Vec<Recorded> 
 pub(crate) fn execution(events: impl IntoIterator<Item = Event>) -> Execution {
     let history = history([received(&["a", "b"])].into_iter().chain(events));
     Execution::fold(&history).unwrap().unwrap()
+}
+
+/// The JSON of an item's packed events.
+#[track_caller]
+pub(crate) fn unpacked(item: &Item) -> String {
+    let json = packed::unpack(read_bytes(item, "events").unwrap()).unwrap();
+    String::from_utf8(json).unwrap()
+}
+
+/// An item with other events, packed.
+pub(crate) fn with_events(mut item: Item, json: &str) -> Item {
+    item.insert("events".into(), bytes(packed::pack(json.as_bytes())));
+    item
+}
+
+/// An item as versions wrote it that packed no events.
+#[track_caller]
+pub(crate) fn in_form_1(mut item: Item) -> Item {
+    let json = unpacked(&item);
+    let events: Vec<Event> = serde_json::from_str(&json).unwrap();
+    let names: Vec<_> = events.iter().map(Event::name).collect();
+    item.insert("names".into(), attribute(names.join(" ")));
+    item.insert("events".into(), attribute(json));
+    item.insert("form".into(), number(FORM_TEXT));
+    item
 }
 
 /// The definition of a step of this kind.

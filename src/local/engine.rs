@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use dynoxide::DynoxideError;
 use dynoxide::storage::Storage;
+use dynoxide::{AttributeValue, DynoxideError};
 use tokio::sync::mpsc;
 
 use super::files;
@@ -181,13 +181,13 @@ impl Engine {
         upkeep::sweep_ttl(&self.queue()?).await
     }
 
-    /// The texts of some of a table's items, and where to go on if there are more.
-    pub(super) async fn texts(
+    /// The values of some of a table's items, and where to go on if there are more.
+    pub(super) async fn page(
         &self,
         table: &str,
         from: Option<Place>,
-    ) -> Result<(Vec<String>, Option<Place>), EngineError> {
-        upkeep::texts(&self.queue()?, table, from).await
+    ) -> Result<(Vec<AttributeValue>, Option<Place>), EngineError> {
+        upkeep::page(&self.queue()?, table, from).await
     }
 
     /// Finishes what was asked so far and closes the engine for every clone and client.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use dynoxide::AttributeValue;
+use everhook_journal::packed::{self, UnpackError};
 use everhook_journal::payload::PayloadError;
 use everhook_journal::schema::Tables;
 use everhook_journal::{Payloads, Timestamp};
@@ -30,6 +32,9 @@ pub enum CollectError {
     /// The object store did not answer.
     #[error(transparent)]
     Payloads(#[from] PayloadError),
+    /// The events of an append, and so the objects that it names, are unknown.
+    #[error("no object is removed while the events of an append cannot be read: {0}")]
+    Unreadable(#[from] UnpackError),
 }
 
 /// Removes the objects that were stored before this time and that no history names; says how many.
@@ -48,10 +53,12 @@ pub async fn collect(
         .collect();
     let mut from = None;
     while !unnamed.is_empty() {
-        let (texts, rest) = engine.texts(&Tables::default().journal, from).await?;
-        // Whatever looks like the hash of an object keeps it: also in a history that cannot be read.
-        for hash in texts.iter().flat_map(|text| hashes(text)) {
-            unnamed.remove(&hash);
+        let (values, rest) = engine.page(&Tables::default().journal, from).await?;
+        for value in values {
+            // Whatever looks like the hash of an object keeps it: also in a history that cannot be read.
+            for hash in hashes(&text(value)?) {
+                unnamed.remove(&hash);
+            }
         }
         from = rest;
         if from.is_none() {
@@ -85,6 +92,17 @@ pub(super) fn remove_drafts(folder: &Path, now: SystemTime) {
         if is_draft && is_old() {
             std::fs::remove_file(entry.path()).ok();
         }
+    }
+}
+
+/// The text of a value, which may be packed.
+fn text(value: AttributeValue) -> Result<String, UnpackError> {
+    match value {
+        AttributeValue::S(text) => Ok(text),
+        AttributeValue::B(bytes) => {
+            Ok(String::from_utf8_lossy(&packed::unpack(&bytes)?).into_owned())
+        }
+        _ => Ok(String::new()),
     }
 }
 

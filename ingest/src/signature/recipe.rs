@@ -174,6 +174,12 @@ impl Recipe {
         signatures.chain(parts).chain(timestamp).chain(required).collect()
     }
 
+    /// The headers that it reads: those of verification, and those that may have an id or a type.
+    pub(super) fn read_headers(&self) -> Vec<&str> {
+        let places = self.ids.iter().chain(&self.types).flatten();
+        self.verified_headers().into_iter().chain(places.filter_map(Place::header)).collect()
+    }
+
     /// Whether the signature covers the body.
     pub fn covers_body(&self) -> bool {
         self.algorithm != Algorithm::Token && self.signed.contains(&Part::Body)

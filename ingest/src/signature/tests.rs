@@ -370,6 +370,22 @@ fn one_signed_text_is_one_request() {
 }
 
 #[test]
+fn every_header_that_a_recipe_reads_is_known() {
+    let scheme = of_recipe(&Written {
+        headers: &["x-a"],
+        signed: "{timestamp}.{header:host}.{body}",
+        timestamp: "header:x-t",
+        id: "header:x-real-ip+header:x-id json:id",
+        event_type: "header:via",
+        requires: &[("x-version", "1")],
+        ..recipe::PLAIN
+    });
+    let mut reads = scheme.reads();
+    reads.sort_unstable();
+    assert_eq!(reads, ["host", "via", "x-a", "x-id", "x-real-ip", "x-t", "x-version"]);
+}
+
+#[test]
 fn a_value_that_contains_its_delimiter_is_refused_in_words() {
     let written = Written {
         headers: &["x-a"],

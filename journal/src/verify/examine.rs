@@ -45,7 +45,7 @@ impl Seen<'_> {
             execution: text("execution")?,
             sequence,
             form: read_number(self.item, "form").ok()?,
-            events: text("events")?,
+            events: item::stored_events(self.item).ok()?,
             at: text("at")?,
             append: text("append")?,
             previous: text("previous"),
@@ -69,6 +69,7 @@ pub(super) fn examine(items: &[Item], row: Option<(Sequence, Option<Digest>)>) -
     for item in items {
         faults.see(item);
     }
+    faults.extend_unreadable(row.map(|(sequence, _)| sequence));
     let gaps = faults.gaps();
     let unmet = faults.unmet(&gaps, row);
     faults.seek(&unmet);
@@ -102,10 +103,13 @@ impl<'i> Faults<'i> {
     fn see(&mut self, item: &'i Item) {
         let after = self.seen.last().map_or(0, Seen::last);
         let first = read_number(item, "sequence").unwrap_or(after + 1);
-        let names = read_optional(item, "names").unwrap_or_default();
         let read = item::to_append(item);
         let fault = read.as_ref().err().map(|error| (error.attribute, error.reason.clone()));
         let recorded = read.map(|append| append.recorded).unwrap_or_default();
+        let names = match read_number(item, "form") {
+            Ok(item::FORM_TEXT) => read_optional(item, "names").unwrap_or_default(),
+            _ => names(&recorded),
+        };
         let events = match recorded.len() {
             0 => names.split_whitespace().count(),
             read => read,
@@ -126,6 +130,19 @@ impl<'i> Faults<'i> {
         self.found.push(false);
         if let Some((attribute, reason)) = fault {
             self.fault(self.seen.len() - 1, attribute_differs(attribute, reason));
+        }
+    }
+
+    /// An append whose events cannot be read and counted has all that are missing after it:
+    /// what it lost is told once, as its own fault.
+    fn extend_unreadable(&mut self, row: Option<Sequence>) {
+        for place in 0..self.seen.len() {
+            let next = self.seen.get(place + 1).map(Seen::first);
+            let end = next.or(row.map(|last| last.get() + 1));
+            let seen = &mut self.seen[place];
+            if let (0, Some(end)) = (seen.shown.events, end) {
+                seen.shown.events = end.saturating_sub(seen.first());
+            }
         }
     }
 
@@ -263,8 +280,7 @@ impl<'i> Faults<'i> {
         }
         for place in 0..self.seen.len() {
             let seen = &self.seen[place];
-            let events: Vec<_> = seen.recorded.iter().map(|it| it.event.name()).collect();
-            let events = events.join(" ");
+            let events = names(&seen.recorded);
             if !self.found[place] && seen.shown.names != events {
                 self.fault(place, attribute_differs("names", format!("its events are {events}")));
             }
@@ -286,6 +302,11 @@ impl<'i> Faults<'i> {
             _ => None,
         }
     }
+}
+
+fn names(recorded: &[Recorded]) -> String {
+    let names: Vec<_> = recorded.iter().map(|recorded| recorded.event.name()).collect();
+    names.join(" ")
 }
 
 fn attribute_differs(attribute: &str, reason: String) -> Differs {

@@ -6,12 +6,12 @@ use super::examine::examine;
 use super::*;
 use crate::chain::Head;
 use crate::event::Events;
-use crate::item::{self, number, text};
-use crate::samples::{at, completed, id, received};
+use crate::item::{self, FORM, FORM_TEXT, bytes, number, read_number, text};
+use crate::samples::{at, completed, id, in_form_1, received};
 use crate::store::Item;
 
-/// The items of a history with so many events in each append after the first, and its end.
-fn history(appends: &[usize]) -> (Vec<Item>, (Sequence, Option<Digest>)) {
+/// The items of a history in a form, with so many events in each append after the first, and its end.
+fn history(form: u64, appends: &[usize]) -> (Vec<Item>, (Sequence, Option<Digest>)) {
     let steps: Vec<_> = (0..appends.iter().sum()).map(|n: usize| format!("s{n}")).collect();
     let names: Vec<_> = steps.iter().map(String::as_str).collect();
     let mut steps = names.iter().map(|name| completed(name, 1));
@@ -20,6 +20,7 @@ fn history(appends: &[usize]) -> (Vec<Item>, (Sequence, Option<Digest>)) {
     let mut append = |events: Vec<Event>, name: String| {
         let events = Events::new(events).unwrap();
         let item = item::from_append(&id(), head, &events, at(604_800), at(2), &name);
+        let item = if form == FORM_TEXT { in_form_1(item) } else { item };
         head = item::to_append(&item).unwrap().recorded.last().unwrap().head();
         items.push(item);
     };
@@ -50,7 +51,17 @@ enum Deed {
     Replace(Index, Index),
 }
 
-const TEXTS: [&str; 5] = ["events", "at", "append", "names", "previous"];
+/// What an item has that can be changed, and guarded.
+fn attributes(item: &Item) -> &'static [&'static str] {
+    match read_number(item, "form") {
+        Ok(FORM_TEXT) => &["events", "at", "append", "names", "previous"],
+        _ => &["events", "at", "append", "previous"],
+    }
+}
+
+fn form() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(FORM_TEXT), Just(FORM)]
+}
 
 fn deed() -> impl Strategy<Value = Deed> {
     let any = any::<Index>;
@@ -69,19 +80,27 @@ fn done(items: &mut Vec<Item>, deed: &Deed) -> Result<Option<u64>, ()> {
     let place = |items: &[Item], n: usize| item::read_number(&items[n], "sequence").unwrap();
     match deed {
         Deed::Change(n, attribute, position, bits) => {
-            let (n, attribute) = (n.index(length), TEXTS[attribute.index(TEXTS.len())]);
-            let said = item::read_text(&items[n], attribute).map_err(drop)?;
-            let mut bytes = said.as_bytes().to_vec();
-            let position = position.index(bytes.len());
-            bytes[position] ^= bits;
-            let changed = String::from_utf8(bytes).map_err(drop)?;
-            items[n].insert(attribute.into(), text(changed));
+            let n = n.index(length);
+            let attribute = attribute.get(attributes(&items[n]));
+            let is_packed = *attribute == "events" && item::read_bytes(&items[n], "events").is_ok();
+            let said = match is_packed {
+                true => item::read_bytes(&items[n], "events").map_err(drop)?,
+                false => item::read_text(&items[n], attribute).map_err(drop)?.as_bytes(),
+            };
+            let mut changed = said.to_vec();
+            let position = position.index(changed.len());
+            changed[position] ^= bits;
+            let changed = match is_packed {
+                true => bytes(changed),
+                false => text(String::from_utf8(changed).map_err(drop)?),
+            };
+            items[n].insert((*attribute).into(), changed);
             Ok(Some(place(items, n)))
         }
         Deed::Strip(n, attribute) => {
             let n = n.index(length);
-            let attribute = TEXTS[attribute.index(TEXTS.len())];
-            items[n].remove(attribute).ok_or(())?;
+            let attribute = attribute.get(attributes(&items[n]));
+            items[n].remove(*attribute).ok_or(())?;
             Ok(Some(place(items, n)))
         }
         Deed::Remove(n) => {
@@ -108,10 +127,11 @@ fn done(items: &mut Vec<Item>, deed: &Deed) -> Result<Option<u64>, ()> {
 proptest! {
     #[test]
     fn whatever_a_stranger_does_is_told_and_nothing_else_is(
+        form in form(),
         appends in vec(1usize..4, 0..6),
         deed in deed(),
     ) {
-        let (mut items, row) = history(&appends);
+        let (mut items, row) = history(form, &appends);
         prop_assert_eq!(touched(items.clone(), row), []);
 
         let Ok(alone) = done(&mut items, &deed) else { return Ok(()) };
@@ -128,10 +148,11 @@ proptest! {
 
     #[test]
     fn a_row_that_is_behind_accuses_nobody(
+        form in form(),
         appends in vec(1usize..4, 1..6),
         seen in any::<Index>(),
     ) {
-        let (items, _) = history(&appends);
+        let (items, _) = history(form, &appends);
         let append = item::to_append(&items[seen.index(items.len())]).unwrap();
         let head = append.recorded.last().unwrap().head();
         prop_assert_eq!(touched(items, (head.sequence, head.digest)), []);

@@ -220,12 +220,12 @@ async fn piece<T: Send + 'static>(
     Ok((done, took))
 }
 
-/// The texts of a piece of a table's items, and the key to go on after if there are more.
-pub(super) async fn texts(
+/// The values of a piece of a table's items, and the key to go on after if there are more.
+pub(super) async fn page(
     queue: &mpsc::Sender<Job>,
     table: &str,
     from: Option<Item>,
-) -> Result<(Vec<String>, Option<Item>), EngineError> {
+) -> Result<(Vec<AttributeValue>, Option<Item>), EngineError> {
     let request = ScanRequest {
         table_name: table.to_owned(),
         limit: Some(PIECE),
@@ -235,11 +235,7 @@ pub(super) async fn texts(
     let read = move |storage: &Storage| now_or_error(scan::execute(storage, request));
     let page = run(queue, read).await?;
     let values = page.items.unwrap_or_default().into_iter().flat_map(Item::into_values);
-    let texts = values.filter_map(|value| match value {
-        AttributeValue::S(text) => Some(text),
-        _ => None,
-    });
-    Ok((texts.collect(), page.last_evaluated_key))
+    Ok((values.collect(), page.last_evaluated_key))
 }
 
 /// Runs `work` on the engine thread in its turn.

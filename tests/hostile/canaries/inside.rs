@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::http::HeaderValue;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use everhook::Steps;
 use everhook::local::Doorbell;
@@ -164,7 +165,8 @@ async fn poison(world: &World, id: &ExecutionId, events: &str) {
     let first = AttributeValue::N("1".into());
     let item = client.get_item().table_name("journal").key("execution", key).key("sequence", first);
     let mut item = item.send().await.unwrap().item.unwrap();
-    item.insert("events".into(), AttributeValue::S(events.to_owned()));
+    let packed = Blob::new(everhook_journal::packed::pack(events.as_bytes()));
+    item.insert("events".into(), AttributeValue::B(packed));
     client.put_item().table_name("journal").set_item(Some(item)).send().await.unwrap();
 }
 

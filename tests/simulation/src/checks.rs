@@ -166,7 +166,7 @@ impl Checks {
                 format!("an append of {execution} is not chained to the one before"),
             );
         }
-        if let Some(missing) = self.missing_object(item) {
+        if let Some(missing) = self.missing_object(&recorded) {
             return violated(
                 "S9",
                 format!("an event of {execution} names an object that is not there: {missing}"),
@@ -216,9 +216,9 @@ impl Checks {
         }
     }
 
-    /// An object that the item names and nobody stored.
-    fn missing_object(&self, item: &Item) -> Option<String> {
-        let events = item.get("events")?.as_s().ok()?;
+    /// An object that the events name and nobody stored.
+    fn missing_object(&self, recorded: &[Recorded]) -> Option<String> {
+        let events = serde_json::to_string(recorded).ok()?;
         events.split("\"stored\":{\"sha256\":\"").skip(1).find_map(|rest| {
             let name = rest.get(..64)?;
             (!self.objects.contains(name)).then(|| name.to_owned())

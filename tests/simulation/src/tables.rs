@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use everhook_journal::Timestamp;
-use everhook_journal::item::number;
+use everhook_journal::item::{self, number};
 use everhook_journal::store::simulated::{Call, Page, Tables};
 use everhook_journal::store::{Expression, Item, Query, Unavailable, WriteError};
 
@@ -175,13 +175,15 @@ pub(crate) fn delete_expired(table: &'static str, key: Key) {
 /// What an item says, in short.
 fn said(item: Option<&Item>) -> String {
     let Some(item) = item else { return "gone".into() };
-    let names = ["names", "status", "sequence", "due_at", "generation", "redrives", "parked"];
+    let events = item::to_append(item).map(|append| append.recorded).unwrap_or_default();
+    let events = events.into_iter().map(|recorded| recorded.event.name().to_owned());
+    let names = ["status", "sequence", "due_at", "generation", "redrives", "parked"];
     let said = names.iter().filter_map(|name| {
         let value = item.get(*name)?;
         let value = value.as_s().or_else(|_| value.as_n()).ok()?;
-        Some(if *name == "names" { value.clone() } else { format!("{name}={value}") })
+        Some(format!("{name}={value}"))
     });
-    said.collect::<Vec<_>>().join(" ")
+    events.chain(said).collect::<Vec<_>>().join(" ")
 }
 
 fn shown((execution, sequence): &Key) -> String {

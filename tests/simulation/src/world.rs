@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use everhook_journal::guard::Guard;
 use everhook_journal::store::{Item, Store};
 use everhook_journal::{ExecutionId, Timestamp};
@@ -333,8 +334,11 @@ impl World {
             ["events", "append", "previous", "due_at", "generation", "sequence", "steps", "head"]
         {
             let value = after.and_then(|item| item.get(name));
-            let text = value.and_then(|value| value.as_s().or_else(|_| value.as_n()).ok());
-            add(text.map_or(b"-".as_slice(), |text| text.as_bytes()));
+            add(match value {
+                Some(AttributeValue::S(text) | AttributeValue::N(text)) => text.as_bytes(),
+                Some(AttributeValue::B(bytes)) => bytes.as_ref(),
+                _ => b"-",
+            });
         }
     }
 
