@@ -16,6 +16,10 @@ use crate::{costs, odd_events};
 /// How long something may take that should take a moment.
 const SOON: Duration = Duration::from_secs(30);
 
+/// How long an execution takes at most whose record was lost with two processors: its row is due after a minute, and
+/// once more after the lease of a claim that came to nothing.
+const AFTER_DEATHS: Duration = Duration::from_secs(200);
+
 /// Where a checkout may have a collection of real webhooks beside it: `EVENT.….payload.json`.
 const COLLECTION: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/webhooks/payloads/github");
@@ -167,7 +171,11 @@ fn name_of(event: &Value) -> String {
 
 /// The status once it is an end, or as it was last.
 pub(crate) async fn completed(aws: &Deployment, token: &str) -> Value {
-    let latest = Instant::now() + SOON;
+    completed_within(aws, token, SOON).await
+}
+
+async fn completed_within(aws: &Deployment, token: &str, patience: Duration) -> Value {
+    let latest = Instant::now() + patience;
     loop {
         let status = aws.status_of(token).await;
         let ended =
@@ -257,7 +265,7 @@ async fn killed_processors_lose_nothing(aws: &Deployment, checks: &mut Checks) {
     let ended = async {
         let mut unfinished = Vec::new();
         for token in &tokens {
-            let status = completed(aws, token).await;
+            let status = completed_within(aws, token, AFTER_DEATHS).await;
             if status["status"] != "completed" {
                 unfinished.push(status);
             }
