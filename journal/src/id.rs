@@ -214,6 +214,42 @@ pub fn fresh() -> String {
     data_encoding::BASE64URL_NOPAD.encode(&bytes)
 }
 
+/// Into how many parts each index is split, so that no part is written too often.
+///
+/// The number may be raised at any time: readers look at all parts up to the number, and what is there stays where it
+/// is. It must not be lowered while anything is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shards(u64);
+
+impl Shards {
+    /// The most there can be: a reader looks at each of them.
+    pub const MAX: u64 = 256;
+
+    /// So many; at least one, and at most [`Shards::MAX`].
+    pub fn new(number: u64) -> Self {
+        Self(number.clamp(1, Self::MAX))
+    }
+
+    /// The shard of an execution. Ids are evenly distributed already.
+    pub fn of(self, id: &ExecutionId) -> u64 {
+        let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        hash % self.0
+    }
+
+    /// All shards.
+    pub fn all(self) -> std::ops::Range<u64> {
+        0..self.0
+    }
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self(8)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,20 @@
 //! The journal: every history, one conditional put an append.
+//!
+//! The index `received` holds the first append of every execution, by source and shard (`SOURCE#SHARD`) and the time at
+//! which it was recorded. Operators list by it, and the audit finds by it what was forgotten.
+//!
+//! An append says in `until` until when the history then rests: the earliest end of a wait, a callback or a claim. Where
+//! it does not rest, because something is to be done at once, `until` is absent.
 
 use std::time::Duration;
 
 use crate::chain::Head;
-use crate::event::{Events, Recorded};
+use crate::event::{Event, Events, Recorded};
+use crate::executions::{Cursor, Listed, listed, to_cursor, to_key};
 use crate::failpoint;
 use crate::guard::{self, Guard};
-use crate::id::{ExecutionId, Sequence, WorkflowHash};
-use crate::item::{self, Append, MalformedItem, number, text};
+use crate::id::{ExecutionId, Sequence, Shards, SourceName, WorkflowHash};
+use crate::item::{self, Append, Beside, MalformedItem, number, text};
 use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
 use crate::time::{Clock, Timestamp};
 use crate::workflow::Workflow;
@@ -27,35 +34,86 @@ const WORKFLOW_PREFIX: &str = "workflow#";
 pub struct Journal {
     store: Store,
     table: String,
+    shards: Shards,
     clock: Clock,
 }
 
+/// An append that is to be made.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// What it follows.
+    pub after: Head,
+    /// What happened; decided together.
+    pub events: Events,
+    /// When.
+    pub at: Timestamp,
+    /// When the whole history may be deleted.
+    pub expires_at: Timestamp,
+    /// Until when the history then rests, if it does.
+    pub until: Option<Timestamp>,
+    /// A fresh name: an append under the same name is the same append.
+    pub name: String,
+}
+
+/// Which part of an index of a source's executions is listed.
+#[derive(Debug, Clone, Default)]
+pub struct Span {
+    /// From this time on.
+    pub from: Option<Timestamp>,
+    /// Up to this time.
+    pub to: Option<Timestamp>,
+    /// The newest first.
+    pub descending: bool,
+    /// At most so many.
+    pub limit: Option<i32>,
+    /// After this place.
+    pub start: Option<Cursor>,
+}
+
+/// The end of a history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Last {
+    /// The events of the last append.
+    pub events: Vec<Recorded>,
+    /// Until when the history rests, if it does.
+    pub until: Option<Timestamp>,
+    /// When it may be deleted.
+    pub expires_at: Timestamp,
+}
+
 impl Journal {
-    /// The journal in this table.
-    pub fn new(store: Store, table: impl Into<String>, clock: Clock) -> Self {
-        Self { store, table: table.into(), clock }
+    /// The journal in this table, whose index has so many shards.
+    pub fn new(store: Store, table: impl Into<String>, shards: Shards, clock: Clock) -> Self {
+        Self { store, table: table.into(), shards, clock }
+    }
+
+    /// The shards of the index of received webhooks.
+    pub fn shards(&self) -> Shards {
+        self.shards
     }
 
     /// Appends events that were decided together.
     ///
     /// Of several appends after the same event exactly one succeeds; the others get
-    /// [`AppendError::Conflict`]. Appending again under the same `name` succeeds if the first try had,
-    /// even when its reply was lost. `expires_at` is the whole history's.
-    /// What is appended carries the digest of the append that `after` names.
+    /// [`AppendError::Conflict`]. Appending again under the same name succeeds if the first try had,
+    /// even when its reply was lost.
+    /// What is appended carries the digest of the append that it follows.
     pub async fn append(
         &self,
         id: &ExecutionId,
-        after: Head,
-        events: Events,
-        expires_at: Timestamp,
-        at: Timestamp,
-        name: &str,
+        draft: Draft,
     ) -> Result<Vec<Recorded>, AppendError> {
+        let Draft { after, events, at, expires_at, until, name } = draft;
         let after = match guard::holds(Guard::LinkedHistory) {
             true => after,
             false => Head::from(after.sequence),
         };
-        let item = item::from_append(id, after, &events, expires_at, at, name);
+        let received = match events.as_slice() {
+            [Event::WebhookReceived(webhook), ..] => Some(self.partition(&webhook.source, id)),
+            _ => None,
+        };
+        let beside = Beside { until, received };
+        let item = item::from_append(id, after, &events, expires_at, at, &name, beside);
         let condition =
             free_or_expired(after.sequence, expires_at, at).guarded(Guard::AppendCondition);
         let digest = item::digest(&item).ok();
@@ -162,7 +220,75 @@ impl Journal {
         Ok(append.recorded.into_iter().next())
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    /// The end of a history, as of the last acknowledged append; `None` if there is none, or it has expired.
+    pub async fn last(&self, id: &ExecutionId) -> Result<Option<Last>, ReadError> {
+        let malformed = |source| ReadError::Malformed { id: id.clone(), source };
+        let query = Query {
+            key: Expression::new("#execution = :execution", &["execution"])
+                .with(":execution", text(id.as_str())),
+            descending: true,
+            limit: Some(1),
+            consistent: true,
+            ..Query::default()
+        };
+        let (items, _) = self.store.query(&self.table, query).await?;
+        let Some(mut item) = items.into_iter().next() else { return Ok(None) };
+        let mut ttl = item::read_number(&item, "ttl").map_err(malformed)?;
+        if counts_as_deleted(ttl, self.clock.now()) {
+            // Another execution may have begun in the place of one that has expired, whose end is still there.
+            let Some(last) = self.items(id, Sequence::START).await?.pop() else { return Ok(None) };
+            ttl = item::read_number(&last, "ttl").map_err(malformed)?;
+            item = last;
+        }
+        let until = item::read_optional(&item, "until");
+        let append = item::to_append(&item).map_err(malformed)?;
+        Ok(Some(Last {
+            events: append.recorded,
+            until: until.as_deref().and_then(Timestamp::parse),
+            expires_at: Timestamp::from_ttl_seconds(ttl),
+        }))
+    }
+
+    /// Executions of a source, in one shard, by the time at which their webhooks were recorded; and where to go on.
+    /// May lag behind.
+    pub async fn received(
+        &self,
+        source: &SourceName,
+        shard: u64,
+        span: Span,
+    ) -> Result<(Vec<Listed>, Option<Cursor>), Unavailable> {
+        let bound = |time: Option<Timestamp>, open: &str| {
+            text(time.map_or_else(|| open.to_owned(), |time| time.to_string()))
+        };
+        let key = Expression::new(
+            "#received = :received AND #at BETWEEN :from AND :to",
+            &["received", "at"],
+        )
+        .with(":received", text(format!("{source}#{shard}")))
+        .with(":from", bound(span.from, "0"))
+        .with(":to", bound(span.to, "9"));
+        // What is in this index is always the first append.
+        let first = ("sequence".to_owned(), number(Sequence::START.next()));
+        let start = span.start.map(|cursor| to_key(cursor).into_iter().chain([first]).collect());
+        let query = Query {
+            index: Some("received"),
+            key,
+            descending: span.descending,
+            limit: span.limit,
+            start,
+            ..Query::default()
+        };
+        let (items, more) = self.store.query(&self.table, query).await?;
+        let found = items.iter().filter_map(|item| listed(item, "at")).collect();
+        Ok((found, more.as_ref().map(to_cursor)))
+    }
+
+    fn partition(&self, source: &SourceName, id: &ExecutionId) -> String {
+        format!("{source}#{}", self.shards.of(id))
+    }
+
+    /// The time, by which it is said what has expired.
+    pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 

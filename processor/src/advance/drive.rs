@@ -8,11 +8,10 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
-use everhook_journal::execution::{Move, Stage, Task, WATCHDOG};
+use everhook_journal::execution::{Move, Stage, Task};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::{
-    Command, Event, Execution, ExecutionId, Next, Status, StepName, Timestamp, View, ambient,
-    failpoint,
+    Command, Event, Execution, ExecutionId, Next, Status, StepName, Timestamp, ambient,
 };
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -20,10 +19,10 @@ use futures_util::{FutureExt, StreamExt};
 use crate::bulkhead::{Lane, Measure, Place};
 use crate::plan::Plan;
 use crate::suspects::Mark;
-use crate::wakeup::{Cause, Wake};
 
 use super::inputs::Inputs;
 use super::perform::{Performed, Turn, condition, perform};
+use super::settle::Held;
 use super::{Advanced, Driver, Stint, Trouble, moves, settle};
 
 /// What must be left of an invocation's time beyond a step's own.
@@ -55,9 +54,10 @@ enum Came {
 /// One wake-up under way.
 pub(super) struct Drive<'d> {
     driver: &'d Driver,
-    wake: &'d Wake,
+    id: &'d ExecutionId,
     plan: &'d Plan,
     stint: Stint<'d>,
+    held: &'d mut Held,
     lane: Lane,
     inputs: Inputs,
     /// The state that the journal gives, as far as we know.
@@ -67,10 +67,6 @@ pub(super) struct Drive<'d> {
     /// What is decided and not yet appended.
     decided: Vec<(Command, Event)>,
     decided_bytes: usize,
-    /// Until when the sweep leaves the execution to us.
-    lease: Timestamp,
-    /// Whether the sweep counts this as a try without progress.
-    is_counted: bool,
     /// What is under way.
     attempts: FuturesUnordered<UnderWay<'d>>,
     attempted: HashSet<StepName>,
@@ -85,8 +81,6 @@ pub(super) struct Drive<'d> {
     places: HashMap<StepName, Place>,
     /// The steps whose turn to call comes later.
     later: HashMap<StepName, Timestamp>,
-    /// Whether an attempt has ended.
-    moved: bool,
     /// Whether the end was shown while a call was in flight.
     lingers: bool,
     /// How this ends once nothing is under way any more.
@@ -118,29 +112,25 @@ enum Flushed {
 impl<'d> Drive<'d> {
     pub(super) fn new(
         driver: &'d Driver,
-        wake: &'d Wake,
+        id: &'d ExecutionId,
         plan: &'d Plan,
         stint: Stint<'d>,
         execution: Execution,
+        held: &'d mut Held,
         mark: Mark,
     ) -> Self {
-        let lease = match wake.cause {
-            Cause::Appended(_) | Cause::HandedOver => execution.created_at + WATCHDOG,
-            Cause::Due | Cause::Alone => driver.clock.now() + WATCHDOG,
-        };
         Self {
             driver,
-            wake,
+            id,
             plan,
             stint,
+            held,
             lane: execution.webhook.source.as_str().into(),
             inputs: Inputs::default(),
             appended: execution.clone(),
             execution,
             decided: Vec::new(),
             decided_bytes: 0,
-            lease,
-            is_counted: wake.cause == Cause::Due,
             attempts: FuturesUnordered::new(),
             attempted: HashSet::new(),
             claimed: HashMap::new(),
@@ -149,7 +139,6 @@ impl<'d> Drive<'d> {
             queued: HashSet::new(),
             places: HashMap::new(),
             later: HashMap::new(),
-            moved: false,
             lingers: false,
             stopping: None,
             mark,
@@ -162,11 +151,16 @@ impl<'d> Drive<'d> {
             self.look_up().await?;
             if self.attempts.is_empty()
                 && let Some(advanced) = self.stopping.clone()
+                && !self.execution.status.is_terminal()
             {
-                return match self.flush().await? {
-                    Flushed::Stop(advanced) => Ok(advanced),
-                    Flushed::GoOn => Ok(advanced),
-                };
+                if let Flushed::Stop(advanced) = self.flush().await? {
+                    return Ok(advanced);
+                }
+                if self.execution.status.is_terminal() {
+                    continue;
+                }
+                self.rest(self.driver.clock.now()).await?;
+                return Ok(advanced);
             }
             if !self.has_room_for(0)
                 && let Flushed::Stop(advanced) = self.flush().await?
@@ -174,13 +168,6 @@ impl<'d> Drive<'d> {
                 return Ok(advanced);
             }
             let next = self.execution.next(&plan.workflow, self.now());
-            let ends = !matches!(next, Next::Do { .. } | Next::Wait { .. } | Next::Fire { .. });
-            if self.rests() && !ends && self.attempts.is_empty() {
-                return match self.flush().await? {
-                    Flushed::Stop(advanced) => Ok(advanced),
-                    Flushed::GoOn => self.rest().await,
-                };
-            }
             match next {
                 // An operator may redrive it while a call is in flight: what comes of it counts then.
                 Next::Nothing if self.is_cancelled() && !self.attempts.is_empty() => {
@@ -220,8 +207,8 @@ impl<'d> Drive<'d> {
                         }
                         continue;
                     }
-                    if !guard::holds(Guard::AppendBeforePostpone) {
-                        settle::wait(self.driver, self.id(), &self.appended, until).await?;
+                    if !guard::holds(Guard::AppendBeforeTimer) {
+                        self.rest(until).await?;
                     }
                     if self.has_decided() {
                         if let Flushed::Stop(advanced) = self.flush().await? {
@@ -233,7 +220,8 @@ impl<'d> Drive<'d> {
                         }
                     }
                     if until > self.driver.clock.now() {
-                        return settle::wait(self.driver, self.id(), &self.execution, until).await;
+                        self.rest(until).await?;
+                        return Ok(Advanced::Waiting(until));
                     }
                 }
                 Next::Do { tasks, wake } => {
@@ -262,7 +250,7 @@ impl<'d> Drive<'d> {
                 && !self.later.contains_key(&task.path)
         };
         let open: Vec<_> = tasks.into_iter().filter(is_open).collect();
-        if open.is_empty() || self.stopping.is_some() || self.rests() {
+        if open.is_empty() || self.stopping.is_some() {
             if !self.attempts.is_empty() || !self.waiting.is_empty() {
                 return self.idle(wake).await;
             }
@@ -272,14 +260,15 @@ impl<'d> Drive<'d> {
             // Only turns that come later are left, unless something was appended meanwhile.
             return match wake.filter(|wake| *wake > now && self.stopping.is_none()) {
                 Some(wake) => {
-                    settle::wait(self.driver, self.id(), &self.execution, wake).await.map(Some)
+                    self.rest(wake).await?;
+                    Ok(Some(Advanced::Waiting(wake)))
                 }
                 None => Ok(None),
             };
         }
         match open.iter().find(|task| self.is_quick(task)).cloned() {
             Some(task) => self.quickly(task).await,
-            None if self.stint.hands_over && guard::holds(Guard::BatchesHandOver) => {
+            None if self.stint.limits.hands_over && guard::holds(Guard::BatchesHandOver) => {
                 // What was only computed is computed again: an append of its own would cost more.
                 Ok(Some(Advanced::Acts(self.execution.webhook.source.clone())))
             }
@@ -288,19 +277,19 @@ impl<'d> Drive<'d> {
         }
     }
 
-    /// Leaves the state to whoever drives the execution next in this process.
-    pub(super) fn remember(self) {
-        let id = self.id();
-        self.driver.memory.put(id, self.appended);
+    /// The state as of the last append that this drive knows.
+    pub(super) fn into_known(self) -> Execution {
+        self.appended
     }
 
     fn id(&self) -> &'d ExecutionId {
-        &self.wake.execution
+        self.id
     }
 
-    /// Whether the next step is left to the record of the append.
-    fn rests(&self) -> bool {
-        self.moved && !self.driver.run_ahead
+    /// Lets go of the execution until this time.
+    async fn rest(&mut self, until: Timestamp) -> Result<(), Trouble> {
+        let rest = settle::rest(self.driver, self.id, &self.execution, self.held, until);
+        rest.await.map_err(Trouble::Outage)
     }
 
     fn is_quick(&self, task: &Task<'_>) -> bool {
@@ -365,7 +354,6 @@ impl<'d> Drive<'d> {
 
     /// Decides what came of something that acted nowhere outside.
     async fn record(&mut self, (command, bytes): Performed) -> Result<Option<Advanced>, Trouble> {
-        self.moved |= ends_attempt(&command);
         if self.has_room_for(bytes) {
             return self.decide(command, bytes).map(|()| None);
         }
@@ -439,7 +427,6 @@ impl<'d> Drive<'d> {
         self.attempted.remove(&path);
         match came {
             Came::To((command, bytes)) => {
-                self.moved = true;
                 // Another driver may have recorded its outcome, or ended what it belongs to.
                 self.decide_if_it_fits(command, bytes).map(drop)
             }
@@ -468,17 +455,6 @@ impl<'d> Drive<'d> {
     fn now(&self) -> Timestamp {
         let now = self.driver.clock.now();
         if guard::holds(Guard::TimersOnTime) { now } else { now + Duration::from_secs(10) }
-    }
-
-    /// Leaves the next step to the record of the last append.
-    async fn rest(&mut self) -> Result<Advanced, Trouble> {
-        self.driver.recall.passed(self.id(), self.execution.last_append.before());
-        match self.execution.next(&self.plan.workflow, self.driver.clock.now()) {
-            Next::Wait { until } => {
-                settle::wait(self.driver, self.id(), &self.execution, until).await
-            }
-            _ => Ok(Advanced::Moved),
-        }
     }
 
     /// Whether an operator has ended it, as far as the journal says.
@@ -512,26 +488,16 @@ impl<'d> Drive<'d> {
         Ok(())
     }
 
-    /// Shows the end and lets go of the obligation.
+    /// Shows the end, and lets go of the execution.
     async fn end(&mut self) -> Result<Advanced, Trouble> {
-        let view = View::of(self.id(), &self.execution);
-        failpoint::reached("finish.before");
-        if guard::holds(Guard::EndShown) {
-            self.driver.executions.finish(&view).await?;
-        }
-        failpoint::reached("finish.after");
-        self.driver.recall.passed(self.id(), self.execution.last_append);
+        let end = settle::end(self.driver, self.id, &self.execution, self.held);
+        end.await.map_err(Trouble::Outage)?;
         Ok(Advanced::Ended)
     }
 }
 
-/// Whether a command is how an attempt ended.
-fn ends_attempt(command: &Command) -> bool {
-    matches!(command, Command::CompleteStep(..) | Command::FailStep(..) | Command::FilterStep(..))
-}
-
 impl fmt::Debug for Drive<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Drive").field("wake", self.wake).finish_non_exhaustive()
+        f.debug_struct("Drive").field("execution", self.id).finish_non_exhaustive()
     }
 }

@@ -19,6 +19,7 @@ use crate::events::{self, Told, Webhook};
 use crate::function::{Function, Lines, binary};
 use crate::lambda_api;
 use crate::proxy::Proxy;
+use crate::queue::Queue;
 use crate::target::Target;
 use crate::template::Template;
 
@@ -30,9 +31,12 @@ const EXECUTION_KEY: &str = "canary-of-the-execution-key-5f6e7d8c";
 
 /// A deployment.
 pub(crate) struct Deployment {
-    pub(crate) dynamodb: DynamoDbLocal,
+    /// It ends when this is dropped.
+    _dynamodb: DynamoDbLocal,
     pub(crate) proxy: Proxy,
     pub(crate) target: Target,
+    /// What wakes the processor when timers are due.
+    pub(crate) queue: Queue,
     pub(crate) ingest: Arc<Function>,
     pub(crate) processor: Arc<Function>,
     pub(crate) projector: Arc<Function>,
@@ -79,23 +83,33 @@ impl Deployment {
         let streams = streams(&dynamodb.endpoint);
         let lines = Lines::default();
         let make = |name, more: &[(&str, &str)]| {
-            let mut environment = environment(&template, name, folder.path(), &proxy.endpoint);
+            // What is only asked is not counted.
+            let dynamodb = match name {
+                "StatusFunction" => &dynamodb.endpoint,
+                _ => &proxy.endpoint,
+            };
+            let mut environment = environment(&template, name, folder.path(), dynamodb);
             environment.extend(more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
             let (binary, timeout) = (binary(&built.binaries, name), template.timeout(name));
             Arc::new(Function::new(name, binary, environment, timeout, concurrency, lines.clone()))
         };
         let invoked = lambda_api::Processor::default();
         let lambda = lambda_api::start(invoked.clone()).await;
-        let lambda = [("AWS_ENDPOINT_URL_LAMBDA", lambda.as_str())];
-        let processor = make("ProcessorFunction", &lambda);
+        let queue = Queue::start(invoked.clone()).await;
+        let calls = [
+            ("AWS_ENDPOINT_URL_LAMBDA", lambda.as_str()),
+            ("AWS_ENDPOINT_URL_SQS", queue.endpoint.as_str()),
+        ];
+        let processor = make("ProcessorFunction", &calls);
         invoked.get_or_init(|| processor.clone());
         Self {
-            ingest: make("IngestFunction", &[]),
+            ingest: make("IngestFunction", &calls[..1]),
             projector: make("ProjectorFunction", &[]),
             status: make("StatusFunction", &[]),
-            sweep: make("SweepFunction", &lambda),
+            sweep: make("SweepFunction", &calls),
             processor,
-            dynamodb,
+            queue,
+            _dynamodb: dynamodb,
             proxy,
             target,
             lines,
@@ -156,18 +170,6 @@ impl Deployment {
     pub(crate) async fn part_of(&self, token: &str, part: &str) -> Told {
         let path = format!("/executions/{token}/{part}");
         events::call(&self.status, events::get("/executions/{id}/{part}", &path)).await
-    }
-
-    /// Makes an execution due, as if its time had come.
-    pub(crate) async fn make_due(&self, token: &str) {
-        let change = json!({
-            "TableName": Template::table("ExecutionsTable"),
-            "Key": { "execution": { "S": token } },
-            "UpdateExpression": "SET due_at = :past",
-            "ConditionExpression": "attribute_exists(due_at)",
-            "ExpressionAttributeValues": { ":past": { "S": "2026-01-01T00:00:00.000Z" } },
-        });
-        self.dynamodb.call("UpdateItem", &change).await;
     }
 }
 
@@ -246,6 +248,16 @@ workflow = "computing"
 scheme = "github"
 secrets = ["env:GITHUB_WEBHOOK_SECRET"]
 workflow = "calling"
+
+[sources.waiting]
+scheme = "github"
+secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+workflow = "waiting"
+
+[[workflows.waiting.steps]]
+name = "pause"
+run = "wait"
+for = "3s"
 
 [[workflows.default.steps]]
 name = "validate"

@@ -71,7 +71,7 @@ impl DynamoDbLocal {
 
     /// Makes the template's tables.
     pub(crate) async fn make_tables(&self, template: &Template) {
-        for table in ["JournalTable", "ExecutionsTable"] {
+        for table in ["JournalTable", "ExecutionsTable", "TimersTable"] {
             for (operation, body) in template.table_calls(table) {
                 self.call(operation, &body).await;
             }

@@ -6,7 +6,8 @@
 //! - [`proxy`]: what stands before it, to count, to time and to cut
 //! - [`function`]: a function and its processes
 //! - [`events`]: what functions are invoked with
-//! - [`lambda_api`]: the call by which the sweep wakes the processor
+//! - [`lambda_api`]: the call by which ingest, the sweep and the processor itself wake the processor
+//! - [`queue`]: the messages that wake it when timers are due
 //! - [`target`]: whom `http` steps call
 //! - [`deployment`]: all of it together
 //! - [`odd_events`]: events that nobody expects
@@ -25,6 +26,7 @@ mod function;
 mod lambda_api;
 mod odd_events;
 mod proxy;
+mod queue;
 mod shards;
 mod target;
 mod template;

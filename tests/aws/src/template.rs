@@ -40,7 +40,7 @@ impl Template {
         let mut create = json!({ "TableName": Self::table(name) });
         for key in ["AttributeDefinitions", "KeySchema", "BillingMode", "GlobalSecondaryIndexes"] {
             if let Some(value) = properties.get(key) {
-                create[key] = value.clone();
+                create[key] = by_default(value);
             }
         }
         if let Some(view) = properties.pointer("/StreamSpecification/StreamViewType") {
@@ -89,6 +89,7 @@ impl Template {
     }
 
     fn resolved(&self, value: &Value) -> String {
+        let value = &by_default(value);
         if let Some(name) = value["Ref"].as_str() {
             return self.name(name);
         }
@@ -103,6 +104,7 @@ impl Template {
         value.as_str().unwrap_or_else(|| panic!("what is {value}?")).to_owned()
     }
 
+    /// The name, or the default, that a reference has here.
     fn name(&self, name: &str) -> String {
         if name == "AWS::StackName" {
             return STACK.to_owned();
@@ -112,5 +114,20 @@ impl Template {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         }
+    }
+}
+
+/// A part of the template where no parameter is set: every condition that such a part depends on is false then.
+fn by_default(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => match fields.get("Fn::If") {
+            Some(choice) => by_default(&choice[2]),
+            None => fields.iter().map(|(name, field)| (name.clone(), by_default(field))).collect(),
+        },
+        Value::Array(items) => {
+            let items = items.iter().map(by_default);
+            items.filter(|item| *item != json!({ "Ref": "AWS::NoValue" })).collect()
+        }
+        other => other.clone(),
     }
 }

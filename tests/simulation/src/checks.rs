@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use everhook_journal::event::{IdOrigin, Webhook};
-use everhook_journal::executions::{DEATHS_MAX, Due, Row};
+use everhook_journal::executions::{DEATHS_MAX, Row};
 use everhook_journal::item::Append;
 use everhook_journal::store::Item;
+use everhook_journal::timers::AGAIN_MAX;
 use everhook_journal::{
     Event, Execution, ExecutionId, Recorded, SourceName, Status, Timestamp, View, item,
 };
@@ -20,6 +21,7 @@ use crate::bodies;
 use crate::executor::{Process, executor};
 use crate::focus::Focus;
 use crate::kit::{HANG, kit};
+use crate::tables::due_of;
 use crate::world::world;
 use history::History;
 pub(crate) use said::{RESULT_BYTES_MAX, Said};
@@ -33,9 +35,8 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 /// How soon a healthy source's execution begins.
 const BEGINS_WITHIN: Duration = Duration::from_secs(1);
 
-/// The first lease of a claim, and the longest.
-const LEASE: Duration = Duration::from_secs(60);
-const LEASE_MAX: Duration = Duration::from_secs(3600);
+/// How long after the time at which it wants to go on an execution has a timer at the latest: a claim may end meanwhile.
+const COVERED_WITHIN: Duration = Duration::from_secs(120);
 
 /// How often an execution may kill what drives it when it is due, until it is stalled: once beside others, three times
 /// alone, as often again for an invocation that is delivered twice, and some for those that were not counted in time.
@@ -115,6 +116,12 @@ pub(crate) struct Checks {
     last: BTreeMap<(String, String, u32), (Process, Option<Timestamp>)>,
     pub(crate) objects: BTreeSet<String>,
     pub(crate) appends: u64,
+    /// The timers of each execution, by their keys: when each is to be handed over.
+    timers: BTreeMap<String, BTreeMap<String, Timestamp>>,
+    /// Up to when each pass of the audit has come.
+    audited: [Option<Timestamp>; 3],
+    /// Which executions each process drives now.
+    driven: BTreeSet<(Process, String)>,
 }
 
 impl Checks {
@@ -182,6 +189,29 @@ impl Checks {
         }
         self.of(execution).replayed(execution)?;
         self.covered(execution, now)
+    }
+
+    /// A timer was set, handed over or deleted.
+    pub(crate) fn timer(&mut self, key: &str, after: Option<&Item>) {
+        let execution = key.rsplit('#').next().unwrap_or_default();
+        let timers = self.timers.entry(execution.to_owned()).or_default();
+        match after.and_then(due_of) {
+            Some(due) => drop(timers.insert(key.to_owned(), due)),
+            None => drop(timers.remove(key)),
+        }
+    }
+
+    /// A cursor of the audit may have moved.
+    pub(crate) fn audited(&mut self, key: &str, after: Option<&Item>) {
+        let passes = ["audit#soon", "audit#hour", "audit#day"];
+        let pass = passes.iter().position(|pass| *pass == key);
+        if let (Some(pass), Some(item)) = (pass, after) {
+            self.audited[pass] = item::read_time(item, "until").ok();
+        }
+    }
+
+    fn timers_of(&self, execution: &str) -> Vec<Timestamp> {
+        self.timers.get(execution).into_iter().flat_map(|timers| timers.values().copied()).collect()
     }
 
     /// What begins where something has expired has nothing to do with that.
@@ -338,98 +368,72 @@ impl Checks {
             Err(error) => return violated("S7", format!("a row cannot be read: {error}")),
         };
         let before = history.row.replace(row.clone());
-        let reason =
-            row.parked.as_ref().filter(|_| before.as_ref().is_none_or(|it| it.parked.is_none()));
-        if let Some(reason) = reason.filter(|reason| is_damage(reason)) {
-            return violated(
-                "S18",
-                format!("{execution} is stalled, and nobody touched it: {reason}"),
-            );
+        let was_stalled = before.as_ref().is_some_and(|before| before.stalled.is_some());
+        if let Some(reason) = row.stalled.as_ref().filter(|_| !was_stalled) {
+            if is_damage(reason) {
+                return violated(
+                    "S18",
+                    format!("{execution} is stalled, and nobody touched it: {reason}"),
+                );
+            }
+            if reason.starts_with(DIED) {
+                history.stalled += 1;
+                if history.alone < DEATHS_MAX - 1 {
+                    return violated("L6", format!("{execution} is stalled and killed nothing"));
+                }
+            }
         }
+        let Some(view) = row.view else { return Ok(()) };
+        let before = before.and_then(|before| before.view);
         if let Some(before) = &before
-            && row.view.expires_at < before.view.created_at
+            && view.expires_at < before.created_at
         {
-            return violated("S7", format!("the row of {execution} is that of an earlier life"));
+            return violated("S7", format!("the view of {execution} is that of an earlier life"));
         }
-        if has_passed(row.view.expires_at, now) {
-            let is_shown = before.is_none_or(|before| before.view != row.view);
-            return match is_shown && row.view.expires_at + UNDER_WAY < now {
+        if has_passed(view.expires_at, now) {
+            let is_shown = before.is_none_or(|before| before != view);
+            return match is_shown && view.expires_at + UNDER_WAY < now {
                 true => violated("S18", format!("{execution} is shown, which has expired")),
                 false => Ok(()),
             };
         }
-        if row.parked.as_ref().is_some_and(|reason| reason.starts_with(DIED)) {
-            history.stalled += 1;
-            if history.alone < DEATHS_MAX {
-                return violated("L6", format!("{execution} is stalled and killed nothing"));
-            }
-        }
-        // Whoever added a fact has seen to it that somebody comes. That it is due by chance is not enough.
-        let earlier = before.as_ref().and_then(|it| it.due);
-        let is_moved = |due: Due| earlier.is_some_and(|it| it.generation != due.generation);
-        if row.due.is_some_and(|due| due.at <= now + SKEW && is_moved(due)) {
-            history.has_untold_fact = false;
-            history.has_untold_redrive = false;
-        }
-        let shown = row.view.sequence;
-        // What is given back is due now, and may count a claim that a view has forgotten meanwhile.
-        if let (Some(due), Some(earlier)) = (row.due, earlier)
-            && due.redrives > earlier.redrives
-            && due.at > now + SKEW
-        {
-            history.claimed_until = Some(due.at);
-            if earlier.at > now + SKEW {
-                let due = earlier.at;
-                return violated(
-                    "S8",
-                    format!("{execution} was claimed at {now} and is due at {due}"),
-                );
-            }
-        }
+        let shown = view.sequence;
         if let Some(before) = before
-            && before.view.sequence > shown
-            && !has_passed(before.view.expires_at, now + SKEW)
+            && before.sequence > shown
+            && !has_passed(before.expires_at, now + SKEW)
         {
-            let before = before.view.sequence;
+            let before = before.sequence;
             return violated(
                 "S7",
                 format!("the view of {execution} went back from {before} to {shown}"),
             );
         }
         let place = usize::try_from(shown.get()).unwrap_or(usize::MAX);
-        let mut view = row.view.clone();
         match history.views.get(place.wrapping_sub(1)) {
-            // The first view is made beside the first event, perhaps by another try.
-            _ if place == 1 => {}
-            Some(own) => {
-                if row.parked.is_some() {
-                    view.status = own.status;
-                }
-                // A row has whole seconds there.
-                view.expires_at = own.expires_at;
-                // One that was parked at its end is not read back as ended.
-                if view != *own {
-                    return violated(
-                        "S7",
-                        format!(
-                            "the view of {execution} at {shown} is not its history's: {view:?} instead of {own:?}"
-                        ),
-                    );
-                }
-            }
+            Some(own) if view == *own => Ok(()),
+            Some(own) => violated(
+                "S7",
+                format!(
+                    "the view of {execution} at {shown} is not its history's: {view:?} instead of {own:?}"
+                ),
+            ),
             None => {
-                return violated(
-                    "S7",
-                    format!("the view of {execution} shows {shown}, which is not there"),
-                );
+                violated("S7", format!("the view of {execution} shows {shown}, which is not there"))
             }
         }
-        let ends =
-            history.views.get(place.wrapping_sub(1)).is_some_and(|view| view.status.is_terminal());
-        if row.due.is_none() && !ends {
-            return violated("S9", format!("nothing is owed to {execution}, which has not ended"));
+    }
+
+    /// S19: an execution is driven by one actor at a time in each process.
+    pub(crate) fn drive_begins(&mut self, process: Process, execution: &ExecutionId) -> Checked {
+        match self.driven.insert((process, execution.to_string())) {
+            true => Ok(()),
+            false => violated("S19", format!("{execution} is driven twice at once in one process")),
         }
-        self.covered(execution, now)
+    }
+
+    /// That drive has ended.
+    pub(crate) fn drive_ends(&mut self, process: Process, execution: &ExecutionId) {
+        self.driven.remove(&(process, execution.to_string()));
     }
 
     /// An execution is driven because it is due.
@@ -558,9 +562,6 @@ impl Checks {
             // It was answered as long as it was there.
             return Ok(());
         }
-        if history.row.is_none() {
-            return violated("S9", format!("202 for {execution}, whose row is not there"));
-        }
         history.is_acknowledged = true;
         self.covered(execution, now)
     }
@@ -599,39 +600,34 @@ impl Checks {
         self.covered(execution, now)
     }
 
-    /// L4, at every moment: somebody comes for whoever was promised an end, within the time that a claim takes.
+    /// L4, at every moment: what was promised an end has a timer in time, or the audit ahead of it.
     fn covered(&mut self, execution: &str, now: Timestamp) -> Checked {
+        let (timers, audited) = (self.timers_of(execution), self.audited);
         let history = self.of(execution);
-        let Some(state) = &history.state else { return Ok(()) };
-        if !history.is_acknowledged || state.status.is_terminal() || history.has_expired(now) {
+        let (Some(state), Some(received)) = (&history.state, history.recorded.first()) else {
+            return Ok(());
+        };
+        let is_open = history.is_acknowledged && !state.status.is_terminal();
+        // Whoever added a fact was told nothing yet, and asks again.
+        if !is_open || history.has_expired(now) || history.is_untold() {
             return Ok(());
         }
-        let Some(row) = &history.row else {
-            return violated("S9", format!("{execution} goes on and has no row"));
-        };
-        let Some(due) = row.due else {
-            // Whoever redrove it was told nothing yet, and asks again.
-            return match history.is_untold() {
-                true => Ok(()),
-                false => violated("S9", format!("{execution} goes on and nothing is owed to it")),
-            };
-        };
-        let wants = state.waits_until().map_or(now, |until| until.max(now));
-        let doublings = u32::try_from(due.redrives.min(16)).unwrap_or(16);
-        let lease = match row.parked.is_some() {
-            true => STALLED,
-            false => (LEASE * 2u32.pow(doublings)).min(LEASE_MAX),
-        };
-        // What was claimed is left to whoever claimed it, also once it has moved.
-        let latest = wants + lease + SKEW + Duration::from_secs(15);
-        let latest = history.claimed_until.map_or(latest, |claimed| claimed.max(latest));
-        if due.at > latest && !history.is_untold() {
-            return violated(
-                "L4",
-                format!("{execution} wants to go on at {wants} and is due at {}", due.at),
-            );
+        if audited.iter().any(|audited| audited.is_none_or(|audited| audited < received.at)) {
+            return Ok(());
         }
-        Ok(())
+        let wants = state.due_at().map_or(now, |until| until.max(now));
+        let latest = match history.row.as_ref().is_some_and(|row| row.stalled.is_some()) {
+            true => wants + STALLED + AGAIN_MAX,
+            false => wants + AGAIN_MAX + COVERED_WITHIN,
+        };
+        match timers.into_iter().min() {
+            Some(due) if due <= latest => Ok(()),
+            Some(due) => violated(
+                "L4",
+                format!("{execution} wants to go on at {wants} and is woken at {due}"),
+            ),
+            None => violated("L4", format!("{execution} goes on, and nothing wakes it")),
+        }
     }
 
     /// Executions that go on, or have not been shown to have ended. Only in a world that `is_long` is the end awaited
@@ -648,12 +644,15 @@ impl Checks {
             if history.is_killer() && history.stalled > 0 && !is_long {
                 return None;
             }
-            let view = View::of(&ExecutionId::parse(execution)?, state);
-            let shown =
-                row.is_some_and(|row| row.view.sequence == view.sequence && row.due.is_none());
-            (!state.status.is_terminal() || !shown).then(|| {
-                let row = row.map(|row| (row.view.sequence, row.due, row.parked.clone()));
-                format!("{execution} is {:?} at {}, its row {row:?}", state.status, state.sequence)
+            let view = row.and_then(|row| row.view.as_ref());
+            let shown = view.is_some_and(|view| view.sequence == state.sequence);
+            let timers = self.timers_of(execution);
+            (!state.status.is_terminal() || !shown || !timers.is_empty()).then(|| {
+                let shown = view.map(|view| view.sequence);
+                let (status, at) = (&state.status, state.sequence);
+                format!(
+                    "{execution} is {status:?} at {at}, its view {shown:?}, its timers {timers:?}"
+                )
             })
         })
     }
@@ -674,7 +673,7 @@ impl Checks {
                 |state: &Execution| !state.status.is_terminal() && state.webhook.expires_at <= now;
             // What is redriven so late that nobody can come in time had ended.
             let redriven =
-                history.redriven_at.is_some_and(|at| history.has_expired(at + LEASE_MAX));
+                history.redriven_at.is_some_and(|at| history.has_expired(at + AGAIN_MAX));
             history.is_acknowledged && !redriven && history.state.as_ref().is_some_and(goes_on)
         });
         match forgotten {
@@ -718,20 +717,15 @@ impl Checks {
                 continue;
             }
             let id = ExecutionId::parse(execution).expect("a history has an id");
-            let mut view = View::of(&id, state);
-            view.expires_at = row.view.expires_at;
-            // The row of an execution that has ended does not say which definition it ran.
-            if row.view != view {
+            let view = View::of(&id, state);
+            if row.view.as_ref() != Some(&view) {
                 return violated(
                     "L2",
                     format!("{execution} is shown as {:?} and is {view:?}", row.view),
                 );
             }
-            if row.due.is_some() || row.parked.is_some() {
-                return violated(
-                    "L3",
-                    format!("something is owed to {execution}, which has ended"),
-                );
+            if row.stalled.is_some() {
+                return violated("L3", format!("{execution} has ended and is marked as stalled"));
             }
         }
         Ok(())

@@ -14,14 +14,13 @@ pub(crate) type Kind = (&'static str, &'static str);
 /// What ingest and the processor append.
 const APPEND: Kind = ("put", "journal");
 
-/// A row is read.
-const ROW: Kind = ("get", "executions");
+/// A view is written.
+const VIEW: Kind = ("update", "executions");
 
-/// A row is moved, or made due.
-const MOVE: Kind = ("update", "executions");
-
-/// A row without an execution is removed.
-pub(crate) const REMOVAL: Kind = ("delete", "executions");
+/// A timer is set, handed over, and deleted.
+const TIMER: Kind = ("put", "timers");
+const CLAIM: Kind = ("update", "timers");
+const CLEARING: Kind = ("delete", "timers");
 
 /// The stream is read.
 pub(crate) const STREAM: Kind = ("read", "stream");
@@ -30,14 +29,15 @@ pub(crate) const STREAM: Kind = ("read", "stream");
 pub(crate) const DISK: Kind = ("write", "disk");
 
 /// The kinds of call in which a world may be weak.
-const CALLS: [Kind; 9] = [
+const CALLS: [Kind; 10] = [
     APPEND,
     ("query", "journal"),
-    ("put", "executions"),
-    MOVE,
-    REMOVAL,
-    ROW,
-    ("query", "executions"),
+    VIEW,
+    TIMER,
+    CLAIM,
+    CLEARING,
+    ("query", "timers"),
+    ("get", "executions"),
     ("batch get", "executions"),
     STREAM,
 ];
@@ -45,8 +45,10 @@ const CALLS: [Kind; 9] = [
 /// What a world is about, if it is about one thing: a few rare events that only matter together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Focus {
-    /// Rows without a webhook, and senders who come back while these are removed.
-    Returning,
+    /// Processes that die between two writes, and a stream that tells nothing.
+    Handovers,
+    /// An audit that dies, comes late, and reads an index that lags.
+    Audits,
     /// Facts that come while an execution is being put to rest.
     Facts,
     /// Two drivers of one execution.
@@ -63,8 +65,9 @@ pub enum Focus {
 
 impl Focus {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Returning,
+    pub const ALL: [Self; 8] = [
+        Self::Handovers,
+        Self::Audits,
         Self::Facts,
         Self::Drivers,
         Self::Killers,
@@ -81,13 +84,17 @@ impl Focus {
     /// The worlds in which this guard is missed soonest, if they are about one thing.
     pub(crate) fn of(guard: Guard) -> Option<Self> {
         match guard {
-            Guard::ReopenAnew | Guard::ReopenStranger | Guard::DiscardUnchanged => {
-                Some(Self::Returning)
+            Guard::NextTimerFirst
+            | Guard::AppendBeforeTimer
+            | Guard::ClearsOwnTimer
+            | Guard::EndShown => Some(Self::Handovers),
+            Guard::TimersBeforeCursor
+            | Guard::AuditPassesAgain
+            | Guard::NoViewIsUnfinished
+            | Guard::AuditShowsEnds => Some(Self::Audits),
+            Guard::TimerBeforeAnswer | Guard::RepeatedFactSetsTimer | Guard::TimerBeforeRedrive => {
+                Some(Self::Facts)
             }
-            Guard::RowBeforeHistory
-            | Guard::HastenGeneration
-            | Guard::NewsBeforePostpone
-            | Guard::RepeatedAnswerHastens => Some(Self::Facts),
             Guard::ClaimIsOwn => Some(Self::Drivers),
             Guard::SuspectsAlone => Some(Self::Killers),
             Guard::TogetherFits => Some(Self::Wide),
@@ -107,28 +114,42 @@ impl Focus {
     /// Which webhooks there are.
     pub(crate) fn sources(focus: Option<Self>) -> &'static [&'static str] {
         match focus {
-            Some(Self::Facts) => &["ask"],
+            Some(Self::Handovers) => &["wait", "ask", "rescue", "fork", "attempt"],
+            Some(Self::Facts) => &["ask", "rescue"],
             Some(Self::Drivers) => &["once", "attempt", "fork", "claims"],
             Some(Self::Killers) => &["plain", "once", "wait", KILLER, KILLER],
             Some(Self::Weeks) => &["plain", "once", "rescue", "ask", KILLER],
             Some(Self::Hanging) => &["plain", "once", "wait", "attempt", "look"],
             Some(Self::Wide) => &["list"],
-            Some(Self::Returning) | None => &SOURCES,
+            Some(Self::Audits) | None => &SOURCES,
         }
     }
 
     /// What happens so often that it meets.
     pub(crate) fn faults(self) -> &'static [(Fault, f64)] {
         match self {
-            Self::Returning => &[
-                (Fault::SlowCall, 0.9),
-                (Fault::FailedCall, 0.5),
-                (Fault::SenderReturns, 0.9),
-                (Fault::SweepOutage, 0.0),
+            Self::Handovers => &[
+                (Fault::CrashBefore, 0.03),
+                (Fault::CrashAfter, 0.04),
+                (Fault::RecordLost, 0.5),
+                (Fault::SweepOutage, 0.2),
             ],
-            Self::Facts => {
-                &[(Fault::SlowCall, 0.5), (Fault::CallbackEarly, 0.6), (Fault::CallbackNever, 0.0)]
-            }
+            Self::Audits => &[
+                (Fault::RecordLost, 0.7),
+                (Fault::IndexLags, 0.4),
+                (Fault::CrashBefore, 0.02),
+                (Fault::CrashAfter, 0.02),
+                (Fault::SweepOutage, 0.1),
+            ],
+            Self::Facts => &[
+                (Fault::SlowCall, 0.5),
+                (Fault::CallbackEarly, 0.4),
+                (Fault::CallbackNever, 0.0),
+                (Fault::InvocationLost, 0.5),
+                (Fault::CrashAfter, 0.03),
+                (Fault::TargetRefuses, 0.15),
+                (Fault::Redriven, 0.9),
+            ],
             // Deaths that nothing is guilty of are another matter.
             Self::Killers => &[
                 (Fault::CrashAnywhere, 0.0),
@@ -200,16 +221,17 @@ impl Weak {
             failing: CALLS[dice.below(CALLS.len())],
         };
         match focus {
-            Some(Focus::Returning) => Self { slow: REMOVAL, slow_most: 25_000, failing: APPEND },
-            Some(Focus::Facts) => Self { slow: [ROW, MOVE][dice.below(2)], ..drawn },
+            Some(Focus::Facts) => Self { slow: [TIMER, CLEARING][dice.below(2)], ..drawn },
             Some(Focus::Drivers) => Self { slow: APPEND, ..drawn },
-            Some(Focus::Killers | Focus::Hanging | Focus::Weeks | Focus::Wide) | None => drawn,
+            Some(
+                Focus::Handovers
+                | Focus::Audits
+                | Focus::Killers
+                | Focus::Hanging
+                | Focus::Weeks
+                | Focus::Wide,
+            )
+            | None => drawn,
         }
-    }
-
-    /// For how many seconds things must go wrong at least, for this to matter.
-    pub(crate) fn faulty_least(&self) -> u64 {
-        // The row of a webhook that was never recorded is removed after about 16 minutes.
-        if self.slow == REMOVAL { 1_100 } else { 60 }
     }
 }

@@ -77,11 +77,12 @@ pub(crate) struct World {
     pub(crate) checks: RefCell<Checks>,
     /// The version of the workflows that new processes have.
     pub(crate) version: Cell<usize>,
-    pub(crate) run_ahead: bool,
+    /// Whether ingest tells the processor of webhooks, and whether it does so early.
+    pub(crate) tells_early: Option<bool>,
     focus: Option<Focus>,
     pub(crate) weak: Weak,
-    /// A row is about to be removed.
-    pub(crate) removing: Notify,
+    /// When something can be audited that was not yet.
+    audits: RefCell<Vec<Timestamp>>,
     /// Which executions have wide lists, see [`Fault::ResultsWide`].
     pub(crate) wide: RefCell<BTreeMap<String, bool>>,
     /// What each execution was sent as, and the tokens that were given out for it.
@@ -206,12 +207,12 @@ impl World {
 
     fn unshared(focus: Option<Focus>, dice: &mut Dice, is_told: bool) -> Self {
         let faults = Faults::draw(focus, dice);
-        let run_ahead = !dice.happens(0.2);
         let weak = Weak::draw(focus, dice);
         // Only a model of Lambda's mappings gives two drivers the same record often enough, and gives up records
         // whose batches kill their process. On one machine these die with the event source: real servers try that.
         let is_mapped = matches!(focus, Some(Focus::Drivers | Focus::Killers | Focus::Weeks));
         let is_polled = dice.happens(POLLED) && !is_mapped;
+        let tells_early = dice.happens(0.5).then(|| dice.happens(0.5));
         Self {
             items: RefCell::default(),
             store: Store::simulated(Arc::new(SimulatedTables)),
@@ -219,10 +220,10 @@ impl World {
             functions: Functions::new(is_polled),
             checks: RefCell::default(),
             version: Cell::new(0),
-            run_ahead,
+            tells_early,
             focus,
             weak,
-            removing: Notify::new(),
+            audits: RefCell::default(),
             wide: RefCell::default(),
             sent: RefCell::default(),
             asked: RefCell::default(),
@@ -291,9 +292,18 @@ impl World {
         if !self.is_checked {
             return;
         }
+        if table == "timers" {
+            self.checks.borrow_mut().timer(&key.0, after);
+            self.due.notify_waiters();
+            return;
+        }
+        self.checks.borrow_mut().audited(&key.0, after);
         let Some(execution) = ExecutionId::parse(&key.0) else { return };
         let now = self.now();
         if table == "journal" {
+            if key.1 == 1 && after.is_some() {
+                self.received(now);
+            }
             self.check(|checks| checks.appended(&key.0, before, after, now));
             // What is deleted has a record too, which nobody asks for.
             if after.is_some() {
@@ -301,8 +311,25 @@ impl World {
             }
         } else {
             self.check(|checks| checks.row(&key.0, before, after, now));
-            self.due.notify_waiters();
         }
+    }
+
+    /// A webhook was recorded: the passes of the audit come to it one after the other.
+    fn received(&self, now: Timestamp) {
+        let passes =
+            [Duration::from_secs(22), Duration::from_secs(3_602), Duration::from_secs(86_402)];
+        self.audits.borrow_mut().extend(passes.map(|after| now + after));
+        self.due.notify_waiters();
+    }
+
+    /// When something can be audited that was not yet.
+    pub(crate) fn next_audit(&self) -> Option<Timestamp> {
+        self.audits.borrow().iter().min().copied()
+    }
+
+    /// An audit that began then has been made.
+    pub(crate) fn audited(&self, began: Timestamp) {
+        self.audits.borrow_mut().retain(|at| *at >= began);
     }
 
     /// An object was stored.
@@ -331,7 +358,7 @@ impl World {
         add(key.0.as_bytes());
         add(&key.1.to_le_bytes());
         for name in
-            ["events", "append", "previous", "due_at", "generation", "sequence", "steps", "head"]
+            ["events", "append", "previous", "until", "fired", "again_at", "sequence", "view"]
         {
             let value = after.and_then(|item| item.get(name));
             add(match value {

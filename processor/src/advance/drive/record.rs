@@ -1,15 +1,13 @@
 //! What is decided, and how it comes into the journal: together, and decided again where another driver was first.
 
 use everhook_journal::event::Events;
-use everhook_journal::execution::WATCHDOG;
 use everhook_journal::guard::{self, Guard};
-use everhook_journal::table::AppendError;
-use everhook_journal::{Command, Event, Recorded, View, id};
-
-use crate::wakeup::Cause;
+use everhook_journal::table::{AppendError, Draft};
+use everhook_journal::{Command, Event, Recorded, id};
 
 use super::super::{read, tell, words};
 use super::{Advanced, Drive, Flushed, Trouble};
+use crate::alone::gets_somewhere;
 
 /// How often an outcome is decided again because another driver appended first.
 const CONFLICTS_MAX: usize = 8;
@@ -76,16 +74,8 @@ impl Drive<'_> {
         if self.driver.is_closing() {
             self.stopping.get_or_insert(Advanced::Moved);
         }
-        let Some(cause) = self.stint.news.take() else { return Ok(()) };
-        match cause {
-            Cause::Appended(append) if append <= self.appended.last_append => return Ok(()),
-            Cause::Appended(_) | Cause::HandedOver => {}
-            Cause::Due => {
-                self.lease = self.driver.clock.now() + WATCHDOG;
-                self.is_counted = true;
-            }
-            Cause::Alone => self.lease = self.driver.clock.now() + WATCHDOG,
-        }
+        let Some(told) = self.stint.news.take() else { return Ok(()) };
+        self.held.add(told);
         let commands = self.take_decided();
         match self.read_again(commands).await {
             Ok(_) => Ok(()),
@@ -108,8 +98,8 @@ impl Drive<'_> {
         &mut self,
         decided: Vec<(Command, Event)>,
     ) -> Result<bool, Trouble> {
-        self.driver.memory.put(self.id(), self.appended.clone());
-        let theirs = match read(self.driver, self.id()).await {
+        let known = Some(self.appended.clone());
+        let theirs = match read(self.driver, self.id(), known).await {
             Ok(Some(theirs)) => theirs,
             Ok(None) => return Ok(false),
             Err(trouble) => {
@@ -137,16 +127,11 @@ impl Drive<'_> {
             let events: Vec<_> = decided.iter().map(|(_, event)| event.clone()).collect();
             let Some(events) = Events::new(events) else { return Ok(Flushed::GoOn) };
             match self.append(events).await {
-                Ok(()) => {
-                    self.show_progress().await?;
-                    return Ok(Flushed::GoOn);
-                }
+                Ok(()) => return Ok(Flushed::GoOn),
                 Err(AppendError::Conflict { .. }) => {
                     if !self.read_again(decided).await? {
+                        self.held.clear(self.driver, None).await;
                         return Ok(Flushed::Stop(Advanced::Absent));
-                    }
-                    if self.decided.is_empty() {
-                        return Ok(self.superseded());
                     }
                 }
                 Err(error @ AppendError::Refused { .. }) => {
@@ -155,42 +140,31 @@ impl Drive<'_> {
                 Err(AppendError::Unavailable(error)) => return Err(error.into()),
             }
         }
-        Ok(self.superseded())
-    }
-
-    /// Leaves the execution to whoever appended first, unless something is being done for it here.
-    fn superseded(&mut self) -> Flushed {
-        match self.attempts.is_empty() {
-            true => Flushed::Stop(Advanced::Superseded),
-            false => Flushed::GoOn,
-        }
+        // Others keep appending: what is decided is decided anew with the next move.
+        Ok(Flushed::GoOn)
     }
 
     /// Appends, and takes the state from what was recorded: its times are the journal's.
     async fn append(&mut self, events: Events) -> Result<(), AppendError> {
         let at = self.driver.clock.now();
-        let after = self.appended.head();
-        let expires_at = self.execution.webhook.expires_at;
-        let name = id::fresh();
-        let journal = &self.driver.journal;
-        let recorded = journal.append(self.id(), after, events, expires_at, at, &name).await?;
+        let draft = Draft {
+            after: self.appended.head(),
+            events,
+            at,
+            expires_at: self.execution.webhook.expires_at,
+            until: self.execution.rests_until(&self.plan.workflow, at),
+            name: id::fresh(),
+        };
+        let recorded = self.driver.journal.append(self.id(), draft).await?;
         for recorded in &recorded {
             tell::recorded(&self.appended, self.id(), recorded);
             if let Event::StepClaimed { step, until, .. } = &recorded.event {
                 self.claimed.insert(step.clone(), *until);
             }
+            self.held.got_further |= gets_somewhere(recorded);
             self.appended.apply(recorded).expect("these events were decided on this state");
         }
         self.execution = self.appended.clone();
-        Ok(())
-    }
-
-    /// Shows the first progress of a drive that the sweep counted as a try: should this process die now, it was none.
-    async fn show_progress(&mut self) -> Result<(), Trouble> {
-        if std::mem::take(&mut self.is_counted) && !self.execution.status.is_terminal() {
-            let view = View::of(self.id(), &self.execution);
-            self.driver.executions.project(&view, self.lease).await?;
-        }
         Ok(())
     }
 }

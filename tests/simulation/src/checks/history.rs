@@ -21,8 +21,6 @@ pub(super) struct History {
     pub(super) state: Option<Execution>,
     pub(super) views: Vec<View>,
     pub(super) row: Option<Row>,
-    /// Until when the last claim of its row was.
-    pub(super) claimed_until: Option<Timestamp>,
     pub(super) is_acknowledged: bool,
     /// Whether a fact was appended that nobody was told of yet.
     pub(super) has_untold_fact: bool,
