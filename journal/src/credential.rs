@@ -36,7 +36,7 @@ pub fn is_header(name: &str) -> bool {
 /// Whether the name of a query parameter says so: these are shorter, and may be a signature's.
 pub fn is_parameter(name: &str) -> bool {
     const NAMES: [&str; 8] = ["key", "auth", "code", "sig", "signature", "pass", "pwd", "jwt"];
-    // Signed URLs: whoever has one can use it.
+    // A signed URL works for anyone who has the text.
     const WORDS: [&str; 2] = ["sig", "auth"];
     let name = name.to_ascii_lowercase().replace('_', "-");
     let is_signature = name.contains("signature") || has_word(&name, &WORDS);

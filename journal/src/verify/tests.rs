@@ -10,7 +10,7 @@ use crate::item::{self, FORM, FORM_TEXT, bytes, number, read_number, text};
 use crate::samples::{at, completed, id, in_form_1, received};
 use crate::store::Item;
 
-/// The items of a history in a form, with so many events in each append after the first, and its end.
+/// The items and the end of a history stored in `form`; `appends` says how many events each append after the first has.
 fn history(form: u64, appends: &[usize]) -> (Vec<Item>, (Sequence, Option<Digest>)) {
     let steps: Vec<_> = (0..appends.iter().sum()).map(|n: usize| format!("s{n}")).collect();
     let names: Vec<_> = steps.iter().map(String::as_str).collect();

@@ -89,7 +89,7 @@ impl Outgoing {
 
     /// What is recorded of it.
     fn recorded(mut self, input: &Input, hidden: Hidden) -> OutgoingRequest {
-        // Whoever knows the token can answer in the receiver's place; the history has only its hash.
+        // The token is a secret: with it, anyone could answer as the receiver. The history has only its hash.
         self.secrets.extend(input.callback.as_ref().map(|callback| callback.token.clone()));
         let secrets = Secrets::new(&self.secrets);
         self.method.truncate(self.method.floor_char_boundary(METHOD_BYTES_MAX));

@@ -1,5 +1,5 @@
 //! Histories: any list of events is a state or is told to be none, and a state knows what it wants.
-//! Packed events: any bytes are unpacked, within a bound, or are told to be damaged.
+//! Packed events: any bytes are either unpacked, within a bound, or refused as damaged.
 
 #![no_main]
 

@@ -246,7 +246,7 @@ impl Checks {
         }
     }
 
-    /// An object that the events name and nobody stored.
+    /// An object that the events name but the object store does not have.
     fn missing_object(&self, recorded: &[Recorded]) -> Option<String> {
         let events = serde_json::to_string(recorded).ok()?;
         events.split("\"stored\":{\"sha256\":\"").skip(1).find_map(|rest| {

@@ -160,7 +160,7 @@ async fn without_credentials_an_attempt_says_so() {
     }
 }
 
-/// What is recorded of the call of a step of this kind; nobody answers it.
+/// What a step of this kind records of its call, which gets no answer.
 async fn recorded(kind: &str, options: Value) -> Value {
     let steps = Steps::new().reaching(settings("http://127.0.0.1:9"), Endpoints::default());
     let step = steps.build(&definition(kind, options)).unwrap();
