@@ -99,6 +99,10 @@ guards! {
     JournalDecides,
     /// An outcome is decided again after a conflict.
     OutcomeSurvivesConflict,
+    /// Only outcomes are: whatever else was decided is decided anew.
+    OnlyOutcomesSurvive,
+    /// An end is appended before calls under way are let go of.
+    EndBeforeLettingGo,
     /// What cannot follow is not decided.
     DecideRefuses,
     /// A large payload is stored before the event that names it.

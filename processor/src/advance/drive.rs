@@ -38,7 +38,15 @@ const AT_ONCE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Something under way for a step, and what it comes to.
-type UnderWay<'d> = Pin<Box<dyn Future<Output = (StepName, Result<Came, Trouble>)> + Send + 'd>>;
+type UnderWay<'d> = Pin<Box<dyn Future<Output = Ended> + Send + 'd>>;
+
+/// What something under way came to.
+struct Ended {
+    path: StepName,
+    /// On which decisions it was computed; none if it acted, on what was appended.
+    basis: Option<u64>,
+    came: Result<Came, Trouble>,
+}
 
 /// A step that waits for a place to call from.
 type Waiting<'d> = Pin<Box<dyn Future<Output = (StepName, Place)> + Send + 'd>>;
@@ -65,8 +73,9 @@ pub(super) struct Drive<'d> {
     /// The state with what is decided.
     execution: Execution,
     /// What is decided and not yet appended.
-    decided: Vec<(Command, Event)>,
-    decided_bytes: usize,
+    decided: Vec<Decided>,
+    /// How often decisions were dropped because another driver appended first.
+    dropped: u64,
     /// What is under way.
     attempts: FuturesUnordered<UnderWay<'d>>,
     attempted: HashSet<StepName>,
@@ -89,10 +98,20 @@ pub(super) struct Drive<'d> {
     mark: Mark,
 }
 
+/// A decision that is not yet appended.
+struct Decided {
+    command: Command,
+    event: Event,
+    /// About how many bytes of it are inline.
+    bytes: usize,
+    /// Whether it is the outcome of an attempt: it survives another driver's append. All else is decided anew.
+    is_outcome: bool,
+}
+
 /// What a drive waited for.
 enum Waited {
     /// Something that was under way has ended.
-    Ended(StepName, Result<Came, Trouble>),
+    Ended(Ended),
     /// A step may call.
     Place(StepName, Place),
     /// The execution was moved.
@@ -130,7 +149,7 @@ impl<'d> Drive<'d> {
             appended: execution.clone(),
             execution,
             decided: Vec::new(),
-            decided_bytes: 0,
+            dropped: 0,
             attempts: FuturesUnordered::new(),
             attempted: HashSet::new(),
             claimed: HashMap::new(),
@@ -174,16 +193,19 @@ impl<'d> Drive<'d> {
                     self.linger().await?;
                 }
                 Next::Nothing => {
-                    // Whatever is still being done for it comes too late.
-                    self.let_go();
                     self.stopping = None;
+                    if !guard::holds(Guard::EndBeforeLettingGo) {
+                        self.let_go();
+                    }
                     if self.has_decided() {
                         if let Flushed::Stop(advanced) = self.flush().await? {
                             return Ok(advanced);
                         }
-                        // Another driver may have appended first: what was decided again may be less than the end.
+                        // Another driver may have appended first: then this is not the end.
                         continue;
                     }
+                    // Whatever is still being done for it comes too late.
+                    self.let_go();
                     return self.end().await;
                 }
                 Next::Complete { filtered } => {
@@ -193,8 +215,17 @@ impl<'d> Drive<'d> {
                     }
                 }
                 Next::GiveUp { cause } => {
-                    self.let_go();
+                    if !guard::holds(Guard::EndBeforeLettingGo) {
+                        self.let_go();
+                    }
                     self.decide(Command::GiveUp(cause), 0)?;
+                    if let Flushed::Stop(advanced) = self.flush().await? {
+                        return Ok(advanced);
+                    }
+                    // Only now nothing that is under way is wanted, unless another driver appended first.
+                    if matches!(self.appended.status, Status::Failing { .. }) {
+                        self.let_go();
+                    }
                 }
                 Next::Fail { cause } => self.decide(Command::Fail(cause), 0)?,
                 // What follows may act outside: the claim that is appended with this lets one driver go there.
@@ -327,16 +358,16 @@ impl<'d> Drive<'d> {
         let turn = self.turn(&task, number).await?;
         let looks = self.is_conditional(&task, number)
             && !(turn.ready.quick && task.step.at_most_once.is_none());
-        let path = task.path.clone();
+        let (path, basis) = (task.path.clone(), Some(self.dropped));
         let mut made: UnderWay<'d> = Box::pin(async move {
             let came = match looks {
                 true => Ok(condition(driver, &turn).await.map_or(Came::Wanted(number), Came::To)),
                 false => perform(driver, turn).await.map(Came::To),
             };
-            (task.path, came)
+            Ended { path: task.path, basis, came }
         });
         match ambient::timeout(AT_ONCE, &mut made).await {
-            Ok((_, came)) => match came? {
+            Ok(ended) => match ended.came? {
                 Came::To(performed) => self.record(performed).await,
                 Came::Wanted(number) => {
                     self.wanted.insert((path, number));
@@ -389,7 +420,7 @@ impl<'d> Drive<'d> {
         let waited = mark.rest(async {
             tokio::select! {
                 biased;
-                Some((path, came)) = attempts.next() => Waited::Ended(path, came),
+                Some(ended) = attempts.next() => Waited::Ended(ended),
                 Some((path, place)) = waiting.next() => Waited::Place(path, place),
                 () = stint.news.heard() => Waited::News,
                 () = ambient::sleep(most) => Waited::Enough,
@@ -397,7 +428,7 @@ impl<'d> Drive<'d> {
         });
         let mut ended = None;
         match waited.await {
-            Waited::Ended(path, came) => ended = Some((path, came)),
+            Waited::Ended(first) => ended = Some(first),
             Waited::Place(path, place) => {
                 self.queued.remove(&path);
                 self.places.insert(path, place);
@@ -411,8 +442,8 @@ impl<'d> Drive<'d> {
         }
         let entering = self.driver.turns.enter(&self.lane, Measure::default());
         self.stint.place = Some(self.mark.rest(entering).await);
-        while let Some((path, came)) = ended {
-            self.ended(path, came?)?;
+        while let Some(next) = ended {
+            self.ended(next)?;
             if !self.has_room_for(0) {
                 // What has ended as well is gathered after this is appended.
                 return Ok(());
@@ -423,13 +454,15 @@ impl<'d> Drive<'d> {
         Ok(())
     }
 
-    fn ended(&mut self, path: StepName, came: Came) -> Result<(), Trouble> {
+    fn ended(&mut self, Ended { path, basis, came }: Ended) -> Result<(), Trouble> {
         self.attempted.remove(&path);
-        match came {
-            Came::To((command, bytes)) => {
-                // Another driver may have recorded its outcome, or ended what it belongs to.
-                self.decide_if_it_fits(command, bytes).map(drop)
-            }
+        // It was computed from what another driver has recorded otherwise.
+        if basis.is_some_and(|basis| basis != self.dropped) {
+            return Ok(());
+        }
+        match came? {
+            // Another driver may have recorded its outcome, or ended what it belongs to.
+            Came::To((command, bytes)) => self.decide_outcome(command, bytes),
             Came::Wanted(number) => {
                 self.wanted.insert((path, number));
                 Ok(())
@@ -481,9 +514,9 @@ impl<'d> Drive<'d> {
         let ended = waited.await;
         let entering = self.driver.turns.enter(&self.lane, Measure::default());
         self.stint.place = Some(self.mark.rest(entering).await);
-        if let Some((path, came)) = ended {
+        if let Some(ended) = ended {
             self.read_again(Vec::new()).await?;
-            self.ended(path, came?)?;
+            self.ended(ended)?;
         }
         Ok(())
     }

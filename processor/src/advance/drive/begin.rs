@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use crate::calls::{self, Caller};
 
 use super::super::perform::attempt;
-use super::{Advanced, Came, Drive, Flushed, MARGIN, Trouble, Turn, settle};
+use super::{Advanced, Came, Drive, Ended, Flushed, MARGIN, Trouble, Turn, settle};
 
 /// How far the clocks of two processes may be apart: each is at most two seconds off.
 const CLOCKS_APART: Duration = Duration::from_secs(4);
@@ -87,7 +87,7 @@ impl<'d> Drive<'d> {
                 let came = attempt(driver, turn).await.map(Came::To);
                 // The next call may begin while this one's outcome is appended.
                 drop(place);
-                (path, came)
+                Ended { path, basis: None, came }
             }));
         }
         Ok(None)

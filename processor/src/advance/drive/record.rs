@@ -1,4 +1,5 @@
-//! What is decided, and how it comes into the journal: together, and decided again where another driver was first.
+//! What is decided, and how it comes into the journal: together. Where another driver was first, outcomes are decided
+//! again, and everything else anew.
 
 use everhook_journal::event::Events;
 use everhook_journal::guard::{self, Guard};
@@ -6,7 +7,7 @@ use everhook_journal::table::{AppendError, Draft};
 use everhook_journal::{Command, Event, Recorded, id};
 
 use super::super::{read, tell, words};
-use super::{Advanced, Drive, Flushed, Trouble};
+use super::{Advanced, Decided, Drive, Flushed, Trouble};
 use crate::alone::gets_somewhere;
 
 /// How often an outcome is decided again because another driver appended first.
@@ -35,7 +36,8 @@ impl Drive<'_> {
 
     /// Whether one more event of about so many bytes fits into an append with what is decided.
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
-        let fits = self.decided_bytes + bytes <= TOGETHER_BYTES_MAX
+        let decided: usize = self.decided.iter().map(|decided| decided.bytes).sum();
+        let fits = decided + bytes <= TOGETHER_BYTES_MAX
             && self.decided.len() < TOGETHER_EVENTS_MAX;
         !self.has_decided() || fits || !guard::holds(Guard::TogetherFits)
     }
@@ -58,14 +60,27 @@ impl Drive<'_> {
         }
     }
 
+    /// Decides the outcome of an attempt, unless it does not fit the state any more.
+    pub(super) fn decide_outcome(
+        &mut self,
+        command: Command,
+        bytes: usize,
+    ) -> Result<(), Trouble> {
+        if self.decide_if_it_fits(command, bytes)?
+            && let Some(last) = self.decided.last_mut()
+        {
+            last.is_outcome = true;
+        }
+        Ok(())
+    }
+
     fn add(&mut self, command: Command, event: Event, bytes: usize) -> Result<(), Trouble> {
         let first = self.appended.sequence.next();
         let sequence = self.execution.sequence.next();
         let at = self.driver.clock.now();
         let recorded = Recorded { sequence, first, at, event, digest: None };
         self.execution.apply(&recorded).map_err(|e| Trouble::Own(words(&e)))?;
-        self.decided.push((command, recorded.event));
-        self.decided_bytes += bytes;
+        self.decided.push(Decided { command, event: recorded.event, bytes, is_outcome: false });
         Ok(())
     }
 
@@ -76,7 +91,7 @@ impl Drive<'_> {
         }
         let Some(told) = self.stint.news.take() else { return Ok(()) };
         self.held.add(told);
-        let commands = self.take_decided();
+        let commands = std::mem::take(&mut self.decided);
         match self.read_again(commands).await {
             Ok(_) => Ok(()),
             // Calls in flight are worth more than news; an append finds out as well.
@@ -88,15 +103,10 @@ impl Drive<'_> {
         }
     }
 
-    fn take_decided(&mut self) -> Vec<(Command, Event)> {
-        self.decided_bytes = 0;
-        std::mem::take(&mut self.decided)
-    }
-
-    /// Reads what others have appended, and decides again what was decided; says whether there is a history.
+    /// Reads what others have appended, and decides again which outcomes were decided; says whether there is a history.
     pub(super) async fn read_again(
         &mut self,
-        decided: Vec<(Command, Event)>,
+        decided: Vec<Decided>,
     ) -> Result<bool, Trouble> {
         let known = Some(self.appended.clone());
         let theirs = match read(self.driver, self.id(), known).await {
@@ -109,12 +119,19 @@ impl Drive<'_> {
         };
         self.appended = theirs.clone();
         self.execution = theirs;
-        for (command, _) in decided {
+        // What else was decided may be wrong now: an answer came before its expiry was recorded, or an outcome is
+        // another one than what was computed from it.
+        let many = decided.len();
+        let kept = decided.into_iter().filter(|decided| {
+            decided.is_outcome || !guard::holds(Guard::OnlyOutcomesSurvive)
+        });
+        let kept: Vec<_> = kept.collect();
+        self.dropped += u64::from(kept.len() < many);
+        for decided in kept {
             if !guard::holds(Guard::OutcomeSurvivesConflict) {
                 break;
             }
-            // What does not fit any more was recorded by another driver.
-            self.decide_if_it_fits(command, 0)?;
+            self.decide_outcome(decided.command, decided.bytes)?;
         }
         Ok(true)
     }
@@ -123,8 +140,8 @@ impl Drive<'_> {
     /// an outcome survives a conflict, unless another attempt recorded it.
     pub(super) async fn flush(&mut self) -> Result<Flushed, Trouble> {
         for _ in 0..CONFLICTS_MAX {
-            let decided = self.take_decided();
-            let events: Vec<_> = decided.iter().map(|(_, event)| event.clone()).collect();
+            let decided = std::mem::take(&mut self.decided);
+            let events: Vec<_> = decided.iter().map(|decided| decided.event.clone()).collect();
             let Some(events) = Events::new(events) else { return Ok(Flushed::GoOn) };
             match self.append(events).await {
                 Ok(()) => return Ok(Flushed::GoOn),
