@@ -137,14 +137,14 @@ async fn while_in_flight(
     (world, id)
 }
 
-async fn callback(world: &World, id: &ExecutionId, step: &str) -> String {
+pub(crate) async fn callback(world: &World, id: &ExecutionId, step: &str) -> String {
     let began_at = world.history(id).await[0].at;
     let callbacks = world.parts.supervisor.driver().callbacks.as_ref().unwrap();
     let url = callbacks.urls(&callbacks.token(id, began_at, &StepName::new(step), 1)).url;
     url.strip_prefix("https://hooks.example.com").unwrap().to_owned()
 }
 
-async fn post(world: &World, path: &str) -> i64 {
+pub(crate) async fn post(world: &World, path: &str) -> i64 {
     let event = json!({
         "version": "2.0", "rawPath": path, "rawQueryString": "", "isBase64Encoded": false,
         "headers": {}, "body": "{}",

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
+mod actors;
+mod answers;
 mod batches;
 mod bodies;
 mod bulkheads;
 mod check;
+mod conflicts;
 mod data_folder;
 mod disorder;
 mod docs;
@@ -17,6 +20,7 @@ mod expiry;
 mod failures;
 mod first_way;
 mod handshakes;
+mod hooked;
 mod hostile;
 #[cfg(unix)]
 mod hostile_expressions;

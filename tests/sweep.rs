@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use everhook::local::Engine;
-use everhook_journal::id::Shards;
+use everhook_journal::id::{Shards, fresh};
 use everhook_journal::schema;
 use everhook_journal::store::simulated::{Call, Page, Tables};
 use everhook_journal::store::{Expression, Item, Query, Store, Unavailable, WriteError};
@@ -327,8 +327,15 @@ async fn died(world: &World, token: &ExecutionId, deaths: u64) {
     let timer = Timer { due: world.now(), execution: token.clone() };
     let terms = Terms { is_suspect: true, ..TERMS };
     world.parts.status.timers.set(&timer, terms).await.unwrap();
+    for _ in 0..deaths {
+        dies(world, token).await;
+    }
+}
+
+/// A drive alone begins, and its process dies.
+async fn dies(world: &World, token: &ExecutionId) {
     let executions = &world.parts.ingest.executions;
-    executions.count_deaths(token, deaths, TERMS.expires_at).await.unwrap();
+    executions.begin_alone(token, &fresh(), world.now(), TERMS.expires_at).await.unwrap();
 }
 
 /// Lets the sweep hand over, and processes die while they drive: their deaths are counted, nothing else happens.
@@ -340,7 +347,7 @@ async fn die(world: &World, token: &ExecutionId) -> Vec<u64> {
         assert_eq!(fired.timer.execution, *token);
         let executions = &world.parts.ingest.executions;
         let before = executions.get(token).await.unwrap().map_or(0, |row| row.deaths);
-        executions.count_deaths(token, before + 1, TERMS.expires_at).await.unwrap();
+        dies(world, token).await;
         deaths.push(before);
     }
     deaths

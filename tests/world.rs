@@ -33,6 +33,8 @@ use object_store::memory::InMemory;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::hooked::{Hook, hooked};
+
 /// When every world begins.
 pub(crate) const BEGINNING: Timestamp = Timestamp::from_millis(1_795_486_845_000);
 
@@ -117,6 +119,22 @@ impl World {
         steps: Steps,
         with: impl FnOnce(Secrets) -> Secrets,
     ) -> Self {
+        Self::build(engine, |store| store, config, steps, with).await
+    }
+
+    /// A world in which something happens right before an append.
+    pub(crate) async fn hooked(config: &str, steps: Steps, hook: Hook) -> Self {
+        let engine = Engine::in_memory().unwrap();
+        Self::build(engine, |store| hooked(store, hook), config, steps, |secrets| secrets).await
+    }
+
+    async fn build(
+        engine: Engine,
+        through: impl FnOnce(Store) -> Store,
+        config: &str,
+        steps: Steps,
+        with: impl FnOnce(Secrets) -> Secrets,
+    ) -> Self {
         worker::offer_program(env!("CARGO_BIN_EXE_everhook"), [worker::ARGUMENT]);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), SECRET).unwrap();
@@ -136,7 +154,7 @@ impl World {
             &config,
             &secrets,
             steps,
-            Store::new(client),
+            through(Store::new(client)),
             Payloads::new(objects.clone()),
             Clock::Manual(time.clone()),
             "https://hooks.example.com",
@@ -154,6 +172,11 @@ impl World {
 
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.time.load(Ordering::SeqCst))
+    }
+
+    /// The clock of another process, which is so far behind.
+    pub(crate) fn turn_back(&self, duration: Duration) {
+        self.time.fetch_sub(i64::try_from(duration.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     pub(crate) fn pass(&self, duration: Duration) {

@@ -9,7 +9,8 @@
 //! | `attention` | S | `failed#SHARD` or `stalled#SHARD`; index `attention`, with `created_at` |
 //! | `ended` | BOOL | whether the view says that it has ended; absent if not |
 //! | `stalled` | S | why it does not move |
-//! | `deaths` | N | how many processes may have died of it since it last got further; absent if none did |
+//! | `alone` | SS | names of drives of it alone that have not ended: their processes may have died of it |
+//! | `deaths` | N | the same as a number, from versions before the timers |
 //! | `repeat_of` | S | the execution that the same body had come with before, see `bodies` |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 //!
@@ -26,13 +27,14 @@ mod audited;
 mod bodies;
 mod earlier;
 mod keys;
+mod marks;
 mod row;
 
 use std::collections::HashMap;
 
 use crate::guard::Guard;
 use crate::id::{ExecutionId, Sequence, Shards};
-use crate::item::{MalformedItem, number, read_number, read_text, read_time, text};
+use crate::item::{MalformedItem, read_number, read_text, read_time, text};
 use crate::quarantine::Quarantine;
 use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
 use crate::time::Timestamp;
@@ -42,9 +44,7 @@ use row::{to_item, to_row};
 pub use audited::Pass;
 use earlier::EarlierIndexes;
 pub use earlier::Owed;
-
-/// How many processes may die of an execution before it is stalled.
-pub const DEATHS_MAX: u64 = 3;
+pub use marks::{DEATHS_MAX, died};
 
 /// The views of all executions. A clone is the same table.
 #[derive(Debug, Clone)]
@@ -104,16 +104,16 @@ impl Executions {
     /// Shows a view, unless one that is as new is shown; says whether it did. What has ended is not stalled any more;
     /// what has not stays so.
     pub async fn show(&self, view: &View) -> Result<bool, Unavailable> {
-        let removed: &[_] = match view.status.is_terminal() {
-            true => &["stalled", "parked", "attention", "deaths"],
-            false => &["ended"],
-        };
-        self.write(view, removed).await
+        match view.status.is_terminal() {
+            true => self.write(view, &marks::ALL).await,
+            false => self.write(view, &["ended"]).await,
+        }
     }
 
     /// Shows the view of an execution that an operator makes go on: it is neither ended nor stalled any more.
     pub async fn reopen(&self, view: &View) -> Result<bool, Unavailable> {
-        self.write(view, &["stalled", "parked", "attention", "ended", "deaths"]).await
+        let removed = [&marks::ALL[..], &["ended"]].concat();
+        self.write(view, &removed).await
     }
 
     async fn write(&self, view: &View, removed: &[&'static str]) -> Result<bool, Unavailable> {
@@ -141,68 +141,6 @@ impl Executions {
         met(self.store.update(&self.table, key(&view.execution), change, newer).await)
     }
 
-    /// Marks an execution as one that does not move, for an operator to look; says whether it was not marked yet.
-    pub async fn stall(
-        &self,
-        id: &ExecutionId,
-        reason: &str,
-        now: Timestamp,
-        expires_at: Timestamp,
-    ) -> Result<bool, Unavailable> {
-        let change = Expression::new(
-            "SET #stalled = :reason, #attention = :attention, \
-             #created_at = if_not_exists(#created_at, :now), #ttl = if_not_exists(#ttl, :ttl)",
-            &["stalled", "attention", "created_at", "ttl"],
-        )
-        .with(":reason", text(reason))
-        .with(":attention", text(self.attention_of(ViewStatus::Stalled, id)))
-        .with(":now", text(now.to_string()))
-        .with(":ttl", number(expires_at.to_ttl_seconds()));
-        // The end may have been shown meanwhile; that of one that has expired is another execution's.
-        let unmarked = Expression::new(
-            "attribute_not_exists(#stalled) AND (attribute_not_exists(#ended) OR #ttl < :expired)",
-            &["ended"],
-        )
-        .with(":expired", number(now.as_millis().div_euclid(1000)));
-        met(self.store.update(&self.table, key(id), change, unmarked).await)
-    }
-
-    /// Takes that mark away, and forgets deaths: the execution got further, or an operator wants it to be tried again.
-    pub async fn unstall(&self, id: &ExecutionId) -> Result<bool, Unavailable> {
-        let names = ["stalled", "parked", "attention", "deaths"];
-        let change = Expression::new("REMOVE #stalled, #parked, #attention, #deaths", &names);
-        let marked = Expression::new(
-            "attribute_exists(#stalled) OR attribute_exists(#parked) OR attribute_exists(#deaths)",
-            &[],
-        );
-        met(self.store.update(&self.table, key(id), change, marked).await)
-    }
-
-    /// Records how many processes may have died of an execution that is about to be driven alone.
-    pub async fn count_deaths(
-        &self,
-        id: &ExecutionId,
-        deaths: u64,
-        expires_at: Timestamp,
-    ) -> Result<(), Unavailable> {
-        let change = Expression::new(
-            "SET #deaths = :deaths, #ttl = if_not_exists(#ttl, :ttl)",
-            &["deaths", "ttl"],
-        )
-        .with(":deaths", number(deaths))
-        .with(":ttl", number(expires_at.to_ttl_seconds()));
-        met(self.store.update(&self.table, key(id), change, Expression::always("execution")).await)
-            .map(drop)
-    }
-
-    /// Takes back a death that did not happen, unless they were forgotten meanwhile.
-    pub async fn restore_deaths(&self, id: &ExecutionId, deaths: u64) -> Result<(), Unavailable> {
-        let change =
-            Expression::new("SET #deaths = :deaths", &["deaths"]).with(":deaths", number(deaths));
-        let counted = Expression::new("attribute_exists(#deaths)", &[]);
-        met(self.store.update(&self.table, key(id), change, counted).await).map(drop)
-    }
-
     /// A row, as of the last acknowledged write.
     pub async fn get(&self, id: &ExecutionId) -> Result<Option<Row>, Unavailable> {
         let item = self.store.get(&self.table, key(id)).await?;
@@ -220,7 +158,7 @@ impl Executions {
         let wanted = ["execution", "sequence", "ttl"];
         let items = self.store.batch_get(&self.table, keys, &wanted).await?;
         let pair = |item: &Item| {
-            if Timestamp::from_ttl_seconds(read_number(item, "ttl").ok()?) < now {
+            if has_expired(item, now) {
                 return None;
             }
             Some((execution_of(item)?, Sequence::new(read_number(item, "sequence").ok()?)))
@@ -232,6 +170,17 @@ impl Executions {
     pub async fn warm(&self) {
         let nothing = Item::from([("execution".into(), text("none"))]);
         self.store.batch_get(&self.table, vec![nothing], &["execution"]).await.ok();
+    }
+
+    /// The same, unless it has expired by `now`: then it says nothing of the execution that may be there.
+    pub async fn get_current(
+        &self,
+        id: &ExecutionId,
+        now: Timestamp,
+    ) -> Result<Option<Row>, Unavailable> {
+        let item = self.store.get(&self.table, key(id)).await?;
+        let item = item.filter(|item| !has_expired(item, now));
+        item.map(|item| to_row(&item)).transpose().map_err(unreadable)
     }
 
     /// The rows of these executions, in this order; those of which nothing was written are empty. May lag behind.
@@ -283,10 +232,6 @@ impl Executions {
         let found = items.iter().filter_map(|item| listed(item, "created_at")).collect();
         Ok((found, more.as_ref().map(to_cursor)))
     }
-
-    fn attention_of(&self, status: ViewStatus, id: &ExecutionId) -> String {
-        attention(status, id, self.shards)
-    }
 }
 
 /// An entry of a listing.
@@ -317,6 +262,11 @@ fn attention(status: ViewStatus, id: &ExecutionId, shards: Shards) -> String {
 
 fn key(id: &ExecutionId) -> Item {
     Item::from([("execution".into(), text(id.as_str()))])
+}
+
+/// Whether a row may be deleted.
+fn has_expired(item: &Item, now: Timestamp) -> bool {
+    read_number(item, "ttl").is_ok_and(|ttl| Timestamp::from_ttl_seconds(ttl) < now)
 }
 
 /// No view, an older one, or one of an execution that expired before this one began: positions begin anew there.

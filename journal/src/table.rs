@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::chain::Head;
 use crate::event::{Event, Events, Recorded};
+use crate::execution::last_chance;
 use crate::executions::{Cursor, Listed, listed, to_cursor, to_key};
 use crate::failpoint;
 use crate::guard::{self, Guard};
@@ -25,6 +26,9 @@ const PAGES_MAX: usize = 500;
 /// How long after the expiry of an execution another one may begin in its place.
 /// Until then every clock has seen it expire, and no request that has read it is under way.
 pub(crate) const REST: Duration = Duration::from_secs(300);
+
+/// How long timers and marks outlive a history of which nothing can be read.
+const UNREADABLE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The prefix of the keys under which definitions of workflows are kept.
 const WORKFLOW_PREFIX: &str = "workflow#";
@@ -68,6 +72,27 @@ pub struct Span {
     pub limit: Option<i32>,
     /// After this place.
     pub start: Option<Cursor>,
+}
+
+/// From when to when a history is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    /// When its webhook was recorded.
+    pub began_at: Timestamp,
+    /// When it may be deleted.
+    pub expires_at: Timestamp,
+}
+
+impl Lifetime {
+    /// What is taken for that of a history that cannot be read.
+    pub fn unknown(now: Timestamp) -> Self {
+        Self { began_at: now, expires_at: now + UNREADABLE }
+    }
+
+    /// When an execution that has not ended by itself is ended at the latest.
+    pub fn last_chance(&self) -> Timestamp {
+        last_chance(self.began_at, self.expires_at)
+    }
 }
 
 /// The end of a history.
@@ -218,6 +243,20 @@ impl Journal {
         }
         let append = item::to_append(&item).map_err(malformed)?;
         Ok(append.recorded.into_iter().next())
+    }
+
+    /// How long a history is there, as its first event says; see [`Lifetime::unknown`] for one that says nothing.
+    pub async fn lifetime(&self, id: &ExecutionId) -> Result<Lifetime, Unavailable> {
+        let first = match self.first(id).await {
+            Err(ReadError::Unavailable(error)) => return Err(error),
+            first => first.ok().flatten(),
+        };
+        Ok(match first.map(|first| (first.at, first.event)) {
+            Some((began_at, Event::WebhookReceived(webhook))) => {
+                Lifetime { began_at, expires_at: webhook.expires_at }
+            }
+            _ => Lifetime::unknown(self.clock.now()),
+        })
     }
 
     /// The end of a history, as of the last acknowledged append; `None` if there is none, or it has expired.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use everhook_journal::id::fresh;
+use everhook_journal::store::Unavailable;
 use everhook_journal::{Event, ExecutionId, Recorded, Sequence, ambient};
 
 use crate::advance::Driver;
@@ -9,9 +11,6 @@ use crate::advance::Driver;
 /// How often, and how long apart, it is tried to take back a death.
 const TAKEN_BACK_MAX: usize = 8;
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// How long deaths are remembered of an execution whose history cannot be read.
-const COUNTED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How far an execution is.
 #[derive(PartialEq)]
@@ -36,37 +35,29 @@ pub async fn drive(driver: &Driver, id: &ExecutionId, drive: impl Future<Output 
     }
 }
 
-/// Runs the `drive` of an execution that is driven alone where no file keeps the suspects: a death is counted before the
-/// drive, so that a process that dies in it leaves the count, and taken back after it. A step that gets somewhere makes
-/// all deaths forgotten.
-pub async fn counted(driver: &Driver, id: &ExecutionId, drive: impl Future<Output = ()>) {
-    let deaths = match driver.executions.get(id).await {
-        Ok(row) => row.map_or(0, |row| row.deaths),
-        Err(error) => {
-            // A death that is not counted must not happen. Its timer is handed over again.
-            tracing::warn!(execution.id = %id, "execution {id} is not driven: {error}");
-            return;
-        }
-    };
-    // As long as the history is there.
-    let first = driver.journal.first(id).await.ok().flatten().map(|first| first.event);
-    let expires_at = match first {
-        Some(Event::WebhookReceived(webhook)) => webhook.expires_at,
-        _ => driver.clock.now() + COUNTED_FOR,
-    };
-    let counted = driver.executions.count_deaths(id, deaths + 1, expires_at).await;
-    match counted {
+/// Runs the `drive` of an execution that is driven alone where no file keeps the suspects: the drive is recorded by a
+/// name of its own before it begins and taken back after it, so a process that dies in it leaves the name. A step that
+/// gets somewhere makes all deaths forgotten.
+pub async fn recorded(driver: &Driver, id: &ExecutionId, drive: impl Future<Output = ()>) {
+    let name = fresh();
+    match begin(driver, id, &name).await {
         Ok(()) => drive.await,
-        // It may be counted all the same, where only the reply was lost.
+        // A death that is not recorded must not happen: its timer is handed over again. But it may be recorded all the
+        // same, where only the reply was lost.
         Err(error) => {
             tracing::warn!(execution.id = %id, "execution {id} is not driven: {error}");
         }
     }
     for _ in 0..TAKEN_BACK_MAX {
-        let Err(error) = driver.executions.restore_deaths(id, deaths).await else { return };
+        let Err(error) = driver.executions.end_alone(id, &name).await else { return };
         tracing::warn!(execution.id = %id, "could not record that execution {id} killed nothing: {error}");
         ambient::sleep(AGAIN).await;
     }
+}
+
+async fn begin(driver: &Driver, id: &ExecutionId, name: &str) -> Result<(), Unavailable> {
+    let expires_at = driver.journal.lifetime(id).await?.expires_at;
+    driver.executions.begin_alone(id, name, driver.clock.now(), expires_at).await
 }
 
 /// How far it is; unknown if its history cannot be read.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use everhook_journal::executions::{Cursor, Listed, Pass};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::store::Unavailable;
-use everhook_journal::table::{Last, ReadError, Span};
+use everhook_journal::table::{Last, Lifetime, ReadError, Span};
 use everhook_journal::timers::Terms;
 use everhook_journal::{
     Clock, Event, Execution, ExecutionId, Executions, Journal, Sequence, SourceName, Timer, Timers,
@@ -21,8 +21,11 @@ use futures_util::{StreamExt, stream};
 /// How long after its receipt a webhook is audited first: longer than recording one may take, and clocks may differ.
 pub const HORIZON: Duration = Duration::from_secs(20);
 
-/// How long a timer outlives a history of which nothing can be read.
-const UNREADABLE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How far a cursor may be ahead of this process's clock; one that is further was moved by a clock that was wrong.
+const AHEAD: Duration = Duration::from_secs(60);
+
+/// How far it is then moved back.
+const BACK: Duration = Duration::from_secs(24 * 3600);
 
 /// How many entries of the index are read at once.
 const PAGE: i32 = 100;
@@ -115,12 +118,18 @@ impl Audit {
         until: Timestamp,
         audited: &mut Audited,
     ) -> Result<Timestamp, Unavailable> {
-        let from = self.executions.audited(pass).await?;
+        let mut from = self.executions.audited(pass).await?;
+        let ahead = to + AHEAD;
+        if let Some(cursor) = from.filter(|from| *from > ahead) {
+            // The clock that moved it was ahead: what is recorded now would be passed by.
+            tracing::warn!("the audit goes back to {}: it had come to {cursor}", to - BACK);
+            from = Some(to - BACK);
+        }
         if from.is_some_and(|from| from >= to) {
             return Ok(to);
         }
         if !guard::holds(Guard::TimersBeforeCursor) {
-            self.executions.set_audited(pass, to).await?;
+            self.executions.set_audited(pass, to, ahead).await?;
         }
         let mut parts = Vec::new();
         for source in sources {
@@ -145,7 +154,7 @@ impl Audit {
         }
         failpoint::reached("audit.before-cursor");
         if from.is_none_or(|from| from < reached) {
-            self.executions.set_audited(pass, reached).await?;
+            self.executions.set_audited(pass, reached, ahead).await?;
         }
         Ok(reached)
     }
@@ -217,7 +226,9 @@ impl Audit {
             Ok(None) => return Ok(Found::Well),
             Err(ReadError::Unavailable(error)) => return Err(error),
             // The driver that this timer wakes marks it.
-            Err(_) => return self.set(id, now, terms(false, now + UNREADABLE)).await,
+            Err(_) => {
+                return self.set(id, now, terms(false, Lifetime::unknown(now).expires_at)).await;
+            }
         };
         if has_ended(&last) {
             return self.show(id).await;

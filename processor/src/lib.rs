@@ -179,7 +179,7 @@ async fn drive(
         Invocation::Alone(fired) => {
             let id = fired.timer.execution.clone();
             let drive = drive_alone(supervisor, Wake::fired(fired, Cause::Alone), deadline);
-            alone::counted(supervisor.driver(), &id, drive).await;
+            alone::recorded(supervisor.driver(), &id, drive).await;
             return (BatchResponse::Complete, Acting::new());
         }
         Invocation::Received(ids) => of(ids, Cause::Received),

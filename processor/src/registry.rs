@@ -22,7 +22,7 @@ use everhook_journal::ExecutionId;
 use crate::wakeup::{Cause, News, Told, Wake};
 
 /// How long an actor that nothing wakes is kept.
-const IDLE: Duration = Duration::from_secs(5);
+pub const IDLE: Duration = Duration::from_secs(5);
 
 /// How many bytes of state resting actors keep at most, about.
 const RESTING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -106,7 +106,10 @@ impl<A, W> Registry<A, W> {
                 return Asked::Told;
             }
             Some(Entry::Driving { news, waiters }) => {
-                news.tell(wake.into());
+                // What is being driven was received.
+                if wake.cause != Cause::Received {
+                    news.tell(wake.into());
+                }
                 waiters.extend(waiter);
                 return Asked::Told;
             }
@@ -210,6 +213,11 @@ impl<A, W> Registry<A, W> {
             }
         }
         stop
+    }
+
+    /// Whether some rest or have ended, and are to be forgotten after a while.
+    pub fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
     }
 
     /// How many executions wait for a place, or are being driven.

@@ -2,8 +2,8 @@
 //! idle. An actor that fails takes nothing else with it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use everhook_journal::ambient::Stopwatch;
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::actor::{Beginning, ExecutionActor};
 use crate::advance::{Advanced, Driver, Limits, Outage, unknown_lane};
 use crate::bulkhead::{Lane, Measure, Place};
-use crate::registry::{Asked, Registry, Rest};
+use crate::registry::{Asked, IDLE, Registry, Rest, Rested};
 use crate::wakeup::{News, Told, Wake};
 
 /// How often it is looked whether all drives have ended.
@@ -33,6 +33,8 @@ pub struct Supervisor {
     live: Arc<AtomicUsize>,
     began: Stopwatch,
     registry: Mutex<Registry<ActorRef<Drive>, Waiter>>,
+    /// Whether a task stops idle actors. Changed only while the registry is locked.
+    is_tidied: AtomicBool,
 }
 
 /// What waits for the end of a drive.
@@ -78,7 +80,8 @@ impl Supervisor {
     pub async fn start(driver: Arc<Driver>) -> Result<Self, SpawnErr> {
         let (parent, _) = Actor::spawn(None, Parent, ()).await?;
         let (live, began) = (Arc::default(), Stopwatch::start());
-        Ok(Self { driver, parent, live, began, registry: Mutex::default() })
+        let (registry, is_tidied) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { driver, parent, live, began, registry, is_tidied })
     }
 
     /// How executions are driven.
@@ -94,6 +97,16 @@ impl Supervisor {
     /// How many executions wait for a place, or are being driven.
     pub fn busy(&self) -> usize {
         self.registry().busy()
+    }
+
+    /// How many executions it remembers: those that are awake, and those that were a moment ago.
+    pub fn len(&self) -> usize {
+        self.registry().len()
+    }
+
+    /// Whether it remembers none.
+    pub fn is_empty(&self) -> bool {
+        self.registry().is_empty()
     }
 
     /// Makes these executions go on. None of them is being driven when this returns.
@@ -136,12 +149,6 @@ impl Supervisor {
         }
         let deadline = self.driver.clock.now() + HANDED_OVER;
         self.wake(wake, lane, Limits { deadline, hands_over: false }, None);
-    }
-
-    /// Stops actors that have been idle for a while.
-    pub fn tidy(&self) {
-        let idle = self.registry().tidy(self.began.elapsed());
-        idle.into_iter().for_each(|actor| actor.stop(None));
     }
 
     /// Lets no further step begin, and waits until all drives have ended.
@@ -196,8 +203,41 @@ impl Supervisor {
         });
     }
 
+    fn rested(
+        self: &Arc<Self>,
+        id: &ExecutionId,
+        actor: ActorRef<Drive>,
+        rest: Rest,
+    ) -> Rested<ActorRef<Drive>, Waiter> {
+        let mut registry = self.registry();
+        let rested = registry.rested(id, actor, rest, self.began.elapsed());
+        if registry.has_idle() && !self.is_tidied.swap(true, Ordering::Relaxed) {
+            tokio::spawn(tidy(Arc::downgrade(self)));
+        }
+        rested
+    }
+
     fn registry(&self) -> MutexGuard<'_, Registry<ActorRef<Drive>, Waiter>> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stops actors that have been idle for a while, for as long as there are some.
+async fn tidy(supervisor: Weak<Supervisor>) {
+    loop {
+        tokio::time::sleep(IDLE).await;
+        let Some(supervisor) = supervisor.upgrade() else { return };
+        let mut registry = supervisor.registry();
+        let idle = registry.tidy(supervisor.began.elapsed());
+        let is_done = !registry.has_idle();
+        if is_done {
+            supervisor.is_tidied.store(false, Ordering::Relaxed);
+        }
+        drop(registry);
+        idle.into_iter().for_each(|actor| actor.stop(None));
+        if is_done {
+            return;
+        }
     }
 }
 
@@ -220,8 +260,7 @@ impl Done {
         };
         let has_ended = matches!(drove, Drove::Advanced(Advanced::Ended));
         let rest = Rest { has_ended, bytes: known.map_or(0, Execution::bytes) };
-        let now = self.supervisor.began.elapsed();
-        let rested = self.supervisor.registry().rested(id, actor, rest, now);
+        let rested = self.supervisor.rested(id, actor, rest);
         rested.stop.into_iter().for_each(|actor| actor.stop(None));
         for waiter in rested.waiters {
             waiter.send(drove.clone()).ok();

@@ -7,8 +7,8 @@
 //! of a built-in step has no slot, so killing a server that waits makes nothing suspect.
 //!
 //! At the next start each execution with a slot has a death counted, and is suspect: from then on it is only driven
-//! alone (see [`crate::alone`]), until one of its steps gets somewhere. Of one that has killed [`DEATHS_MAX`] processes
-//! an operator has to say that it is driven again.
+//! alone (see [`crate::alone`]), until one of its steps gets somewhere. Of one that has killed as many processes as
+//! [`DEATHS_MAX`](everhook_journal::executions::DEATHS_MAX) says, an operator has to say that it is driven again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -19,9 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use everhook_journal::ExecutionId;
-
-/// How many processes may die while they drive an execution before it is stalled.
-pub const DEATHS_MAX: u64 = 3;
 
 /// The name of the file in the data folder.
 const FILE: &str = "driving";

@@ -8,13 +8,12 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use everhook_journal::execution::last_chance;
-use everhook_journal::executions::DEATHS_MAX;
+use everhook_journal::executions::{DEATHS_MAX, died};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::store::Unavailable;
 use everhook_journal::timers::{AGAIN_MAX, FIRED_MAX, Fired, Pending, Terms, pause};
 use everhook_journal::{
-    Clock, Event, ExecutionId, Executions, Journal, Timer, Timers, Timestamp, failpoint, telemetry,
+    Clock, ExecutionId, Executions, Journal, Timer, Timers, Timestamp, failpoint, telemetry,
 };
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
@@ -38,9 +37,6 @@ const NOT_HANDED_OVER: Duration = Duration::from_secs(10);
 
 /// When a stalled execution is tried again.
 const STALLED: Duration = Duration::from_secs(6 * 3600);
-
-/// How long a timer outlives a history of which nothing can be read.
-const UNREADABLE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How far ahead the end of a claim is looked for that an earlier process left.
 const CLAIMS_AHEAD: Duration = Duration::from_secs(3600);
@@ -259,7 +255,7 @@ impl Sweep {
         let now = self.clock.now();
         let counts = self.process.is_none();
         if counts && (pending.fired > 0 || pending.is_suspect) && !pending.is_stalled {
-            let row = self.executions.get(id).await?;
+            let row = self.executions.get_current(id, now).await?;
             let (deaths, is_stalled) =
                 row.map_or((0, false), |row| (row.deaths, row.stalled.is_some()));
             let reason = match (deaths, pending.fired) {
@@ -304,7 +300,10 @@ impl Sweep {
         let soon = now + pause(pending.fired);
         let Some(fired) = self.timers.claim(pending, soon, None).await? else { return Ok(()) };
         if let Some(reason) = reason
-            && self.executions.stall(id, &reason, now, self.expires_at(id, now).await?.1).await?
+            && self
+                .executions
+                .stall(id, &reason, now, self.journal.lifetime(id).await?.expires_at)
+                .await?
         {
             tracing::error!(execution.id = %id, "execution {id} is stalled: {reason}");
             telemetry::stalled();
@@ -319,25 +318,8 @@ impl Sweep {
         id: &ExecutionId,
         now: Timestamp,
     ) -> Result<Timestamp, Unavailable> {
-        let (created_at, expires_at) = self.expires_at(id, now).await?;
-        let latest = last_chance(created_at, expires_at);
+        let latest = self.journal.lifetime(id).await?.last_chance();
         Ok((now + STALLED).min(latest.max(now + AGAIN_MAX)))
-    }
-
-    async fn expires_at(
-        &self,
-        id: &ExecutionId,
-        now: Timestamp,
-    ) -> Result<(Timestamp, Timestamp), Unavailable> {
-        use everhook_journal::table::ReadError;
-        let first = match self.journal.first(id).await {
-            Err(ReadError::Unavailable(error)) => return Err(error),
-            first => first.ok().flatten(),
-        };
-        Ok(match first.map(|first| (first.at, first.event)) {
-            Some((at, Event::WebhookReceived(webhook))) => (at, webhook.expires_at),
-            _ => (now, now + UNREADABLE),
-        })
     }
 
     /// Makes a claimed timer due again soon, as if it had not been claimed.
@@ -382,14 +364,6 @@ impl Sweep {
         }
         Ok((many, is_more))
     }
-}
-
-/// Why an execution is stalled that took its processes with it.
-fn died(deaths: u64) -> String {
-    format!(
-        "the process died {deaths} times while it drove this execution; look for what its steps do with this webhook, \
-         then redrive or cancel it"
-    )
 }
 
 /// The delay of a message that arrives when a timer is due, in whole seconds: never too early by a second's part.

@@ -25,11 +25,16 @@ pub async fn handle(projector: &Projector, batch: Batch) -> BatchResponse {
         tracing::error!(records = batch.unreadable, "skipped records that cannot be read");
     }
     let mut latest: BTreeMap<&ExecutionId, Sequence> = BTreeMap::new();
-    for record in &batch.records {
+    // After its first append an execution is about to be driven: it neither rests nor has ended.
+    let first = Sequence::START.next();
+    for record in batch.records.iter().filter(|record| record.sequence > first) {
         let sequence = latest.entry(&record.execution).or_insert(record.sequence);
         *sequence = record.sequence.max(*sequence);
     }
     let ids: Vec<_> = latest.keys().map(|id| (*id).clone()).collect();
+    if ids.is_empty() {
+        return BatchResponse::Complete;
+    }
     // One read tells which views are behind; usually none is, because the processor shows the end of an execution itself.
     let shown = match projector.executions.sequences(&ids, projector.journal.now()).await {
         Ok(shown) => shown,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use everhook_journal::executions::DEATHS_MAX;
 use everhook_journal::{Clock, ExecutionId};
-use everhook_processor::suspects::DEATHS_MAX;
 use everhook_processor::{Suspects, Wake, drive_alone};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};

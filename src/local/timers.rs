@@ -9,13 +9,14 @@ use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use everhook_journal::executions::{DEATHS_MAX, died};
 use everhook_journal::{Clock, ExecutionId, Timer, Timestamp};
 use everhook_processor::advance::unknown_lane;
 use everhook_processor::audit::HORIZON;
-use everhook_processor::suspects::DEATHS_MAX;
 use everhook_processor::sweep::{HandOver, SWEEP_EVERY, claim_messages};
 use everhook_processor::{Cause, Invocation, Wake};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use super::{Parts, alone};
 
@@ -30,12 +31,6 @@ const CLAIMED_TOGETHER: usize = 256;
 
 /// How soon the start's work is tried again where the tables did not answer.
 const START_AGAIN: Duration = Duration::from_secs(1);
-
-/// How often actors that have been idle are looked for.
-const TIDY_EVERY: Duration = Duration::from_secs(1);
-
-/// When an execution that has killed too many processes is looked at again, to end before its history expires.
-const DEADLY: Duration = Duration::from_secs(6 * 3600);
 
 /// The timers that are soon due. A clone is the same.
 #[derive(Debug, Clone, Default)]
@@ -101,8 +96,8 @@ pub(super) async fn run(
     let turns = tokio::spawn(alone::take_turns(parts.clone(), waiting, stopped.clone()));
     let mut suspects = Some(suspects);
     let mut is_started = false;
-    let mut look_at = Clock::System.now();
-    let mut tidy = tokio::time::interval(TIDY_EVERY);
+    // By a clock that nothing sets: a time of day that is set back would put the look off.
+    let mut look_at = Instant::now();
     while !*stopped.borrow() {
         let now = Clock::System.now();
         let (due, next) = parts.schedule.take(now);
@@ -110,19 +105,18 @@ pub(super) async fn run(
             fire(&parts, due).await;
             continue;
         }
-        if look_at <= now {
+        if look_at <= Instant::now() {
             if !is_started {
                 is_started = go_on(&parts, is_alone, &mut suspects, &send).await;
             }
             look(&parts).await;
-            look_at = Clock::System.now() + if is_started { SWEEP_EVERY } else { START_AGAIN };
+            look_at = Instant::now() + if is_started { SWEEP_EVERY } else { START_AGAIN };
             continue;
         }
-        let next = next.unwrap_or(look_at).min(look_at);
+        let next = next.map_or(look_at, |next| look_at.min(Instant::now() + next.since(now)));
         tokio::select! {
-            () = tokio::time::sleep(next.since(now)) => {}
+            () = tokio::time::sleep_until(next) => {}
             () = parts.schedule.0.earlier.notified() => {}
-            _ = tidy.tick() => parts.supervisor.tidy(),
             _ = stopped.wait_for(|stop| *stop) => break,
         }
     }
@@ -139,10 +133,10 @@ async fn fire(parts: &Parts, due: Vec<Timer>) {
 /// Looks for what is due, puts what will be soon on the schedule, and looks after what would be forgotten.
 async fn look(parts: &Parts) {
     let until = Clock::System.now() + SWEEP_EVERY;
+    fire_due(parts, until).await;
     if let Err(error) = parts.audit.run(until).await {
         tracing::warn!("the audit could not go on: {error}");
     }
-    fire_due(parts, until).await;
 }
 
 async fn fire_due(parts: &Parts, until: Timestamp) {
@@ -210,13 +204,12 @@ async fn go_on(
 
 /// Marks an execution that has killed too many processes. An operator makes it go on, or its history ends.
 async fn mark_deadly(parts: &Parts, id: &ExecutionId, deaths: u64) {
-    let reason = format!(
-        "the process died {deaths} times while it drove this execution; look for what its steps do with this \
-         webhook, then redrive or cancel it"
-    );
-    let now = Clock::System.now();
-    let marked = parts.ingest.executions.stall(id, &reason, now, now + DEADLY).await;
-    match marked {
+    let reason = died(deaths);
+    let marked = async {
+        let expires_at = parts.ingest.journal.lifetime(id).await?.expires_at;
+        parts.ingest.executions.stall(id, &reason, Clock::System.now(), expires_at).await
+    };
+    match marked.await {
         Ok(true) => tracing::error!(execution.id = %id, "execution {id} is stalled: {reason}"),
         Ok(false) => {}
         Err(error) => {

@@ -77,7 +77,8 @@ async fn of_executions(store: Store, view: View) -> Vec<String> {
         let soon = at(random.random_range(0..100));
         let names = [SourceName::new(["a", "b", "c"][random.random_range(0..3)])];
         let pass = Pass::ALL[random.random_range(0..3)];
-        let answer = match random.random_range(0..9) {
+        let drive = ["one", "two", "three"][random.random_range(0..3)];
+        let answer = match random.random_range(0..11) {
             0 | 1 => format!("show {}", executions.show(&own).await.unwrap()),
             2 => format!("reopen {}", executions.reopen(&own).await.unwrap()),
             3 => format!("stall {}", executions.stall(&id, "why", soon, soon).await.unwrap()),
@@ -88,8 +89,20 @@ async fn of_executions(store: Store, view: View) -> Vec<String> {
             }
             6 => {
                 let until = at(random.random_range(0..10_000));
-                let moved = executions.set_audited(pass, until).await.unwrap();
+                let ahead = until + Duration::from_secs(5_000);
+                let moved = executions.set_audited(pass, until, ahead).await.unwrap();
                 format!("audited {moved} {:?}", executions.audited(pass).await.unwrap())
+            }
+            8 => {
+                executions
+                    .begin_alone(&id, drive, at(random.random_range(0..50)), soon)
+                    .await
+                    .unwrap();
+                "begin true".to_owned()
+            }
+            9 => {
+                executions.end_alone(&id, drive).await.unwrap();
+                "end true".to_owned()
             }
             7 => {
                 executions.add_sources(&names).await.unwrap();
@@ -252,7 +265,10 @@ async fn the_simulated_executions_answer_as_the_engines_do() {
     let engines = of_executions(store, view.clone()).await;
     let simulated = everhook_simulation::quietly(|store| of_executions(store, view)).unwrap();
 
-    let kinds = ["show", "reopen", "stall", "unstall", "repeat", "audited", "sources", "body"];
+    let kinds = [
+        "show", "reopen", "stall", "unstall", "repeat", "audited", "sources", "body", "begin",
+        "end",
+    ];
     assert_agree(&engines, &simulated, &kinds);
 }
 
@@ -263,7 +279,7 @@ async fn the_simulated_timers_answer_as_the_engines_do() {
     let engines = of_timers(store).await;
     let simulated = everhook_simulation::quietly(of_timers).unwrap();
 
-    let kinds = ["set", "add", "claim", "message", "again", "deaths", "clear", "has"];
+    let kinds = ["set", "add", "claim", "message", "again", "clear", "has"];
     assert_agree(&engines, &simulated, &kinds);
 }
 

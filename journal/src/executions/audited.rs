@@ -51,12 +51,22 @@ impl Executions {
         Ok(item.and_then(|item| read_time(&item, "until").ok()))
     }
 
-    /// Records up to when this pass has audited. It never goes back: two audits at once may end in any order.
-    pub async fn set_audited(&self, pass: Pass, until: Timestamp) -> Result<bool, Unavailable> {
+    /// Records up to when this pass has audited. It does not go back, since two audits at once may end in any order;
+    /// unless it is beyond `ahead`, where only a clock that was wrong can have moved it.
+    pub async fn set_audited(
+        &self,
+        pass: Pass,
+        until: Timestamp,
+        ahead: Timestamp,
+    ) -> Result<bool, Unavailable> {
         let change = Expression::new("SET #until = :until", &["until"])
             .with(":until", text(until.to_string()));
-        let ahead = Expression::new("attribute_not_exists(#until) OR #until < :until", &[]);
-        met(self.store.update(&self.table, pass.key(), change, ahead).await)
+        let newer = Expression::new(
+            "attribute_not_exists(#until) OR #until < :until OR #until > :ahead",
+            &[],
+        )
+        .with(":ahead", text(ahead.to_string()));
+        met(self.store.update(&self.table, pass.key(), change, newer).await)
     }
 
     /// The sources that ever received a webhook here, also those that are not configured any more.

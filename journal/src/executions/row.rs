@@ -63,7 +63,9 @@ pub(super) fn to_row(item: &Item) -> Result<Row, MalformedItem> {
     let stalled = read_optional(item, "stalled").or_else(|| read_optional(item, "parked"));
     let repeat_of = read_optional(item, "repeat_of");
     let repeat_of = repeat_of.as_deref().and_then(ExecutionId::parse);
-    let deaths = read_number(item, "deaths").unwrap_or(0);
+    let alone = item.get("alone").and_then(|names| names.as_ss().ok());
+    let deaths = read_number(item, "deaths").unwrap_or(0)
+        + alone.map_or(0, |names| u64::try_from(names.len()).unwrap_or(u64::MAX));
     Ok(Row { execution, view, stalled, deaths, repeat_of })
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use everhook_journal::event::Cause as Reason;
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::id::fresh;
-use everhook_journal::table::{AppendError, Draft};
+use everhook_journal::table::{AppendError, Draft, Lifetime};
 use everhook_journal::timers::{Fired, Terms};
 use everhook_journal::{
     Command, Execution, ExecutionId, Timer, Timestamp, View, failpoint, telemetry,
@@ -20,9 +20,6 @@ use super::{Advanced, Driver, Outage, Trouble, tell, words};
 
 /// When an execution that cannot move is tried again.
 const STALLED: Duration = Duration::from_secs(3600);
-
-/// How long a timer outlives a history of which nothing can be read.
-const UNREADABLE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a drive was told, and what it owes for that.
 #[derive(Debug)]
@@ -122,7 +119,7 @@ pub(super) async fn stall(
 ) -> Result<Advanced, Outage> {
     tracing::error!(execution.id = %id, "execution {id} is stalled: {reason}");
     let now = driver.clock.now();
-    let expires_at = expires_at.unwrap_or(now + UNREADABLE);
+    let expires_at = expires_at.unwrap_or(Lifetime::unknown(now).expires_at);
     // It is news once, however often it is tried.
     if driver.executions.stall(id, reason, now, expires_at).await? {
         telemetry::stalled();

@@ -512,7 +512,7 @@ async fn invoked(instance: &Rc<Instance<Processor>>, invocation: Invocation, is_
             let drive = alone::drive(driver, &id, async {
                 drive(instance, wakes, false).await;
             });
-            alone::counted(driver, &id, drive).await;
+            alone::recorded(driver, &id, drive).await;
             world.checks.borrow_mut().survived_alone(id.as_str());
             return;
         }

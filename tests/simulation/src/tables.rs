@@ -206,7 +206,7 @@ pub(crate) fn delete_expired(table: &'static str, key: Key) {
 /// What an item says, in short.
 fn said(item: Option<&Item>) -> String {
     let Some(item) = item else { return "gone".into() };
-    let names = ["sequence", "until", "fired", "deaths", "again_at", "stalled", "repeat_of"];
+    let names = ["sequence", "until", "fired", "again_at", "stalled", "repeat_of"];
     let said = names.iter().filter_map(|name| {
         let value = item.get(*name)?;
         let value = value.as_s().or_else(|_| value.as_n()).ok()?;

@@ -37,8 +37,8 @@ impl Drive<'_> {
     /// Whether one more event of about so many bytes fits into an append with what is decided.
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
         let decided: usize = self.decided.iter().map(|decided| decided.bytes).sum();
-        let fits = decided + bytes <= TOGETHER_BYTES_MAX
-            && self.decided.len() < TOGETHER_EVENTS_MAX;
+        let fits =
+            decided + bytes <= TOGETHER_BYTES_MAX && self.decided.len() < TOGETHER_EVENTS_MAX;
         !self.has_decided() || fits || !guard::holds(Guard::TogetherFits)
     }
 
@@ -61,11 +61,7 @@ impl Drive<'_> {
     }
 
     /// Decides the outcome of an attempt, unless it does not fit the state any more.
-    pub(super) fn decide_outcome(
-        &mut self,
-        command: Command,
-        bytes: usize,
-    ) -> Result<(), Trouble> {
+    pub(super) fn decide_outcome(&mut self, command: Command, bytes: usize) -> Result<(), Trouble> {
         if self.decide_if_it_fits(command, bytes)?
             && let Some(last) = self.decided.last_mut()
         {
@@ -104,10 +100,7 @@ impl Drive<'_> {
     }
 
     /// Reads what others have appended, and decides again which outcomes were decided; says whether there is a history.
-    pub(super) async fn read_again(
-        &mut self,
-        decided: Vec<Decided>,
-    ) -> Result<bool, Trouble> {
+    pub(super) async fn read_again(&mut self, decided: Vec<Decided>) -> Result<bool, Trouble> {
         let known = Some(self.appended.clone());
         let theirs = match read(self.driver, self.id(), known).await {
             Ok(Some(theirs)) => theirs,
@@ -122,9 +115,9 @@ impl Drive<'_> {
         // What else was decided may be wrong now: an answer came before its expiry was recorded, or an outcome is
         // another one than what was computed from it.
         let many = decided.len();
-        let kept = decided.into_iter().filter(|decided| {
-            decided.is_outcome || !guard::holds(Guard::OnlyOutcomesSurvive)
-        });
+        let kept = decided
+            .into_iter()
+            .filter(|decided| decided.is_outcome || !guard::holds(Guard::OnlyOutcomesSurvive));
         let kept: Vec<_> = kept.collect();
         self.dropped += u64::from(kept.len() < many);
         for decided in kept {
