@@ -1,4 +1,4 @@
-//! The real server, none of whose executions is ever woken by the stream or by ingest.
+//! Executions that nothing wakes: no record of the stream, and not ingest.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use everhook_projector::shown::ShownExecution;
 use serde_json::Value;
 
 use crate::recovery::get;
-use crate::world::client;
+use crate::world::{PLAIN, World, client, delivery};
 
 const WEBHOOKS: usize = 200;
 
@@ -67,4 +67,21 @@ async fn a_server_that_loses_every_stream_record_ends_everything_within_two_minu
     }
 
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_was_an_hour_ahead_hides_nothing_from_the_audit() {
+    let world = World::start(PLAIN).await;
+    let hour = Duration::from_secs(3600);
+    world.pass(hour);
+    world.settle().await;
+    world.turn_back(hour);
+    let token = world.accepted(&delivery("d-1", "{}")).await;
+    drop(world.records().await);
+
+    world.pass(Duration::from_secs(61));
+    world.parts.audit.run(world.now() + hour).await.unwrap();
+
+    assert_eq!(world.fire().await, 1);
+    assert_eq!(world.status(&token).await["status"], "completed");
 }

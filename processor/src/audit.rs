@@ -64,6 +64,16 @@ impl Audited {
     }
 }
 
+/// One shard of one source, and how far it has been looked at.
+struct Part<'s> {
+    source: &'s SourceName,
+    shard: u64,
+    start: Option<Cursor>,
+    /// Up to when; none if nothing has been.
+    reached: Option<Timestamp>,
+    is_done: bool,
+}
+
 /// What was found out about one execution.
 enum Found {
     Well,
@@ -131,27 +141,42 @@ impl Audit {
         if !guard::holds(Guard::TimersBeforeCursor) {
             self.executions.set_audited(pass, to, ahead).await?;
         }
-        let mut parts = Vec::new();
-        for source in sources {
-            for shard in self.journal.shards().all() {
-                parts.push(self.part(source.clone(), shard, (from, to), until));
-            }
-        }
-        let mut looked = stream::iter(parts).buffer_unordered(PARTS_AT_ONCE);
-        let (mut reached, mut failed) = (to, None);
-        while let Some(part) = looked.next().await {
-            match part {
-                Ok((up_to, found)) => {
-                    reached = reached.min(up_to);
-                    audited.add(found);
+        let mut parts: Vec<_> = sources
+            .iter()
+            .flat_map(|source| self.journal.shards().all().map(move |shard| (source, shard)))
+            .map(|(source, shard)| Part {
+                source,
+                shard,
+                start: None,
+                reached: from,
+                is_done: false,
+            })
+            .collect();
+        let mut failed = None;
+        // A page of each in turn, so that a long part keeps no other from being looked at.
+        while parts.iter().any(|part| !part.is_done) {
+            let pages = parts
+                .iter_mut()
+                .filter(|part| !part.is_done)
+                .map(|part| self.page(part, (from, to)));
+            let mut looked = stream::iter(pages).buffer_unordered(PARTS_AT_ONCE);
+            while let Some(page) = looked.next().await {
+                match page {
+                    Ok(found) => audited.add(found),
+                    // The trouble of one part keeps no other from being looked at; but the cursor stays.
+                    Err(error) => failed = Some(error),
                 }
-                // The trouble of one part keeps no other from being looked at; but the cursor stays.
-                Err(error) => failed = Some(error),
+            }
+            if self.clock.now() >= until {
+                break;
             }
         }
         if let Some(error) = failed {
             return Err(error);
         }
+        let Some(reached) = parts.iter().map(|part| part.reached).min().unwrap_or(Some(to)) else {
+            return Ok(from.unwrap_or(to));
+        };
         failpoint::reached("audit.before-cursor");
         if from.is_none_or(|from| from < reached) {
             self.executions.set_audited(pass, reached, ahead).await?;
@@ -159,30 +184,27 @@ impl Audit {
         Ok(reached)
     }
 
-    /// Looks at one shard of one source; says up to when everything in it has been looked at.
-    async fn part(
+    /// Looks at the next page of one shard of one source.
+    async fn page(
         &self,
-        source: SourceName,
-        shard: u64,
+        part: &mut Part<'_>,
         (from, to): (Option<Timestamp>, Timestamp),
-        until: Timestamp,
-    ) -> Result<(Timestamp, Audited), Unavailable> {
+    ) -> Result<Audited, Unavailable> {
+        // What fails is looked at again with the next pass.
+        part.is_done = true;
+        let start = part.start.take();
+        let span = Span { from, to: Some(to), limit: Some(PAGE), start, ..Span::default() };
+        let (listed, more) = self.journal.received(part.source, part.shard, span).await?;
         let mut audited = Audited::default();
-        let mut start: Option<Cursor> = None;
-        loop {
-            let span = Span { from, to: Some(to), limit: Some(PAGE), start, ..Span::default() };
-            let (listed, more) = self.journal.received(&source, shard, span).await?;
-            self.look_at(&listed, &mut audited).await?;
-            start = more;
-            if start.is_none() {
-                return Ok((to, audited));
-            }
-            if self.clock.now() >= until {
-                // What was recorded at the same millisecond may be on the next page.
-                let reached = listed.last().map(|last| last.created_at).or(from);
-                return Ok((reached.unwrap_or(to), audited));
-            }
-        }
+        self.look_at(&listed, &mut audited).await?;
+        part.is_done = more.is_none();
+        part.start = more;
+        // What was recorded at the same millisecond may be on the next page.
+        part.reached = match part.is_done {
+            true => Some(to),
+            false => listed.last().map(|last| last.created_at).or(part.reached),
+        };
+        Ok(audited)
     }
 
     async fn look_at(&self, listed: &[Listed], audited: &mut Audited) -> Result<(), Unavailable> {

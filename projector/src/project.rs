@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use everhook_journal::store::Unavailable;
 use everhook_journal::stream::{Batch, BatchResponse, Record};
 use everhook_journal::table::ReadError;
-use everhook_journal::{Execution, ExecutionId, Executions, Journal, Sequence, View};
+use everhook_journal::{Event, Execution, ExecutionId, Executions, Journal, Sequence, View};
 
 /// What it takes to keep the views.
 #[derive(Debug)]
@@ -77,7 +77,11 @@ impl Projector {
                 return Ok(());
             }
         };
-        if execution.status.is_terminal() || execution.waits_until().is_some() {
+        // One that was redriven does not stay shown as failed: its operator may have been told nothing.
+        let is_redriven = history
+            .last()
+            .is_some_and(|last| matches!(last.event, Event::ExecutionRedriven { .. }));
+        if execution.status.is_terminal() || execution.waits_until().is_some() || is_redriven {
             self.executions.show(&View::of(id, &execution)).await?;
         }
         Ok(())

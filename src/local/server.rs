@@ -208,7 +208,8 @@ impl Server {
                 tasks.spawn(source.run(stopped.clone()));
             }
         }
-        tasks.spawn(timers::run(parts.clone(), is_alone, suspects, stopped.clone()));
+        let began = Clock::System.now();
+        tasks.spawn(timers::run(parts.clone(), is_alone, began, suspects, stopped.clone()));
         if let Some(engine) = &engine {
             tasks.spawn(upkeep(engine.clone(), stopped.clone()));
             let objects = (!options.in_memory).then(|| options.data_dir.join(OBJECTS));

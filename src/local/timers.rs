@@ -107,7 +107,7 @@ pub(super) async fn run(
         }
         if look_at <= Instant::now() {
             if !is_started {
-                is_started = go_on(&parts, is_alone, &mut suspects, &send).await;
+                is_started = go_on(&parts, is_alone.then_some(began), &mut suspects, &send).await;
             }
             look(&parts).await;
             look_at = Instant::now() + if is_started { SWEEP_EVERY } else { START_AGAIN };
@@ -154,17 +154,26 @@ async fn fire_due(parts: &Parts, until: Timestamp) {
 }
 
 fn wake(parts: &Parts, invocation: Invocation) {
-    if let Invocation::Due(fired) = invocation {
-        for fired in fired {
-            parts.supervisor.hand_over(Wake::fired(fired, Cause::Due), &unknown_lane());
+    match invocation {
+        Invocation::Due(fired) => {
+            for fired in fired {
+                parts.supervisor.hand_over(Wake::fired(fired, Cause::Due), &unknown_lane());
+            }
         }
+        Invocation::Alone(fired) => {
+            if let Some(alone) = parts.supervisor.driver().alone.get() {
+                alone.send(Wake::fired(fired, Cause::Alone)).ok();
+            }
+        }
+        _ => {}
     }
 }
 
-/// Makes what an earlier process was at when it ended go on; says whether that could be done.
+/// Makes what an earlier process was at when it ended go on; says whether that could be done. `began` is when this
+/// process did, if it alone drives executions.
 async fn go_on(
     parts: &Parts,
-    is_alone: bool,
+    began: Option<Timestamp>,
     suspects: &mut Option<Vec<(ExecutionId, u64)>>,
     alone: &mpsc::UnboundedSender<Wake>,
 ) -> bool {
@@ -177,13 +186,11 @@ async fn go_on(
     let until = Clock::System.now() + SWEEP_EVERY;
     let taken_over = async {
         while parts.sweep.take_over().await?.1 {}
-        // The data folder is this process's alone: what was recorded before it began is driven by no other.
-        let horizon = match is_alone {
-            true => Clock::System.now(),
-            false => Clock::System.now() - HORIZON,
-        };
+        // The data folder is this process's alone: what was recorded before it began is driven by no other. What it
+        // is recording itself may appear later than its time says, and is for the passes to come.
+        let horizon = began.unwrap_or_else(|| Clock::System.now() - HORIZON);
         let audited = parts.audit.run_up_to(horizon, until).await?;
-        let released = match is_alone {
+        let released = match began.is_some() {
             true => parts.sweep.release(|invocation| wake(parts, invocation)).await?,
             false => 0,
         };

@@ -412,7 +412,8 @@ impl<'d> Drive<'d> {
         let now = self.driver.clock.now();
         let mut most = wake.map_or(Duration::from_secs(3600), |wake| wake.since(now));
         if self.attempts.is_empty() {
-            most = most.min(PATIENCE);
+            let left = self.stint.limits.deadline.since(now).saturating_sub(MARGIN);
+            most = most.min(PATIENCE).min(left);
         }
         // Others drive meanwhile.
         self.stint.place = None;
@@ -435,7 +436,8 @@ impl<'d> Drive<'d> {
             }
             Waited::News => {}
             Waited::Enough => {
-                if self.attempts.is_empty() && most == PATIENCE {
+                let is_due = wake.is_some_and(|wake| wake <= self.driver.clock.now());
+                if self.attempts.is_empty() && !is_due {
                     self.come_back_later();
                 }
             }
