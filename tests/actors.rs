@@ -96,7 +96,7 @@ async fn a_panic_ends_one_actor_and_its_execution_goes_on() {
         [[workflows.default.steps]]
         name = "odd"
         run = "odd"
-        retry = { max_attempts = 2, first_delay = "1s" }
+        retry = { attempts = 2, first = "1s" }
     "#;
     let world = World::with_steps(&format!("{SOURCE}{workflow}"), steps).await;
     let mut tokens = Vec::new();

@@ -45,14 +45,14 @@ const ASK_BESIDE_A_CALL: &str = r#"
     [[workflows.default.steps.branches.steps]]
     name = "slow"
     run = "slow"
-    timeout = "5m"
+    timeout = "50s"
 
     [[workflows.default.steps.branches]]
     name = "b"
     [[workflows.default.steps.branches.steps]]
     name = "answer"
     run = "callback"
-    expires = "1m"
+    expires = "20s"
 "#;
 
 /// Answers in another process, whose clock is a little behind.
@@ -103,7 +103,7 @@ async fn a_call_in_flight_is_kept_until_what_makes_it_pointless_is_recorded() {
     wake(&world, &id, Cause::Received);
     until(|| calls.load(Ordering::SeqCst) == 1).await;
     let path = callback(&world, &id, "both/b/answer").await;
-    world.pass(Duration::from_secs(61));
+    world.pass(Duration::from_secs(21));
 
     answer_first(&world, &hook, path);
     wake(&world, &id, Cause::Due);

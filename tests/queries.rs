@@ -235,8 +235,9 @@ async fn unfinished_executions_are_listed_in_pages_without_the_others() {
 #[tokio::test]
 async fn what_was_redriven_by_a_call_that_died_is_not_shown_as_failed() {
     let world = seven().await;
-    let failed = ids(&world, "/executions?status=failed").await.remove(0);
-    let id = ExecutionId::parse(&failed).unwrap();
+    let failed = world.get("/executions?status=failed").await.body;
+    let token = failed["executions"][0]["executionToken"].as_str().unwrap();
+    let id = ExecutionId::parse(token).unwrap();
     let last = world.history(&id).await.pop().unwrap();
     let sequence = last.sequence.next();
     let event = Event::ExecutionRedriven { from: None };
