@@ -65,13 +65,12 @@ impl Audited {
 }
 
 /// One shard of one source, and how far it has been looked at.
-struct Part<'s> {
-    source: &'s SourceName,
+struct Part {
+    source: SourceName,
     shard: u64,
     start: Option<Cursor>,
     /// Up to when; none if nothing has been.
     reached: Option<Timestamp>,
-    is_done: bool,
 }
 
 /// What was found out about one execution.
@@ -141,28 +140,23 @@ impl Audit {
         if !guard::holds(Guard::TimersBeforeCursor) {
             self.executions.set_audited(pass, to, ahead).await?;
         }
-        let mut parts: Vec<_> = sources
-            .iter()
-            .flat_map(|source| self.journal.shards().all().map(move |shard| (source, shard)))
-            .map(|(source, shard)| Part {
-                source,
-                shard,
-                start: None,
-                reached: from,
-                is_done: false,
-            })
-            .collect();
+        let mut open = Vec::new();
+        for source in sources {
+            for shard in self.journal.shards().all() {
+                open.push(Part { source: source.clone(), shard, start: None, reached: from });
+            }
+        }
         let mut failed = None;
         // A page of each in turn, so that a long part keeps no other from being looked at.
-        while parts.iter().any(|part| !part.is_done) {
-            let pages = parts
-                .iter_mut()
-                .filter(|part| !part.is_done)
-                .map(|part| self.page(part, (from, to)));
+        while !open.is_empty() {
+            let pages: Vec<_> = open.drain(..).map(|part| self.page(part, (from, to))).collect();
             let mut looked = stream::iter(pages).buffer_unordered(PARTS_AT_ONCE);
             while let Some(page) = looked.next().await {
                 match page {
-                    Ok(found) => audited.add(found),
+                    Ok((more, found)) => {
+                        audited.add(found);
+                        open.extend(more);
+                    }
                     // The trouble of one part keeps no other from being looked at; but the cursor stays.
                     Err(error) => failed = Some(error),
                 }
@@ -174,7 +168,7 @@ impl Audit {
         if let Some(error) = failed {
             return Err(error);
         }
-        let Some(reached) = parts.iter().map(|part| part.reached).min().unwrap_or(Some(to)) else {
+        let Some(reached) = open.iter().map(|part| part.reached).min().unwrap_or(Some(to)) else {
             return Ok(from.unwrap_or(to));
         };
         failpoint::reached("audit.before-cursor");
@@ -184,27 +178,21 @@ impl Audit {
         Ok(reached)
     }
 
-    /// Looks at the next page of one shard of one source.
+    /// Looks at the next page of one shard of one source; returns what is left of it.
     async fn page(
         &self,
-        part: &mut Part<'_>,
+        mut part: Part,
         (from, to): (Option<Timestamp>, Timestamp),
-    ) -> Result<Audited, Unavailable> {
-        // What fails is looked at again with the next pass.
-        part.is_done = true;
+    ) -> Result<(Option<Part>, Audited), Unavailable> {
         let start = part.start.take();
         let span = Span { from, to: Some(to), limit: Some(PAGE), start, ..Span::default() };
-        let (listed, more) = self.journal.received(part.source, part.shard, span).await?;
+        let (listed, more) = self.journal.received(&part.source, part.shard, span).await?;
         let mut audited = Audited::default();
         self.look_at(&listed, &mut audited).await?;
-        part.is_done = more.is_none();
-        part.start = more;
         // What was recorded at the same millisecond may be on the next page.
-        part.reached = match part.is_done {
-            true => Some(to),
-            false => listed.last().map(|last| last.created_at).or(part.reached),
-        };
-        Ok(audited)
+        part.reached = listed.last().map(|last| last.created_at).or(part.reached);
+        part.start = more;
+        Ok((part.start.is_some().then_some(part), audited))
     }
 
     async fn look_at(&self, listed: &[Listed], audited: &mut Audited) -> Result<(), Unavailable> {

@@ -84,10 +84,11 @@ impl Schedule {
 
 /// Fires timers and looks after what would be forgotten, until `stopped` turns true. First what an earlier process was
 /// at when it ended goes on: `is_alone` says that no other process drives executions, and `suspects` which ones may have
-/// killed one.
+/// killed one. Nothing was accepted by this process before it `began`.
 pub(super) async fn run(
     parts: Parts,
     is_alone: bool,
+    began: Timestamp,
     suspects: Vec<(ExecutionId, u64)>,
     mut stopped: watch::Receiver<bool>,
 ) {
