@@ -59,6 +59,8 @@ pub mod secret;
 pub mod telemetry;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod samples;
 
 pub use chain::{Digest, Head};

@@ -1,10 +1,10 @@
-//! The journal: every history, one conditional put an append.
+//! The journal: every history. Each append is one conditional put.
 //!
 //! The index `received` holds the first append of every execution, by source and shard (`SOURCE#SHARD`) and the time at
 //! which it was recorded. Operators list by it, and the audit finds by it what was forgotten.
 //!
-//! An append says in `until` until when the history then rests: the earliest end of a wait, a callback or a claim. Where
-//! it does not rest, because something is to be done at once, `until` is absent.
+//! The attribute `until` of an append says until when the history then rests: the earliest end of a wait, a callback or a
+//! claim. It is absent if something is to be done at once.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ pub struct Span {
     pub to: Option<Timestamp>,
     /// The newest first.
     pub descending: bool,
-    /// At most so many.
+    /// At most this many.
     pub limit: Option<i32>,
     /// After this place.
     pub start: Option<Cursor>,
@@ -107,7 +107,7 @@ pub struct Last {
 }
 
 impl Journal {
-    /// The journal in this table, whose index has so many shards.
+    /// The journal in this table, with this number of shards in its index.
     pub fn new(store: Store, table: impl Into<String>, shards: Shards, clock: Clock) -> Self {
         Self { store, table: table.into(), shards, clock }
     }
@@ -326,7 +326,7 @@ impl Journal {
         format!("{source}#{}", self.shards.of(id))
     }
 
-    /// The time, by which it is said what has expired.
+    /// The time by which histories expire.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -343,14 +343,14 @@ impl Journal {
         item.insert("at".into(), text(self.clock.now().to_string()));
         let absent = Expression::new("attribute_not_exists(#execution)", &["execution"]);
         match self.store.put(&self.table, item, absent).await {
-            // The key is the content's hash: whoever was first wrote the same.
+            // The key is the content's hash: an earlier write put the same definition.
             Ok(()) | Err(WriteError::Condition(_)) => Ok(()),
             Err(WriteError::Refused(reason)) => Err(Unavailable(reason)),
             Err(WriteError::Unavailable(error)) => Err(error),
         }
     }
 
-    /// Opens a connection. What fails here fails again, and is told, when it matters.
+    /// Opens a connection. An error here is reported by the next call that needs it.
     pub async fn warm(&self) {
         let nothing = key(WORKFLOW_PREFIX, Sequence::START);
         self.store.get(&self.table, nothing).await.ok();
@@ -390,7 +390,7 @@ fn key(execution: &str, sequence: Sequence) -> Item {
 /// Why nothing was appended, or why that is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Somebody appended first: read what is new and decide again.
+    /// Another process appended first: read what is new and decide again.
     #[error("execution {id} already has an event {sequence}")]
     Conflict {
         /// The execution.
@@ -416,7 +416,7 @@ pub enum AppendError {
 /// Why a history could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It holds something we did not write, or a newer version did.
+    /// It holds something that this version did not write.
     #[error("the history of execution {id} cannot be read")]
     Malformed {
         /// The execution.

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `shard` | S, partition key | `shard#N` |
 //! | `due` | S, sort key | the time, `#`, and the execution |
-//! | `name` | S | a fresh name for this write: who deletes a timer deletes the one that it was handed |
+//! | `name` | S | a fresh name for this write: a driver deletes only the timer that it was handed |
 //! | `fired` | N | how often it was handed over |
 //! | `is_suspect` | BOOL | a process may have died of the execution: it is driven alone |
 //! | `again_at` | S | it is not handed over again before this; absent while it was not |
@@ -16,8 +16,8 @@
 //! | `is_claim` | BOOL | its time is the end of a claim, which a restart of the only process need not wait for |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 //!
-//! The order in which safety rests on it: whoever lets go of an unfinished execution writes the next timer first, and
-//! only then deletes the one that woke it. It deletes what it was handed over, not what was written anew since.
+//! The order that safety rests on: a driver that lets go of an unfinished execution writes the next timer first, and
+//! only then deletes the one that woke it. It does not delete one that was set again or handed over again since.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,14 +34,14 @@ use crate::item::{number, read_number, read_optional, read_text, text};
 use crate::store::{Expression, Item, Query, Store, Unavailable};
 use crate::time::Timestamp;
 
-/// After how long a timer that was handed over is handed over again, if it is still there: longer than an invocation
-/// may take. Doubles each time.
+/// A timer that was handed over and is still there is handed over again after this: longer than an invocation may take.
+/// Doubles each time.
 pub const AGAIN: Duration = Duration::from_secs(75);
 
 /// The longest time between two hand-overs.
 pub const AGAIN_MAX: Duration = Duration::from_secs(3600);
 
-/// How often a timer is handed over in vain before its execution is stalled.
+/// How often a timer is handed over without progress before its execution is stalled.
 pub const FIRED_MAX: u64 = 20;
 
 /// The timers of all executions. A clone is the same table.
@@ -53,19 +53,19 @@ pub struct Timers {
     listener: Option<Listener>,
 }
 
-/// What is told of each timer that this process sets.
+/// Called with each timer that this process sets.
 type Listener = Arc<dyn Fn(&Timer, Terms) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A time at which an execution is to be woken.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timer {
-    /// When.
+    /// When it is due.
     pub due: Timestamp,
-    /// Which.
+    /// The execution that it wakes.
     pub execution: ExecutionId,
 }
 
-/// What a new timer says beside its time.
+/// The other attributes of a new timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
     /// Whether a process may have died of the execution: then it is driven alone.
@@ -121,13 +121,13 @@ pub struct Fired {
 }
 
 impl Timers {
-    /// The timers in this table, which has so many shards.
+    /// The timers in this table, with this number of shards.
     pub fn new(store: Store, table: impl Into<String>, shards: Shards) -> Self {
         Self { store, table: table.into(), shards, listener: None }
     }
 
-    /// Tells this of each timer that is set through it, once it is durable, and waits for it: so that an execution
-    /// is woken on time and not only when somebody looks.
+    /// Calls this with each timer that is set through it, once it is durable, and waits for it: so that an execution
+    /// is woken on time and not only by the next look of the sweep.
     #[must_use]
     pub fn telling(
         self,
@@ -164,7 +164,7 @@ impl Timers {
         Ok(self.store.get(&self.table, self.key(timer)).await?.is_some())
     }
 
-    /// Takes a due timer until `again_at`, for handing it over; `None` if it is gone or another process was faster.
+    /// Claims a due timer until `again_at`, to hand it over; `None` if it is gone or another process claimed it first.
     pub async fn claim(
         &self,
         pending: &Pending,
@@ -198,7 +198,7 @@ impl Timers {
         Ok(claimed.then_some(Fired { timer, shard, name, fired, is_suspect, is_stalled }))
     }
 
-    /// Claims the timer that a message tells of; `None` if it is gone, or was handed over before.
+    /// Claims the timer that a message names; `None` if it is gone, or was handed over before.
     pub async fn claim_unfired(
         &self,
         timer: &Timer,
@@ -214,8 +214,8 @@ impl Timers {
         }
     }
 
-    /// Makes a timer that was handed over due at another time, counted so often: handing it over failed, or the
-    /// execution got further meanwhile.
+    /// Changes when a timer that was handed over is handed over again, and how often it counts as handed over: handing it
+    /// over failed, or the execution got further meanwhile.
     pub async fn again(
         &self,
         handed: &Fired,
@@ -234,13 +234,13 @@ impl Timers {
         met(self.store.update(&self.table, key(&handed.timer, handed.shard), change, own).await)
     }
 
-    /// Deletes a timer that was handed over, unless it was written anew or handed over again since.
+    /// Deletes a timer that was handed over, unless it was set again or handed over again since.
     pub async fn clear(&self, handed: &Fired) -> Result<bool, Unavailable> {
         let own = unchanged(handed, &["name", "fired"]).guarded(Guard::ClearsOwnTimer);
         met(self.store.delete(&self.table, key(&handed.timer, handed.shard), own).await)
     }
 
-    /// A page of the timers of one shard that are due by `until`, the longest due first, and where to go on.
+    /// A page of the timers of one shard that are due by `until`, the longest due first, and whether there are more.
     pub async fn due(
         &self,
         shard: u64,
@@ -342,7 +342,7 @@ impl fmt::Display for Timer {
 }
 
 impl Pending {
-    /// Whether it was not handed over yet, and nothing says that it should be driven alone.
+    /// Whether it was not handed over yet, and its execution need not be driven alone.
     pub fn is_plain(&self) -> bool {
         self.again_at.is_none() && self.fired == 0 && !self.is_suspect
     }
@@ -353,13 +353,13 @@ impl Pending {
     }
 }
 
-/// After how long a timer is handed over again that had been handed over so often before.
+/// After how long a timer is handed over again that was handed over this often before.
 pub fn pause(fired: u64) -> Duration {
     let doublings = u32::try_from(fired.min(16)).unwrap_or(16);
     (AGAIN * 2u32.pow(doublings)).min(AGAIN_MAX)
 }
 
-/// That a timer is the one that was handed over, with those names that no other expression brings.
+/// The condition that a timer is the one that was handed over, with the names that no other expression adds.
 fn unchanged(handed: &Fired, names: &[&'static str]) -> Expression {
     Expression::new("#name = :name AND #fired = :fired", names)
         .with(":name", text(&handed.name))

@@ -1,8 +1,8 @@
 //! An execution while it is awake.
 //!
-//! Its actor is found by the execution's id in the [registry](crate::registry), keeps the state that its history folds
-//! to, and drives it for one wake-up after the other. A panic ends this actor and no other. Correctness never rests on
-//! it: the conditional append decides between processes.
+//! The [registry](crate::registry) finds its actor by the execution's id. The actor keeps the folded history, and drives
+//! the execution for one wake-up after the other. A panic ends this actor and no other. Correctness never rests on
+//! actors: the conditional append decides between processes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::supervisor::Drive;
 #[derive(Debug)]
 pub struct ExecutionActor;
 
-/// What an actor begins with.
+/// The arguments that an actor starts with.
 #[derive(Debug)]
 pub struct Beginning {
     /// Its execution.
@@ -28,12 +28,12 @@ pub struct Beginning {
     pub live: Arc<AtomicUsize>,
 }
 
-/// What an actor keeps.
+/// The state of an actor.
 #[derive(Debug)]
 pub struct Awake {
     execution: ExecutionId,
     driver: Arc<Driver>,
-    /// The state as of the last append that is known here.
+    /// The execution as of the last append that this process knows.
     known: Option<Execution>,
     _live: Live,
 }

@@ -19,10 +19,10 @@ use crate::bulkhead::{Lane, Measure, Place};
 use crate::registry::{Asked, IDLE, Registry, Rest, Rested};
 use crate::wakeup::{News, Told, Wake};
 
-/// How often it is looked whether all drives have ended.
+/// How often to check whether all drives have ended.
 const CLOSING: Duration = Duration::from_millis(10);
 
-/// How long a drive that nobody waits for may take.
+/// How long a drive may take whose result no call waits for.
 const HANDED_OVER: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs executions' actors.
@@ -40,14 +40,14 @@ pub struct Supervisor {
 /// What waits for the end of a drive.
 type Waiter = oneshot::Sender<Drove>;
 
-/// What a drive came to.
+/// The result of a drive.
 #[derive(Debug, Clone)]
 enum Drove {
     Advanced(Advanced),
     Outage,
 }
 
-/// What came of driving executions.
+/// The result of driving executions.
 #[derive(Debug, Default)]
 pub struct Driven {
     /// Those that met an outage.
@@ -191,7 +191,7 @@ impl Supervisor {
         let done = Done { supervisor: self, execution, limits, has_rested: false };
         let drive = Drive { told: turn.told, news: turn.news, place, limits, done };
         if let Some(actor) = turn.actor {
-            // One that is gone gives the message back, and with it says that it failed.
+            // An actor that is gone returns the message, and dropping it reports the failure.
             actor.cast(drive).ok();
             return;
         }
@@ -276,7 +276,7 @@ impl Drop for Done {
         if !self.has_rested {
             let id = &self.execution;
             tracing::error!(execution.id = %id, "execution {id}: its actor failed");
-            // What waits for it finds out by this.
+            // Dropping this reports the failure to the caller that waits.
             drop(self.supervisor.registry().failed(id));
         }
     }

@@ -1,8 +1,8 @@
 //! Fires timers: hands over what is due, and marks what makes no progress.
 //!
-//! A timer is claimed before it is handed over, so that it is not handed over again at once. The claim is no lock: it
-//! ends after a while, and whoever is handed a timer twice drives twice, which is safe. What one look does is bounded by
-//! time; what is left is found by the next.
+//! The sweep claims a timer before it hands it over, so that it is not handed over again at once. The claim is no lock: it
+//! ends after a while, and two drivers that receive the same timer are safe. One look is bounded by time; the next look
+//! finds what is left.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -32,13 +32,13 @@ const GROUP_MAX: usize = 10;
 /// How many groups of one shard are claimed or handed over at once. All shards are looked at side by side.
 const GROUPS_AT_ONCE: usize = 8;
 
-/// When a timer is handed over again that could not be handed over.
+/// After how long a timer is tried again that could not be handed over.
 const NOT_HANDED_OVER: Duration = Duration::from_secs(10);
 
 /// When a stalled execution is tried again.
 const STALLED: Duration = Duration::from_secs(6 * 3600);
 
-/// How far ahead the end of a claim is looked for that an earlier process left.
+/// How far ahead to look for ends of claims that an earlier process left.
 const CLAIMS_AHEAD: Duration = Duration::from_secs(3600);
 
 /// How many timers of one shard are looked at for such claims.
@@ -54,7 +54,7 @@ pub struct Sweep {
     executions: Executions,
     journal: Journal,
     clock: Clock,
-    /// Which process this is, where a data folder belongs to one: what an earlier one claimed counts as not claimed.
+    /// This process, where a data folder belongs to one: timers that an earlier process claimed count as not claimed.
     process: Option<Arc<str>>,
 }
 
@@ -67,12 +67,12 @@ pub enum HandOver {
     OnTime(Vec<Timer>),
 }
 
-/// What one look came to.
+/// The result of one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
     /// How many timers were claimed and handed over.
     pub claimed: usize,
-    /// How many will have a message on time.
+    /// For how many a message was sent that arrives on time.
     pub on_time: usize,
     /// How long the first of them had been due.
     pub oldest: Duration,
@@ -103,11 +103,11 @@ impl Sweep {
         Self { process: Some(process), ..self }
     }
 
-    /// Claims what is due now, and hands each few over as soon as they are claimed; what is due within `ahead` is handed
-    /// over for its time. `hand_over` says whether it succeeded; if not, the timers are tried again soon.
+    /// Claims due timers, and hands over each group as soon as it is claimed. For timers that are due within `ahead` it
+    /// sends messages. `hand_over` says whether it succeeded; if not, the timers are tried again soon.
     /// Nothing is claimed after `until`.
     ///
-    /// All shards are read side by side, so that the trouble of one shard delays no other.
+    /// All shards are read at once, so that an error of one shard delays no other.
     pub async fn look<F: Future<Output = bool>>(
         &self,
         ahead: Duration,
@@ -135,7 +135,7 @@ impl Sweep {
         let mut start = None;
         loop {
             let now = self.clock.now();
-            // What is claimed late could not be handed over any more.
+            // There would be no time left to hand over what is claimed now.
             if now >= until {
                 return swept;
             }
@@ -186,7 +186,7 @@ impl Sweep {
         messages.and(claims)
     }
 
-    /// When a timer is to be handed over. What an earlier process claimed counts as not claimed: it has died.
+    /// When a timer is to be handed over. One that an earlier process claimed counts as not claimed: that process has died.
     fn at(&self, pending: &Pending) -> Timestamp {
         match &self.process {
             Some(own) if pending.process.as_deref().is_some_and(|other| other != &**own) => {
@@ -233,14 +233,14 @@ impl Sweep {
         Swept::default()
     }
 
-    /// Whether an execution may have killed a process: one of its drives is known to have ended nowhere, or it was
-    /// handed over in vain. Where a file keeps the suspects of this machine, that says it.
+    /// Whether an execution may have killed a process: one of its attempts has a claim and no outcome, or its timer was
+    /// handed over without progress. On one machine the file of suspects says so instead.
     fn is_suspect(&self, fired: &Fired) -> bool {
         let is_suspect = fired.fired > 1 || fired.is_suspect;
         is_suspect && self.process.is_none() && guard::holds(Guard::SuspectsAlone)
     }
 
-    /// Claims a timer; one timer's trouble stays its own.
+    /// Claims a timer. An error concerns this timer alone.
     async fn claim_one(&self, pending: Pending) -> Option<(Fired, Duration)> {
         let claimed = self.try_claim(&pending).await;
         claimed.unwrap_or_else(|error| {
@@ -280,7 +280,7 @@ impl Sweep {
             return Ok(None);
         };
         failpoint::reached("timer.claimed");
-        // How long it has been due in all: each hand-over in vain moved it on. A stalled one is late on purpose.
+        // Counted from the first due time, not from the last hand-over. A stalled one is late on purpose.
         let overdue = match pending.is_stalled {
             true => now.since(self.at(pending)),
             false => now.since(pending.timer.due),
@@ -288,7 +288,7 @@ impl Sweep {
         Ok(Some((fired, overdue)))
     }
 
-    /// Marks an execution as stalled, if it is not, and tries it again after a long while.
+    /// Marks an execution as stalled, if it is not, and tries it again after [`STALLED`].
     async fn stall(
         &self,
         pending: &Pending,
@@ -326,7 +326,7 @@ impl Sweep {
     async fn give_back(&self, fired: &Fired) {
         let at = self.clock.now() + NOT_HANDED_OVER;
         let again = self.timers.again(fired, at, fired.fired - 1, fired.is_stalled).await;
-        // If this fails too, the claim was for a time.
+        // If this fails too, the claim ends by itself.
         if let Err(error) = again {
             let id = &fired.timer.execution;
             tracing::warn!(execution.id = %id, "a timer of execution {id} stays claimed: {error}");
@@ -371,7 +371,7 @@ pub fn delay_seconds(delay: Duration) -> i32 {
     i32::try_from(delay.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
 }
 
-/// Claims timers whose time has come by what was told of them. One that is gone, or was handed over before, is left out.
+/// Claims the timers that messages name. Timers that are gone, or were handed over before, are left out.
 pub async fn claim_messages(driver: &Driver, timers: &[Timer]) -> Vec<Fired> {
     let claims = timers.iter().map(|timer| async move {
         let again_at = driver.clock.now() + pause(0);
@@ -380,7 +380,7 @@ pub async fn claim_messages(driver: &Driver, timers: &[Timer]) -> Vec<Fired> {
             Ok(fired) => fired,
             Err(error) => {
                 let id = &timer.execution;
-                // The next look finds it.
+                // The sweep's next look finds it.
                 tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
                 None
             }
