@@ -86,7 +86,7 @@ const CASES: [Case; 7] = [
     Case {
         source: "stripe-answered",
         says: "one of the three waits for an answer, which comes",
-        units_max: 12.0,
+        units_max: 13.0,
         webhooks: FEW,
         // Its expiry's timer is deleted when it fires.
         afterwards: CALLBACK_EXPIRES,
