@@ -268,7 +268,9 @@ fn configuration(target: &Target) -> String {
         steps.map(|step| format!("[[workflows.between-{name}.steps]]\n{step}\n\n")).concat()
     };
     let call = |path: &str, more: &str| {
-        format!("name = \"call\"\nrun = \"http\"\nurl = \"http://{address}{path}\"\ntimeout = \"2s\"\n{more}")
+        format!(
+            "name = \"call\"\nrun = \"http\"\nurl = \"http://{address}{path}\"\ntimeout = \"2s\"\n{more}"
+        )
     };
     let expires = CALLBACK_EXPIRES.as_secs();
     let retry = "retry = { attempts = 2, backoff = \"fixed\", first = \"1s\" }";

@@ -88,7 +88,8 @@ pub(crate) async fn run(built: &Built, checks: &mut Checks) {
     checks.that(&name, refused > 0 && handed > OTHERS_MIN * refused, handed);
     let claimed = (handed + refused) as f64;
     let (of_dynamodb, of_lambda) = (calls.len() as f64 / claimed, invocations as f64 / claimed);
-    let told = format!("a timer takes {of_dynamodb:.3} calls to DynamoDB, {of_lambda:.3} to Lambda");
+    let told =
+        format!("a timer takes {of_dynamodb:.3} calls to DynamoDB, {of_lambda:.3} to Lambda");
     let few = of_dynamodb <= CALLS_MAX.0 && of_lambda <= CALLS_MAX.1;
     checks.that(&told, few, format!("at most {CALLS_MAX:?}"));
     let spans = calls.iter().map(|call| (call.began, call.ended)).chain(spans);

@@ -332,7 +332,8 @@ async fn killed_processors_lose_nothing(aws: &Deployment, checks: &mut Checks) {
 async fn without_dynamodb_nothing_is_accepted(aws: &Deployment, checks: &mut Checks) {
     let webhook = small("github", "outage");
     // Nobody listens there.
-    let cut_off = aws.function_with("IngestFunction", &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")]);
+    let cut_off =
+        aws.function_with("IngestFunction", &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")]);
     for when in ["after its start", "later"] {
         let told = events::call(&cut_off, webhook.signed(SECRET)).await;
         let said = told.status == 503 && told.headers["retry-after"].is_string();

@@ -148,10 +148,9 @@ impl Template {
                     let condition = &self.document["Conditions"][condition];
                     self.chosen(&choice[if self.holds(condition) { 1 } else { 2 }])
                 }
-                None => fields
-                    .iter()
-                    .map(|(name, field)| (name.clone(), self.chosen(field)))
-                    .collect(),
+                None => {
+                    fields.iter().map(|(name, field)| (name.clone(), self.chosen(field))).collect()
+                }
             },
             Value::Array(items) => {
                 let items = items.iter().map(|item| self.chosen(item));

@@ -90,7 +90,11 @@ pub(crate) async fn run(built: &Built, checks: &mut Checks) {
     let new = aws.deliver(&small("waiting", "after-the-third-update")).await.token();
     ends(&aws, "without the index `recent` a new webhook", &new, checks).await;
     let status = aws.status_of(&ended.token).await;
-    checks.that("earlier executions are shown all the same", status["status"] == "completed", &status);
+    checks.that(
+        "earlier executions are shown all the same",
+        status["status"] == "completed",
+        &status,
+    );
     let rest = Update::of(&aws.dynamodb, &template("none")).await;
     checks.that("the tables are those of a new stack", rest.is_empty(), format!("{rest:?}"));
     for mapping in mappings {
@@ -135,9 +139,9 @@ impl Update {
             let described = dynamodb.call("DescribeTable", &json!({ "TableName": name })).await;
             let is: BTreeSet<_> = index_names(&described["Table"]);
             let wanted = index_names(&create.1);
-            let removed = is.difference(&wanted).map(|index| {
-                (format!("-{index}"), json!({ "Delete": { "IndexName": index } }))
-            });
+            let removed = is
+                .difference(&wanted)
+                .map(|index| (format!("-{index}"), json!({ "Delete": { "IndexName": index } })));
             let made = wanted.difference(&is).map(|index| {
                 let indexes = create.1["GlobalSecondaryIndexes"].as_array().into_iter().flatten();
                 let found = indexes.cloned().find(|it| it["IndexName"] == index.as_str());
@@ -259,8 +263,7 @@ async fn unfinished_executions_end(aws: &Deployment, left: &[Left], checks: &mut
     let mut wrong = Vec::new();
     for left in left {
         let calls = aws.target.calls_for(&left.token);
-        let called: Vec<_> =
-            calls[left.called..].iter().map(|call| call.path.as_str()).collect();
+        let called: Vec<_> = calls[left.called..].iter().map(|call| call.path.as_str()).collect();
         if called != left.owes {
             wrong.push(format!("{:?} owed {:?} and called {called:?}", left.story, left.owes));
         }
