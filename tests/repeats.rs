@@ -163,6 +163,25 @@ async fn senders_whose_ids_are_signed_or_in_the_body_pay_nothing() {
 }
 
 #[tokio::test]
+async fn a_source_that_remembers_no_bodies_writes_none_and_flags_no_repeat() {
+    let config = PLAIN.replace("[sources.default]", "[sources.default]\nremember_bodies = false");
+    let world = World::start(&config).await;
+    let puts = || world.parts.store.calls().snapshot()[0].1;
+    let before = puts();
+
+    let first = world.accepted(&delivery("d-1", BODY)).await;
+    let told = world.deliver(&delivery("d-2", BODY)).await;
+
+    assert_eq!(puts() - before, 2);
+    assert_eq!(told.body["duplicate"], false);
+    assert_eq!(repeat_of(&world, &told.token()).await, Value::Null);
+    assert_eq!(repeated(&world), 0);
+    // The same id and the same body are a redelivery all the same.
+    let again = world.deliver(&delivery("d-1", BODY)).await;
+    assert_eq!((again.token(), &again.body["duplicate"]), (first, &json!(true)));
+}
+
+#[tokio::test]
 async fn a_body_is_forgotten_with_the_history_it_came_with() {
     let world = World::start(PLAIN).await;
     world.accepted(&delivery("d-1", BODY)).await;

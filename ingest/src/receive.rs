@@ -419,7 +419,7 @@ impl Ingest {
             key_count: summary.key_count,
             expires_at: now + source.longest + self.retention,
         };
-        let recorded = self.begin(&known, source.dedup_window, Arc::new(webhook), now).await?;
+        let recorded = self.begin(&known, source, Arc::new(webhook), now).await?;
         if let Some(id) = id {
             self.unfinished.add(id);
         }

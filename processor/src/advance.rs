@@ -233,6 +233,12 @@ async fn drive(
         return Ok(Advanced::Absent);
     };
     *known = Some(execution.clone());
+    // A timer may outlive the end, as that of an expiry does: a view that is there is not written again, since a put
+    // that is refused is billed as well.
+    if execution.status.is_terminal() && settle::is_shown(driver, id, &execution).await? {
+        held.clear(driver, None).await;
+        return Ok(Advanced::Ended);
+    }
     // This comes first: nothing else may keep it from an end.
     if !execution.status.is_terminal()
         && execution.last_chance() <= driver.clock.now()

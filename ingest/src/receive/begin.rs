@@ -13,6 +13,7 @@ use everhook_journal::{ExecutionId, Head, Timestamp, telemetry};
 use super::arrived::{By, Known};
 use super::{Ingest, Outage, count};
 use crate::answer::Accepted;
+use crate::source::Source;
 
 /// What is at the first position of an execution.
 enum Begun {
@@ -34,17 +35,17 @@ impl Ingest {
     pub(super) async fn begin(
         &self,
         known: &Known,
-        window: Duration,
+        source: &Source,
         webhook: Arc<Webhook>,
         now: Timestamp,
     ) -> Result<Accepted, Outage> {
         let id = known.execution(&self.key, &webhook.source);
-        let (begun, came_with) = self.open_history(&id, known, &webhook, now).await?;
+        let (begun, came_with) = self.open_history(&id, known, source, &webhook, now).await?;
         if let Begun::Before(first) = &begun {
             let is_old = known.by == By::BodyForAWhile
-                && !is_within(window, &webhook, first.as_deref(), now);
+                && !is_within(source.dedup_window, &webhook, first.as_deref(), now);
             if is_old && guard::holds(Guard::WindowEnds) {
-                return self.begin_again(known, window, webhook, id, now).await;
+                return self.begin_again(known, source, webhook, id, now).await;
             }
         }
         self.accepted(begun, id, came_with, Repeat::OtherId, known.by, &webhook).await
@@ -55,18 +56,18 @@ impl Ingest {
     async fn begin_again(
         &self,
         known: &Known,
-        window: Duration,
+        source: &Source,
         webhook: Arc<Webhook>,
         first: ExecutionId,
         now: Timestamp,
     ) -> Result<Accepted, Outage> {
-        let source = &webhook.source;
+        let (window, name) = (source.dedup_window, &webhook.source);
         let step = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
         let id = if step == 0 {
-            known.appearance(&self.key, source, &id::fresh())
+            known.appearance(&self.key, name, &id::fresh())
         } else {
             let from = received_at(&webhook, now).as_millis().div_euclid(step).saturating_mul(step);
-            let at = |from: i64| known.appearance(&self.key, source, &from.to_string());
+            let at = |from: i64| known.appearance(&self.key, name, &from.to_string());
             // The one before is read first: a window may begin in one step and end in the next.
             let before = at(from.saturating_sub(step));
             let event_1 = match self.journal.first(&before).await {
@@ -82,7 +83,7 @@ impl Ingest {
             }
             at(from)
         };
-        let (begun, _) = self.open_history(&id, known, &webhook, now).await?;
+        let (begun, _) = self.open_history(&id, known, source, &webhook, now).await?;
         self.accepted(begun, id, first, Repeat::Later, known.by, &webhook).await
     }
 
@@ -123,6 +124,7 @@ impl Ingest {
         &self,
         id: &ExecutionId,
         known: &Known,
+        source: &Source,
         webhook: &Arc<Webhook>,
         now: Timestamp,
     ) -> Result<(Begun, ExecutionId), Outage> {
@@ -141,7 +143,7 @@ impl Ingest {
         };
         let (appended, came_with, ()) = tokio::join!(
             self.journal.append(id, draft),
-            self.first_with(id, known, webhook, now),
+            self.first_with(id, known, source, webhook, now),
             tell(true),
         );
         let came_with = came_with?;
@@ -161,21 +163,23 @@ impl Ingest {
         Ok((begun, came_with))
     }
 
-    /// The execution that this body came with first. Only where somebody could have made up the id:
-    /// the same request under an id that is signed, or that is the body's own, is a redelivery.
+    /// The execution that this body came with first. Only where the sender of a recorded request could have made up the
+    /// id, and the source wants to know: the same request under an id that is signed, or that is the body's own, is a
+    /// redelivery.
     async fn first_with(
         &self,
         id: &ExecutionId,
         known: &Known,
+        source: &Source,
         webhook: &Webhook,
         now: Timestamp,
     ) -> Result<ExecutionId, Unavailable> {
         match known.origin {
-            IdOrigin::Unsigned => {
+            IdOrigin::Unsigned if source.remember_bodies => {
                 let body = BodyKey::derive(&self.key, &webhook.source, &known.digest);
                 self.executions.first_with(&body, id, webhook.expires_at, now).await
             }
-            IdOrigin::Signed | IdOrigin::Body => Ok(id.clone()),
+            IdOrigin::Unsigned | IdOrigin::Signed | IdOrigin::Body => Ok(id.clone()),
         }
     }
 

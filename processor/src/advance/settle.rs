@@ -109,6 +109,16 @@ pub(super) async fn end(
     Ok(())
 }
 
+/// Whether the view of an execution is as new as its history.
+pub(super) async fn is_shown(
+    driver: &Driver,
+    id: &ExecutionId,
+    execution: &Execution,
+) -> Result<bool, Outage> {
+    let view = driver.executions.get(id).await?.and_then(|row| row.view);
+    Ok(view.is_some_and(|view| view.sequence >= execution.head().sequence))
+}
+
 /// Marks an execution as not moving, for an operator to look, and tries it again later.
 pub(super) async fn stall(
     driver: &Driver,

@@ -125,7 +125,6 @@ async fn steps_add_little(
         let webhook = small(source, &format!("steps-{number}"));
         let token = events::call(&aws.ingest, webhook.signed(SECRET)).await.token();
         aws.proxy.take();
-        aws.target.take_times();
         // What acts is left to an invocation of its own, which is the one that is timed.
         let event = match source {
             "calling" => json!({ "acting": [token] }),
@@ -135,7 +134,9 @@ async fn steps_add_little(
         let calls = aws.proxy.take();
         if number >= WARMING / 10 {
             let calls = calls.iter().map(|call| (call.began, call.ended));
-            let calls = calls.chain(aws.target.take_times());
+            let acted = aws.target.calls_for(&token);
+            let acted = acted.iter().filter_map(|call| Some((call.began, call.ended?)));
+            let calls = calls.chain(acted);
             let elsewhere = covered(calls, answered.began, answered.ended);
             let whole = between(answered.began, answered.ended);
             added.push(whole.saturating_sub(elsewhere) / STEPS);
