@@ -31,7 +31,7 @@ faults! {
     AppliedLate 0.003 "write applied after its caller gave up",
     Stall 0.004 "stall of 5 to 45 s",
     AppendLate 0.004 "append answered when its claim has run out",
-    KilledBeforeTimer 0.003 "driver killed between its append and the next timer",
+    KilledBeforeTimer 0.003 "process killed between its append and the next timer",
     AuditKilled 0.02 "audit killed between its timers and its cursor",
     SlowCall 0.1 "call of a kind that is slow in its world",
     FailedCall 0.05 "call of a kind that fails in its world",

@@ -101,7 +101,7 @@ impl Focus {
             Guard::TimerBeforeAnswer | Guard::RepeatedFactSetsTimer | Guard::TimerBeforeRedrive => {
                 Some(Self::Facts)
             }
-            Guard::ClaimIsOwn => Some(Self::Drivers),
+            Guard::ClaimIsOwn | Guard::ClaimStillLong => Some(Self::Drivers),
             Guard::OnlyOutcomesSurvive | Guard::EndBeforeLettingGo => Some(Self::Races),
             Guard::SuspectsAlone => Some(Self::Killers),
             Guard::TogetherFits => Some(Self::Wide),
@@ -157,6 +157,7 @@ impl Focus {
                 (Fault::CallbackNever, 0.0),
                 (Fault::InvocationLost, 0.5),
                 (Fault::CrashAfter, 0.03),
+                (Fault::KilledBeforeTimer, 0.15),
                 (Fault::TargetRefuses, 0.15),
                 (Fault::Redriven, 0.9),
             ],
@@ -250,6 +251,7 @@ impl Focus {
             ],
             Self::Drivers => &[
                 (Fault::SlowCall, 0.5),
+                (Fault::AppendLate, 0.1),
                 (Fault::RecordRepeated, 0.4),
                 (Fault::RecordsSideBySide, 0.6),
             ],

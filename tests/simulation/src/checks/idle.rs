@@ -1,4 +1,5 @@
-//! L5 where no record of the stream arrives: an execution is idle for two minutes at most, from its receipt to its end.
+//! L5 where no record of the stream arrives: an execution is idle for two minutes at most, from its receipt
+//! or a redrive to its end.
 //!
 //! It is idle while it neither acts outside nor waits for a time or an answer.
 
@@ -37,6 +38,11 @@ impl Checks {
         let since = if acted { now } else { due.map_or(now, |due| due.max(now)) };
         history.idle.since = (!is_acting && !has_ended).then_some(since);
         self.awake(execution, now)
+    }
+
+    /// A redrive counts like another receipt.
+    pub(super) fn wakes_up(&mut self, execution: &str) {
+        self.of(execution).idle = Idle::default();
     }
 
     /// Whether an execution has not been idle for too long.
