@@ -40,24 +40,23 @@ impl Checks {
             return Ok(());
         }
         let (execution, step) = (input.execution.to_string(), input.step.to_string());
-        if history.made.contains(&(step.clone(), input.attempt)) {
-            let attempt = input.attempt;
-            return violated(
-                "S20",
-                format!("{step} {attempt} of {execution} acts again, and nothing disturbed it"),
-            );
-        }
+        let attempt = input.attempt;
         let same =
             (execution.clone(), step.clone(), 0)..=(execution.clone(), step.clone(), u32::MAX);
-        match self.under_way.range(same).next() {
-            Some(((_, _, other), _)) => violated(
+        if let Some(((_, _, other), _)) = self.under_way.range(same).next() {
+            return violated(
                 "S20",
                 format!(
-                    "{step} {} of {execution} acts while attempt {other} does, and nothing disturbed it",
-                    input.attempt
+                    "{step} {attempt} of {execution} acts while attempt {other} does, and nothing disturbed it"
                 ),
+            );
+        }
+        match history.made.contains(&(step.clone(), attempt)) {
+            true => violated(
+                "S20",
+                format!("{step} {attempt} of {execution} acts again, and nothing disturbed it"),
             ),
-            None => Ok(()),
+            false => Ok(()),
         }
     }
 }
