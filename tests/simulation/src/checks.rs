@@ -1,7 +1,10 @@
 //! What must hold: on every append, on every write of a row, at every answer, and at the end.
 
+mod calm;
+mod covered;
 mod decided;
 mod history;
+mod idle;
 mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +24,8 @@ use crate::bodies;
 use crate::executor::{Process, executor};
 use crate::focus::Focus;
 use crate::kit::{HANG, kit};
-use crate::tables::due_of;
 use crate::world::world;
+use covered::Wakes;
 use history::History;
 pub(crate) use said::{RESULT_BYTES_MAX, Said};
 
@@ -34,9 +37,6 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// How soon a healthy source's execution begins.
 const BEGINS_WITHIN: Duration = Duration::from_secs(1);
-
-/// How long after the time at which it wants to go on an execution has a timer at the latest: a claim may end meanwhile.
-const COVERED_WITHIN: Duration = Duration::from_secs(120);
 
 /// How often an execution may kill what drives it when it is due, until it is stalled: once beside others, three times
 /// alone, as often again for an invocation that is delivered twice, and some for those that were not counted in time.
@@ -57,7 +57,7 @@ const DIED: &str = "the process died";
 /// Something that must not happen, and did.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Which rule: `S1` to `S18`, `L1` to `L6`, `P1` to `P3`.
+    /// Which rule: `S1` to `S20`, `L1` to `L6`, `P1` to `P3`.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
@@ -116,10 +116,7 @@ pub(crate) struct Checks {
     last: BTreeMap<(String, String, u32), (Process, Option<Timestamp>)>,
     pub(crate) objects: BTreeSet<String>,
     pub(crate) appends: u64,
-    /// The timers of each execution, by their keys: when each is to be handed over.
-    timers: BTreeMap<String, BTreeMap<String, Timestamp>>,
-    /// Up to when each pass of the audit has come.
-    audited: [Option<Timestamp>; 3],
+    wakes: Wakes,
     /// Which executions each process drives now.
     driven: BTreeSet<(Process, String)>,
 }
@@ -182,36 +179,18 @@ impl Checks {
         self.in_time(execution, now)?;
         for event in &recorded {
             self.interrupted(execution, event, now)?;
-            let history = self.of(execution);
-            history.event(execution, event, now)?;
+            self.of(execution).event(execution, event, now)?;
+            if matches!(event.event, Event::ExecutionRedriven { .. }) {
+                self.redriven(execution, now);
+                self.begins_again(execution);
+                self.wakes_up(execution);
+            }
             self.said.recorded(execution, &self.histories[execution], event)?;
             decided::follows(execution, &self.histories[execution], event)?;
         }
         self.of(execution).replayed(execution)?;
+        self.moved(execution, false, now)?;
         self.covered(execution, now)
-    }
-
-    /// A timer was set, handed over or deleted.
-    pub(crate) fn timer(&mut self, key: &str, after: Option<&Item>) {
-        let execution = key.rsplit('#').next().unwrap_or_default();
-        let timers = self.timers.entry(execution.to_owned()).or_default();
-        match after.and_then(due_of) {
-            Some(due) => drop(timers.insert(key.to_owned(), due)),
-            None => drop(timers.remove(key)),
-        }
-    }
-
-    /// A cursor of the audit may have moved.
-    pub(crate) fn audited(&mut self, key: &str, after: Option<&Item>) {
-        let passes = ["audit#soon", "audit#hour", "audit#day"];
-        let pass = passes.iter().position(|pass| *pass == key);
-        if let (Some(pass), Some(item)) = (pass, after) {
-            self.audited[pass] = item::read_time(item, "until").ok();
-        }
-    }
-
-    fn timers_of(&self, execution: &str) -> Vec<Timestamp> {
-        self.timers.get(execution).into_iter().flat_map(|timers| timers.values().copied()).collect()
     }
 
     /// What begins where something has expired has nothing to do with that.
@@ -288,9 +267,11 @@ impl Checks {
             );
         }
         let key = (execution.to_owned(), input.step.to_string(), input.attempt);
+        self.acts_once(input)?;
         self.again(&key, now)?;
         self.last.insert(key.clone(), (process, None));
         self.under_way.entry(key).or_insert((process, 0)).1 += 1;
+        self.moved(execution, false, now)?;
         let history = self.of(execution);
         history.order(input)?;
         history.in_time(input, now)?;
@@ -342,10 +323,23 @@ impl Checks {
                 self.under_way.remove(&key);
             }
         }
+        // Where it is not too late already: its next move says it.
+        self.moved(input.execution.as_str(), true, now).ok();
     }
 
-    /// S7, S9, S18: a row.
+    /// S7, S9, S18, L4: a row.
     pub(crate) fn row(
+        &mut self,
+        execution: &str,
+        before: Option<&Item>,
+        after: Option<&Item>,
+        now: Timestamp,
+    ) -> Checked {
+        self.shown(execution, before, after, now)?;
+        self.covered(execution, now)
+    }
+
+    fn shown(
         &mut self,
         execution: &str,
         before: Option<&Item>,
@@ -600,36 +594,6 @@ impl Checks {
         self.covered(execution, now)
     }
 
-    /// L4, at every moment: what was promised an end has a timer in time, or the audit ahead of it.
-    fn covered(&mut self, execution: &str, now: Timestamp) -> Checked {
-        let (timers, audited) = (self.timers_of(execution), self.audited);
-        let history = self.of(execution);
-        let (Some(state), Some(received)) = (&history.state, history.recorded.first()) else {
-            return Ok(());
-        };
-        let is_open = history.is_acknowledged && !state.status.is_terminal();
-        // Whoever added a fact was told nothing yet, and asks again.
-        if !is_open || history.has_expired(now) || history.is_untold() {
-            return Ok(());
-        }
-        if audited.iter().any(|audited| audited.is_none_or(|audited| audited < received.at)) {
-            return Ok(());
-        }
-        let wants = state.due_at().map_or(now, |until| until.max(now));
-        let latest = match history.row.as_ref().is_some_and(|row| row.stalled.is_some()) {
-            true => wants + STALLED + AGAIN_MAX,
-            false => wants + AGAIN_MAX + COVERED_WITHIN,
-        };
-        match timers.into_iter().min() {
-            Some(due) if due <= latest => Ok(()),
-            Some(due) => violated(
-                "L4",
-                format!("{execution} wants to go on at {wants} and is woken at {due}"),
-            ),
-            None => violated("L4", format!("{execution} goes on, and nothing wakes it")),
-        }
-    }
-
     /// Executions that go on, or have not been shown to have ended. Only in a world that `is_long` is the end awaited
     /// of what kills whatever drives it.
     pub(crate) fn unfinished(&self, is_long: bool, now: Timestamp) -> Option<String> {
@@ -668,6 +632,7 @@ impl Checks {
 
     /// L1: nothing that was promised an end expires without one.
     pub(crate) fn nothing_is_forgotten(&self, now: Timestamp) -> Checked {
+        self.all_awake(now)?;
         let forgotten = self.histories.iter().find(|(_, history)| {
             let goes_on =
                 |state: &Execution| !state.status.is_terminal() && state.webhook.expires_at <= now;

@@ -61,11 +61,15 @@ pub enum Focus {
     Weeks,
     /// Lists whose results each just fit into an event. No world is about them by chance.
     Wide,
+    /// Several drivers of one execution, answers near their expiry, and appends that take a while.
+    Races,
+    /// A stream of which no record arrives. Nothing else goes wrong.
+    Unheard,
 }
 
 impl Focus {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
+    /// All of them. The last is no world's by chance.
+    pub const ALL: [Self; 10] = [
         Self::Handovers,
         Self::Audits,
         Self::Facts,
@@ -73,6 +77,8 @@ impl Focus {
         Self::Killers,
         Self::Hanging,
         Self::Weeks,
+        Self::Races,
+        Self::Unheard,
         Self::Wide,
     ];
 
@@ -95,7 +101,8 @@ impl Focus {
             Guard::TimerBeforeAnswer | Guard::RepeatedFactSetsTimer | Guard::TimerBeforeRedrive => {
                 Some(Self::Facts)
             }
-            Guard::ClaimIsOwn => Some(Self::Drivers),
+            Guard::ClaimIsOwn | Guard::ClaimStillLong => Some(Self::Drivers),
+            Guard::OnlyOutcomesSurvive | Guard::EndBeforeLettingGo => Some(Self::Races),
             Guard::SuspectsAlone => Some(Self::Killers),
             Guard::TogetherFits => Some(Self::Wide),
             Guard::EndsBeforeExpiry | Guard::ExpiredIsDeleted | Guard::ExpiredMakesRoom => {
@@ -114,14 +121,15 @@ impl Focus {
     /// Which webhooks there are.
     pub(crate) fn sources(focus: Option<Self>) -> &'static [&'static str] {
         match focus {
-            Some(Self::Handovers) => &["wait", "ask", "rescue", "fork", "attempt"],
+            Some(Self::Handovers) => &["wait", "hour", "ask", "rescue", "fork", "attempt"],
             Some(Self::Facts) => &["ask", "rescue"],
             Some(Self::Drivers) => &["once", "attempt", "fork", "claims"],
             Some(Self::Killers) => &["plain", "once", "wait", KILLER, KILLER],
             Some(Self::Weeks) => &["plain", "once", "rescue", "ask", KILLER],
             Some(Self::Hanging) => &["plain", "once", "wait", "attempt", "look"],
             Some(Self::Wide) => &["list"],
-            Some(Self::Audits) | None => &SOURCES,
+            Some(Self::Races) => &["race", "race", "look", "beat", "claims"],
+            Some(Self::Unheard | Self::Audits) | None => &SOURCES,
         }
     }
 
@@ -131,6 +139,7 @@ impl Focus {
             Self::Handovers => &[
                 (Fault::CrashBefore, 0.03),
                 (Fault::CrashAfter, 0.04),
+                (Fault::KilledBeforeTimer, 0.1),
                 (Fault::RecordLost, 0.5),
                 (Fault::SweepOutage, 0.2),
             ],
@@ -139,6 +148,7 @@ impl Focus {
                 (Fault::IndexLags, 0.4),
                 (Fault::CrashBefore, 0.02),
                 (Fault::CrashAfter, 0.02),
+                (Fault::AuditKilled, 0.1),
                 (Fault::SweepOutage, 0.1),
             ],
             Self::Facts => &[
@@ -147,6 +157,7 @@ impl Focus {
                 (Fault::CallbackNever, 0.0),
                 (Fault::InvocationLost, 0.5),
                 (Fault::CrashAfter, 0.03),
+                (Fault::KilledBeforeTimer, 0.15),
                 (Fault::TargetRefuses, 0.15),
                 (Fault::Redriven, 0.9),
             ],
@@ -155,6 +166,7 @@ impl Focus {
                 (Fault::CrashAnywhere, 0.0),
                 (Fault::CrashBefore, 0.0),
                 (Fault::CrashAfter, 0.0),
+                (Fault::KilledBeforeTimer, 0.0),
                 (Fault::TargetSlow, 0.0),
                 (Fault::NewVersion, 0.0),
             ],
@@ -162,6 +174,7 @@ impl Focus {
                 (Fault::CrashAnywhere, 0.0),
                 (Fault::CrashBefore, 0.0),
                 (Fault::CrashAfter, 0.0),
+                (Fault::KilledBeforeTimer, 0.0),
                 (Fault::TargetSlow, 0.0),
                 (Fault::NewVersion, 0.0),
                 (Fault::TargetRefuses, 0.3),
@@ -170,6 +183,9 @@ impl Focus {
                 (Fault::CrashBefore, 0.0),
                 (Fault::CrashAfter, 0.0),
                 (Fault::CrashAnywhere, 0.0),
+                (Fault::KilledBeforeTimer, 0.0),
+                (Fault::AppendLate, 0.0),
+                (Fault::ThrottledBriefly, 0.0),
                 (Fault::Throttled, 0.0),
                 (Fault::RequestLost, 0.0),
                 (Fault::ReplyLost, 0.0),
@@ -195,8 +211,47 @@ impl Focus {
                 (Fault::Redriven, 0.02),
             ],
             Self::Wide => &[(Fault::ResultsWide, 0.9)],
+            Self::Races => &[
+                (Fault::SlowCall, 0.5),
+                (Fault::AppendLate, 0.03),
+                (Fault::Stall, 0.0),
+                (Fault::CrashAnywhere, 0.0),
+                (Fault::CrashBefore, 0.0),
+                (Fault::CrashAfter, 0.0),
+                (Fault::KilledBeforeTimer, 0.0),
+                (Fault::RecordRepeated, 0.4),
+                (Fault::RecordsSideBySide, 0.6),
+                (Fault::CallbackLate, 0.7),
+                (Fault::CallbackNever, 0.02),
+                (Fault::CallbackEarly, 0.05),
+            ],
+            Self::Unheard => &[
+                (Fault::RecordLost, 1.0),
+                (Fault::CrashBefore, 0.0),
+                (Fault::CrashAfter, 0.0),
+                (Fault::CrashAnywhere, 0.0),
+                (Fault::KilledBeforeTimer, 0.0),
+                (Fault::AuditKilled, 0.0),
+                (Fault::Throttled, 0.0),
+                (Fault::RequestLost, 0.0),
+                (Fault::ReplyLost, 0.0),
+                (Fault::ReplyLostAgain, 0.0),
+                (Fault::AppliedLate, 0.0),
+                (Fault::AppendLate, 0.0),
+                (Fault::Stall, 0.0),
+                (Fault::SlowCall, 0.0),
+                (Fault::FailedCall, 0.0),
+                (Fault::PayloadFails, 0.0),
+                (Fault::IndexLags, 0.0),
+                (Fault::SweepOutage, 0.0),
+                (Fault::InvocationLost, 0.0),
+                (Fault::InvocationRefused, 0.0),
+                (Fault::MessageLost, 0.0),
+                (Fault::MessageLate, 0.0),
+            ],
             Self::Drivers => &[
                 (Fault::SlowCall, 0.5),
+                (Fault::AppendLate, 0.1),
                 (Fault::RecordRepeated, 0.4),
                 (Fault::RecordsSideBySide, 0.6),
             ],
@@ -223,12 +278,16 @@ impl Weak {
         match focus {
             Some(Focus::Facts) => Self { slow: [TIMER, CLEARING][dice.below(2)], ..drawn },
             Some(Focus::Drivers) => Self { slow: APPEND, ..drawn },
+            Some(Focus::Races) => {
+                Self { slow: APPEND, slow_most: [900, 900, 25_000][dice.below(3)], ..drawn }
+            }
             Some(
                 Focus::Handovers
                 | Focus::Audits
                 | Focus::Killers
                 | Focus::Hanging
                 | Focus::Weeks
+                | Focus::Unheard
                 | Focus::Wide,
             )
             | None => drawn,

@@ -333,7 +333,7 @@ fn new_processor(world: &World, clock: Clock, version: usize) -> Processor {
     Processor { driver, registry: RefCell::default() }
 }
 
-/// Sends the message that arrives when a timer is due. It may be lost, early, or come twice.
+/// Sends the message that arrives when a timer is due. It may be lost, early, late, or come twice.
 fn message(timer: Timer, now: Timestamp) {
     let delay = timer.due.since(now);
     if delay > DELAY_MAX || world().strikes(Fault::MessageLost) {
@@ -346,7 +346,11 @@ fn message(timer: Timer, now: Timestamp) {
             true => exact / 2,
             false => exact,
         };
-        let lag = Duration::from_millis(roll(|dice| dice.between(1, 300)));
+        let lag = match world().strikes(Fault::MessageLate) {
+            true => roll(|dice| dice.between(300, 120_000)),
+            false => roll(|dice| dice.between(1, 300)),
+        };
+        let lag = Duration::from_millis(lag);
         let invocation = Invocation::Messages(vec![timer.clone()]);
         executor().spawn(WORLD, async move {
             sleep(delay + lag).await;
@@ -614,6 +618,8 @@ pub(crate) async fn sweep() -> bool {
     let body = |handlers: Rc<(Sweep, Audit)>, clock: Clock| async move {
         let (sweep, audit) = &*handlers;
         let until = clock.now() + SWEEPS;
+        let began = crate::world::world().now();
+        crate::world::world().checks.borrow_mut().sweep_begins(executor().current(), began);
         let hand_over = |handed| {
             ready(match handed {
                 HandOver::Now(invocation) => invoke(invocation),
@@ -628,6 +634,8 @@ pub(crate) async fn sweep() -> bool {
         if audited.as_ref().map_or(true, |audited| audited.timers > 0) {
             sweep.look(Duration::ZERO, until, hand_over).await;
         }
+        let now = crate::world::world().now();
+        crate::world::world().check(|checks| checks.all_covered(now));
         audited.is_ok()
     };
     world.functions.sweep.invoke(make, body).await.unwrap_or(false)

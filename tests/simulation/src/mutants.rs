@@ -17,6 +17,9 @@ pub fn verdict(guard: Guard) -> Verdict {
         Guard::OwnAppend => Verdict::Tolerated(
             "whoever meets his own append reads the history and finds it there; an attempt that is made at most once counts as interrupted",
         ),
+        Guard::ClearsOwnTimer => Verdict::Tolerated(
+            "a driver sets its next timer before it deletes any, and that one is due before anything that the execution waits for",
+        ),
         Guard::AuditLetsRest => {
             Verdict::Tolerated("a timer too many wakes in vain; the guard saves writes")
         }

@@ -144,15 +144,20 @@ pub(crate) fn answer(response: &ApiGatewayV2httpResponse) -> Value {
     }
 }
 
+/// How long something waits for its answer that waits for long, in milliseconds.
+const LONG: u64 = 60_000;
+
 /// Calls back, as whoever was asked does.
-pub(crate) async fn callback(token: String, execution: ExecutionId) {
+pub(crate) async fn callback(token: String, execution: ExecutionId, expires: Duration) {
+    let expires = expires.as_millis() as u64;
     let fates = [Fault::CallbackNever, Fault::CallbackEarly, Fault::CallbackLate];
     let fate = fates.into_iter().find(|fault| world().strikes(*fault));
     let delay = match fate {
         Some(Fault::CallbackNever) => return,
         Some(Fault::CallbackEarly) => roll(|dice| dice.between(0, 100)),
-        Some(_) => roll(|dice| dice.between(1_795_000, 1_805_000)),
-        None => roll(|dice| dice.between(100, 240_000)),
+        Some(_) if expires < LONG => roll(|dice| dice.between(expires - 800, expires + 800)),
+        Some(_) => roll(|dice| dice.between(expires - 5_000, expires + 5_000)),
+        None => roll(|dice| dice.between(100, expires.min(240_000))),
     };
     sleep(Duration::from_millis(delay)).await;
     let said = Said::draw(&execution);
@@ -232,7 +237,6 @@ pub(crate) async fn sweep() {
             // Something may come meanwhile.
             let news = async { world().due.notified().await };
             ambient::timeout(wait - MINUTE, news).await.ok();
-            sleep(MINUTE).await;
             continue;
         }
         // It starts by the clock, a little late.

@@ -16,7 +16,7 @@ use everhook_journal::ambient::simulated::Sleep;
 use crate::executor::{WORLD, executor, never, roll, sleep};
 use crate::expression::{change, holds};
 use crate::faults::Fault;
-use crate::focus::Kind;
+use crate::focus::{Focus, Kind};
 use crate::sizes::fits;
 use crate::world::{World, world};
 
@@ -178,6 +178,7 @@ impl Write {
             let entries = items.received.entry(partition.clone()).or_default();
             entries.retain(|(key, _)| *key != self.key);
             entries.push((self.key.clone(), now + late));
+            world.checks.borrow_mut().indexed(&self.key.0, world.now() + late);
         }
         drop(items);
         world.tell(|| {
@@ -258,17 +259,32 @@ fn fate(call: Kind) -> Fate {
     fate.map_or(Fate::Well, |(_, fate)| fate)
 }
 
+/// How slow a call may be without any risk that a claim runs out meanwhile: a few of them fit into its margin.
+const SLOW: u64 = 1_000;
+
+/// The same of a call that has to do with an execution.
+fn travel_for(call: Kind, execution: &str) -> Sleep {
+    let millis = travels(call);
+    if millis > SLOW {
+        world().checks.borrow_mut().disturbed(execution);
+    }
+    sleep(Duration::from_millis(millis))
+}
+
 /// The way there or back: a few milliseconds, now and then much longer.
 pub(crate) fn travel(call: Kind) -> Sleep {
+    sleep(Duration::from_millis(travels(call)))
+}
+
+fn travels(call: Kind) -> u64 {
     let world = world();
-    let millis = match () {
+    match () {
         () if world.strikes(Fault::Stall) => roll(|dice| dice.between(5_000, 45_000)),
         () if world.weak.slow == call && world.strikes(Fault::SlowCall) => {
             roll(|dice| dice.between(0, world.weak.slow_most))
         }
         () => roll(|dice| dice.between(1, 12)),
-    };
-    sleep(Duration::from_millis(millis))
+    }
 }
 
 fn unavailable(why: &str) -> Unavailable {
@@ -289,14 +305,45 @@ fn kill_current() {
     world().kill(executor.current());
 }
 
+/// Whether a process dies now because of what it is about to write.
+fn is_killed_before(call: Kind, key: &Key) -> bool {
+    let world = world();
+    match call {
+        ("put", "timers") => world.strikes(Fault::KilledBeforeTimer),
+        ("update", "executions") if key.0.starts_with("audit#") => {
+            world.strikes(Fault::AuditKilled)
+        }
+        _ => false,
+    }
+}
+
+/// Waits as a client does that was throttled and tries again by itself.
+async fn retried() {
+    if world().strikes(Fault::ThrottledBriefly) {
+        sleep(Duration::from_millis(roll(|dice| dice.between(25, 400)))).await;
+    }
+}
+
 async fn write(write: Write) -> Result<(), WriteError> {
     let call = (write.kind(), write.table);
+    let execution = execution_of(write.table, &write.key).to_owned();
+    if is_killed_before(call, &write.key) {
+        return die().await;
+    }
     let fate = fate(call);
-    travel(call).await;
+    if !matches!(fate, Fate::Well) {
+        world().checks.borrow_mut().disturbed(&execution);
+    }
+    retried().await;
+    travel_for(call, &execution).await;
     match fate {
         Fate::Well => {
             let result = write.apply();
-            travel(call).await;
+            if call == ("put", "journal") && world().strikes(Fault::AppendLate) {
+                world().checks.borrow_mut().disturbed(&execution);
+                sleep(Duration::from_millis(roll(|dice| dice.between(9_000, 40_000)))).await;
+            }
+            travel_for(call, &execution).await;
             result
         }
         Fate::CrashBefore => die().await,
@@ -314,7 +361,7 @@ async fn write(write: Write) -> Result<(), WriteError> {
             write.apply().ok();
             sleep(Duration::from_millis(500)).await;
             let result = write.apply();
-            travel(call).await;
+            travel_for(call, &execution).await;
             result
         }
         Fate::ReplyLostAgain => {
@@ -333,13 +380,30 @@ async fn write(write: Write) -> Result<(), WriteError> {
     }
 }
 
-pub(crate) async fn read<T>(call: Kind, look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
+/// The execution that an item belongs to.
+fn execution_of<'k>(table: &str, key: &'k Key) -> &'k str {
+    match table {
+        "timers" => key.0.rsplit('#').next().unwrap_or_default(),
+        _ => &key.0,
+    }
+}
+
+/// Reads something of an execution.
+async fn read_of<T>(
+    call: Kind,
+    execution: &str,
+    look: impl FnOnce(&World) -> T,
+) -> Result<T, Unavailable> {
     let fate = fate(call);
-    travel(call).await;
+    if !matches!(fate, Fate::Well) {
+        world().checks.borrow_mut().disturbed(execution);
+    }
+    retried().await;
+    travel_for(call, execution).await;
     match fate {
         Fate::Well => {
             let result = look(&world());
-            travel(call).await;
+            travel_for(call, execution).await;
             Ok(result)
         }
         Fate::CrashBefore | Fate::CrashAfter => die().await,
@@ -349,6 +413,11 @@ pub(crate) async fn read<T>(call: Kind, look: impl FnOnce(&World) -> T) -> Resul
             Err(unavailable("no reply"))
         }
     }
+}
+
+/// Reads something that belongs to no execution.
+pub(crate) async fn read<T>(call: Kind, look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
+    read_of(call, "", look).await
 }
 
 /// The time as of which something that may be behind is read.
@@ -413,11 +482,15 @@ impl Tables for SimulatedTables {
 
     fn get<'c>(&'c self, table: &'c str, key: Item) -> Call<'c, Result<Option<Item>, Unavailable>> {
         let (table, key) = (named(table), key_of(table, &key));
-        Box::pin(read(("get", table), move |world| {
-            let mut items = world.items.borrow_mut();
-            let found = items.table(table).get(&key).and_then(|versions| versions.now.as_ref());
-            found.map(|item| Item::clone(item))
-        }))
+        let execution = execution_of(table, &key).to_owned();
+        Box::pin(async move {
+            let look = |world: &World| {
+                let mut items = world.items.borrow_mut();
+                let found = items.table(table).get(&key).and_then(|versions| versions.now.as_ref());
+                found.map(|item| Item::clone(item))
+            };
+            read_of(("get", table), &execution, look).await
+        })
     }
 
     fn batch_get<'c>(
@@ -442,16 +515,23 @@ impl Tables for SimulatedTables {
             let gone = "The table does not have the specified index".to_owned();
             return Box::pin(std::future::ready(Err(Unavailable(gone))));
         }
-        Box::pin(read(("query", table), move |world| match query.index {
-            Some("received") => received(world, &query),
-            _ => look(world, table, &query),
-        }))
+        Box::pin(async move {
+            let values = &query.key.parts().2;
+            let execution = values.iter().find(|(name, _)| *name == ":execution");
+            let execution = execution.and_then(|(_, value)| value.as_s().ok()).cloned();
+            let look = |world: &World| match query.index {
+                Some("received") => received(world, &query),
+                _ => look(world, table, &query),
+            };
+            read_of(("query", table), execution.as_deref().unwrap_or_default(), look).await
+        })
     }
 }
 
 /// A page of the index of received webhooks, by time.
 fn received(world: &World, query: &Query) -> Page {
-    let as_of = behind(world, Fault::StaleIndex, 4_000);
+    let most = if world.is_about(Focus::Unheard) { 2_000 } else { 4_000 };
+    let as_of = behind(world, Fault::StaleIndex, most);
     let limit = query.limit.map_or(usize::MAX, |limit| limit.unsigned_abs() as usize);
     let limit = match world.strikes(Fault::ShortPage) {
         true => limit.min(roll(|dice| dice.between(1, 4) as usize)),
@@ -484,6 +564,12 @@ fn received(world: &World, query: &Query) -> Page {
         let own = item.iter().filter(|(name, _)| names.contains(&name.as_str()));
         own.map(|(name, value)| (name.clone(), value.clone())).collect()
     };
+    let process = executor().current();
+    for item in found.iter().take(limit) {
+        if let Some(execution) = item.get("execution").and_then(|value| value.as_s().ok()) {
+            world.checks.borrow_mut().listed(process, execution);
+        }
+    }
     // A page that is full says that there may be more.
     let more = (found.len() >= limit).then(|| key(found[limit - 1]));
     (found.into_iter().take(limit).map(|item| key(item)).collect(), more)

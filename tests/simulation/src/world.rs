@@ -54,10 +54,12 @@ pub struct Outcome {
 }
 
 /// What keeps a process from recording an outcome in time, beside its death.
-const TROUBLES: [Fault; 11] = [
+const TROUBLES: [Fault; 13] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::Throttled,
+    Fault::ThrottledBriefly,
+    Fault::AppendLate,
     Fault::RequestLost,
     Fault::ReplyLost,
     Fault::ReplyLostAgain,
@@ -210,9 +212,13 @@ impl World {
         let weak = Weak::draw(focus, dice);
         // Only a model of Lambda's mappings gives two drivers the same record often enough, and gives up records
         // whose batches kill their process. On one machine these die with the event source: real servers try that.
-        let is_mapped = matches!(focus, Some(Focus::Drivers | Focus::Killers | Focus::Weeks));
+        let is_mapped = matches!(
+            focus,
+            Some(Focus::Drivers | Focus::Killers | Focus::Weeks | Focus::Races | Focus::Unheard)
+        );
         let is_polled = dice.happens(POLLED) && !is_mapped;
         let tells_early = dice.happens(0.5).then(|| dice.happens(0.5));
+        let tells_early = tells_early.filter(|_| focus != Some(Focus::Unheard));
         Self {
             items: RefCell::default(),
             store: Store::simulated(Arc::new(SimulatedTables)),
@@ -265,6 +271,10 @@ impl World {
             if TROUBLES.contains(&fault) {
                 self.checks.borrow_mut().troubled.insert(executor().current());
             }
+            // What acted is not recorded, because its result is not stored.
+            if fault == Fault::PayloadFails {
+                self.checks.borrow_mut().all_disturbed(executor().current());
+            }
         }
         strikes
     }
@@ -293,13 +303,16 @@ impl World {
             return;
         }
         if table == "timers" {
-            self.checks.borrow_mut().timer(&key.0, after);
+            let now = self.now();
+            self.check(|checks| checks.timer(&key.0, after, now));
             self.due.notify_waiters();
             return;
         }
-        self.checks.borrow_mut().audited(&key.0, after);
-        let Some(execution) = ExecutionId::parse(&key.0) else { return };
         let now = self.now();
+        let Some(execution) = ExecutionId::parse(&key.0) else {
+            self.check(|checks| checks.audited(&key.0, after, now));
+            return;
+        };
         if table == "journal" {
             if key.1 == 1 && after.is_some() {
                 self.received(now);
@@ -392,6 +405,7 @@ impl World {
         let mut checks = self.checks.borrow_mut();
         checks.dead.insert(process);
         checks.died.entry(process).or_insert(now);
+        checks.all_disturbed(process);
         drop(checks);
         executor().kill(process);
     }
