@@ -115,7 +115,7 @@ async fn a_panic_ends_one_actor_and_its_execution_goes_on() {
 /// Each has an actor while it is driven, and for a moment after that; what waits for a day has none.
 #[tokio::test(flavor = "multi_thread")]
 async fn executions_that_wait_have_no_actors() {
-    // All hundred thousand of them take a while: those are made by the command below.
+    // A hundred thousand of them take a while: `.ci/nightly` asks for so many.
     let many = std::env::var("EVERHOOK_TEST_WAITING").map_or(2_000, |many| many.parse().unwrap());
     let world = Arc::new(World::start(&format!("{SOURCE}{WAIT}")).await);
 

@@ -318,6 +318,26 @@ async fn an_execution_that_made_no_progress_since_a_claim_is_handed_over_alone()
     }
 }
 
+#[tokio::test]
+async fn raising_the_number_of_shards_orphans_no_timer() {
+    const MANY: usize = 60;
+    let (_, few, ids, tables) = due_timers(MANY, Duration::ZERO, None).await;
+    assert_eq!(few.shards(), Shards::default());
+    let names = schema::Tables { shards: Shards::new(64), ..schema::Tables::default() };
+    let many = names.timers_in(&tables.store);
+
+    let found = pending(&many, many.shards().all()).await;
+
+    let found_ids: BTreeSet<_> = found.iter().map(|it| it.timer.execution.clone()).collect();
+    assert_eq!((found.len(), &found_ids), (MANY, &ids));
+    for pending in &found {
+        let again_at = tables.now() + AGAIN;
+        let fired = many.claim(pending, again_at, None).await.unwrap().unwrap();
+        assert!(many.clear(&fired).await.unwrap());
+    }
+    assert_eq!(few.first(1_000).await.unwrap().0, []);
+}
+
 /// Sets the timer that a process leaves that died last of three while it drove this execution.
 pub(crate) async fn killed_three_processes(world: &World, token: &ExecutionId) {
     died(world, token, 3).await;

@@ -116,7 +116,10 @@ pub(super) async fn is_shown(
     execution: &Execution,
 ) -> Result<bool, Outage> {
     let view = driver.executions.get(id).await?.and_then(|row| row.view);
-    Ok(view.is_some_and(|view| view.sequence >= execution.head().sequence))
+    // Another execution may have had this id before, and expired.
+    Ok(view.is_some_and(|view| {
+        view.created_at == execution.created_at && view.sequence >= execution.sequence
+    }))
 }
 
 /// Marks an execution as not moving, for an operator to look, and tries it again later.
