@@ -7,9 +7,9 @@ use everhook_journal::execution::Refusal;
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::{AppendError, Draft, ReadError};
-use everhook_journal::timers::Terms;
+use everhook_journal::timers::{Pending, Terms};
 use everhook_journal::{
-    Command, Execution, ExecutionId, Sequence, Timer, View, failpoint, id, telemetry,
+    Command, Execution, ExecutionId, Sequence, Timer, Timestamp, View, failpoint, id, telemetry,
 };
 
 use crate::answer::Answer;
@@ -85,6 +85,7 @@ impl Ingest {
     ) -> Result<Execution, FactError> {
         for _ in 0..CONFLICTS_MAX {
             let event = execution.decide(decide(&execution)?)?;
+            let rested_until = execution.due_at().map(|due| due.min(execution.last_chance()));
             // One that had ended has no timer, and the audit has passed it.
             let had_ended = execution.status.is_terminal();
             if had_ended && guard::holds(Guard::TimerBeforeRedrive) {
@@ -117,7 +118,9 @@ impl Ingest {
                         telemetry::execution("cancelled", at.since(execution.created_at));
                     }
                     if guard::holds(Guard::TimerBeforeAnswer) {
+                        let waited = self.waited_for(id, &execution, rested_until).await;
                         self.settle(id, &execution).await?;
+                        self.withdraw(waited).await;
                     }
                     if had_ended {
                         self.executions.reopen(&View::of(id, &execution)).await?;
@@ -138,6 +141,27 @@ impl Ingest {
             return Ok(());
         }
         self.wake(id, execution, Duration::ZERO).await
+    }
+
+    /// The timer of what an execution waited for before this was added to it, if it waits for that no more.
+    /// It is read before the next one is set: what a driver sets at the same key from then on is another write.
+    async fn waited_for(
+        &self,
+        id: &ExecutionId,
+        execution: &Execution,
+        rested_until: Option<Timestamp>,
+    ) -> Option<Pending> {
+        let due = rested_until.filter(|rested| execution.due_at() != Some(*rested))?;
+        self.timers.get(&Timer { due, execution: id.clone() }).await.ok().flatten()
+    }
+
+    /// Deletes it. One that stays wakes the execution in vain, which costs a write more.
+    async fn withdraw(&self, waited: Option<Pending>) {
+        let Some(waited) = waited else { return };
+        if let Err(error) = self.timers.withdraw(&waited).await {
+            let id = &waited.timer.execution;
+            tracing::warn!(execution.id = %id, "a timer of execution {id} stays: {error}");
+        }
     }
 
     /// Sets a timer.

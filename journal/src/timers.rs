@@ -159,9 +159,10 @@ impl Timers {
         Ok(is_new)
     }
 
-    /// Whether this timer is there.
-    pub async fn has(&self, timer: &Timer) -> Result<bool, Unavailable> {
-        Ok(self.store.get(&self.table, self.key(timer)).await?.is_some())
+    /// This timer, if it is there.
+    pub async fn get(&self, timer: &Timer) -> Result<Option<Pending>, Unavailable> {
+        let item = self.store.get(&self.table, self.key(timer)).await?;
+        Ok(item.as_ref().and_then(to_pending))
     }
 
     /// Claims a due timer until `again_at`, to hand it over; `None` if it is gone or another process claimed it first.
@@ -205,10 +206,7 @@ impl Timers {
         again_at: Timestamp,
         process: Option<&str>,
     ) -> Result<Option<Fired>, Unavailable> {
-        let Some(item) = self.store.get(&self.table, self.key(timer)).await? else {
-            return Ok(None);
-        };
-        match to_pending(&item) {
+        match self.get(timer).await? {
             Some(pending) if pending.is_plain() => self.claim(&pending, again_at, process).await,
             _ => Ok(None),
         }
@@ -238,6 +236,12 @@ impl Timers {
     pub async fn clear(&self, handed: &Fired) -> Result<bool, Unavailable> {
         let own = unchanged(handed, &["name", "fired"]).guarded(Guard::ClearsOwnTimer);
         met(self.store.delete(&self.table, key(&handed.timer, handed.shard), own).await)
+    }
+
+    /// Deletes a timer that nothing waits for any more, unless it was set again since it was read.
+    pub async fn withdraw(&self, read: &Pending) -> Result<bool, Unavailable> {
+        let same = Expression::new("#name = :name", &["name"]).with(":name", text(&read.name));
+        met(self.store.delete(&self.table, key(&read.timer, read.shard), same).await)
     }
 
     /// A page of the timers of one shard that are due by `until`, the longest due first, and whether there are more.

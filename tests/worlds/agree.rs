@@ -151,7 +151,7 @@ async fn of_timers(store: Store) -> Vec<String> {
         let soon = at(random.random_range(0..6));
         let process = is_heads(random).then_some("process");
         let (read, fired) = (any(&seen, random), any(&handed, random));
-        let answer = match (random.random_range(0..8), read, fired) {
+        let answer = match (random.random_range(0..9), read, fired) {
             (0, _, _) => {
                 timers.set(&timer, terms).await.unwrap();
                 "set true".to_owned()
@@ -171,8 +171,9 @@ async fn of_timers(store: Store) -> Vec<String> {
                 let again = timers.again(&fired, soon, fired.fired - 1, terms.is_stalled).await;
                 format!("again {}", again.unwrap())
             }
+            (7, Some(read), _) => format!("withdraw {}", timers.withdraw(&read).await.unwrap()),
             (5 | 6, _, Some(fired)) => format!("clear {}", timers.clear(&fired).await.unwrap()),
-            _ => format!("has {}", timers.has(&timer).await.unwrap()),
+            _ => format!("has {}", timers.get(&timer).await.unwrap().is_some()),
         };
         let mut due = Vec::new();
         for shard in BTreeSet::from(IDS.map(|id| timers.shards().of(&of(id)))) {
@@ -279,7 +280,7 @@ async fn the_simulated_timers_answer_as_the_engines_do() {
     let engines = of_timers(store).await;
     let simulated = everhook_simulation::quietly(of_timers).unwrap();
 
-    let kinds = ["set", "add", "claim", "message", "again", "clear", "has"];
+    let kinds = ["set", "add", "claim", "message", "again", "withdraw", "clear", "has"];
     assert_agree(&engines, &simulated, &kinds);
 }
 

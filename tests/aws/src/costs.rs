@@ -86,9 +86,9 @@ const CASES: [Case; 7] = [
     Case {
         source: "stripe-answered",
         says: "one of the three waits for an answer, which comes",
-        units_max: 13.0,
+        units_max: 12.0,
         webhooks: FEW,
-        // Its expiry's timer is deleted when it fires.
+        // Nothing is left to fire when it would have expired.
         afterwards: CALLBACK_EXPIRES,
     },
 ];
