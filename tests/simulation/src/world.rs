@@ -392,6 +392,12 @@ impl World {
         }
     }
 
+    /// Whether the process that is at work is one of this function.
+    pub(crate) fn runs(&self, function: &str) -> bool {
+        let process = executor().current().0 as usize;
+        self.processes.borrow()[process].starts_with(function)
+    }
+
     /// A new process.
     pub(crate) fn process(&self, name: &str) -> Process {
         let mut processes = self.processes.borrow_mut();
