@@ -183,7 +183,6 @@ impl Checks {
             if matches!(event.event, Event::ExecutionRedriven { .. }) {
                 self.redriven(execution, now);
                 self.begins_again(execution);
-                self.wakes_up(execution);
             }
             self.said.recorded(execution, &self.histories[execution], event)?;
             decided::follows(execution, &self.histories[execution], event)?;

@@ -159,6 +159,10 @@ impl Focus {
                 (Fault::CrashAfter, 0.03),
                 (Fault::KilledBeforeTimer, 0.25),
                 (Fault::SweepOutage, 0.0),
+                (Fault::AuditKilled, 0.0),
+                (Fault::CrashAnywhere, 0.05),
+                (Fault::Throttled, 0.005),
+                (Fault::Stall, 0.001),
                 (Fault::TargetRefuses, 0.15),
                 (Fault::Redriven, 0.9),
             ],
@@ -211,7 +215,7 @@ impl Focus {
                 (Fault::TargetSlow, 0.0),
                 (Fault::Redriven, 0.02),
             ],
-            Self::Wide => &[(Fault::ResultsWide, 0.9)],
+            Self::Wide => &[(Fault::ResultsWide, 0.9), (Fault::SlowCall, 0.4)],
             Self::Races => &[
                 (Fault::SlowCall, 0.5),
                 (Fault::AppendLate, 0.03),
@@ -278,7 +282,7 @@ impl Weak {
         };
         match focus {
             Some(Focus::Facts) => Self { slow: [TIMER, CLEARING][dice.below(2)], ..drawn },
-            Some(Focus::Drivers) => Self { slow: APPEND, ..drawn },
+            Some(Focus::Drivers | Focus::Wide) => Self { slow: APPEND, ..drawn },
             Some(Focus::Races) => {
                 Self { slow: APPEND, slow_most: [900, 900, 25_000][dice.below(3)], ..drawn }
             }
@@ -288,8 +292,7 @@ impl Weak {
                 | Focus::Killers
                 | Focus::Hanging
                 | Focus::Weeks
-                | Focus::Unheard
-                | Focus::Wide,
+                | Focus::Unheard,
             )
             | None => drawn,
         }

@@ -250,8 +250,20 @@ const FATES: [(Fault, Fate); 7] = [
     (Fault::AppliedLate, Fate::AppliedLate),
 ];
 
+/// A page of the index of received webhooks is read.
+const INDEX: Kind = ("query", "index");
+
+/// Whether a call goes well for sure. An audit reads a hundred pages, and none may fail: it would hardly ever come to
+/// its end.
+fn is_spared(call: Kind) -> bool {
+    call == INDEX && roll(|dice| dice.happens(0.95))
+}
+
 fn fate(call: Kind) -> Fate {
     let world = world();
+    if is_spared(call) {
+        return Fate::Well;
+    }
     if world.weak.failing == call && world.strikes(Fault::FailedCall) {
         return FATES[roll(|dice| dice.below(FATES.len()))].1;
     }
@@ -279,6 +291,7 @@ pub(crate) fn travel(call: Kind) -> Sleep {
 fn travels(call: Kind) -> u64 {
     let world = world();
     match () {
+        () if is_spared(call) => roll(|dice| dice.between(1, 12)),
         () if world.strikes(Fault::Stall) => roll(|dice| dice.between(5_000, 45_000)),
         () if world.weak.slow == call && world.strikes(Fault::SlowCall) => {
             roll(|dice| dice.between(0, world.weak.slow_most))
@@ -524,7 +537,8 @@ impl Tables for SimulatedTables {
                 Some("received") => received(world, &query),
                 _ => look(world, table, &query),
             };
-            read_of(("query", table), execution.as_deref().unwrap_or_default(), look).await
+            let call = if query.index == Some("received") { INDEX } else { ("query", table) };
+            read_of(call, execution.as_deref().unwrap_or_default(), look).await
         })
     }
 }

@@ -1,5 +1,5 @@
 //! L5 where no record of the stream arrives: an execution is idle for two minutes at most, from its receipt
-//! or a redrive to its end.
+//! to its end or its first redrive.
 //!
 //! It is idle while it neither acts outside nor waits for a time or an answer.
 
@@ -40,16 +40,14 @@ impl Checks {
         self.awake(execution, now)
     }
 
-    /// A redrive counts like another receipt.
-    pub(super) fn wakes_up(&mut self, execution: &str) {
-        self.of(execution).idle = Idle::default();
-    }
-
     /// Whether an execution has not been idle for too long.
     fn awake(&self, execution: &str, now: Timestamp) -> Checked {
-        let Some(Idle { since, before }) = self.histories.get(execution).map(|it| &it.idle) else {
+        let Some(history) = self.histories.get(execution) else { return Ok(()) };
+        // What is redriven may have a claim left, and is then driven alone: that takes until the next sweep, each time.
+        if history.redriven > 0 {
             return Ok(());
-        };
+        }
+        let Idle { since, before } = &history.idle;
         let idle = *before + since.map_or(Duration::ZERO, |since| now.since(since));
         match idle > IDLE_MAX {
             true => violated("L5", format!("{execution} has been idle for {idle:?} at {now}")),
