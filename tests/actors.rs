@@ -109,7 +109,7 @@ async fn a_panic_ends_one_actor_and_its_execution_goes_on() {
     for token in &tokens {
         assert_eq!(world.status(token).await["status"], "completed");
     }
-    assert_eq!(panics.load(Ordering::SeqCst), 6);
+    assert_eq!(panics.load(Ordering::SeqCst), 5);
 }
 
 /// Each has an actor while it is driven, and for a moment after that; what waits for a day has none.
