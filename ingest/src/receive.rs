@@ -99,8 +99,11 @@ pub struct Teller {
     /// Whether it is told while the webhook is being recorded, because telling takes long.
     pub early: bool,
     /// Tells it.
-    pub tell: Box<dyn Fn(&ExecutionId, &SourceName) -> BoxFuture<'static, ()> + Send + Sync>,
+    pub tell: Tell,
 }
+
+/// Tells of an execution that has begun, and of its source.
+pub type Tell = Box<dyn Fn(&ExecutionId, &SourceName) -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl fmt::Debug for Teller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

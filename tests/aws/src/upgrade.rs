@@ -143,8 +143,9 @@ impl Update {
                 .difference(&wanted)
                 .map(|index| (format!("-{index}"), json!({ "Delete": { "IndexName": index } })));
             let made = wanted.difference(&is).map(|index| {
-                let indexes = create.1["GlobalSecondaryIndexes"].as_array().into_iter().flatten();
-                let found = indexes.cloned().find(|it| it["IndexName"] == index.as_str());
+                let mut indexes =
+                    create.1["GlobalSecondaryIndexes"].as_array().into_iter().flatten();
+                let found = indexes.find(|it| it["IndexName"] == index.as_str()).cloned();
                 (format!("+{index}"), json!({ "Create": found }))
             });
             let (names, changes): (Vec<_>, Vec<_>) = removed.chain(made).unzip();
