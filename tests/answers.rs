@@ -15,8 +15,12 @@ use tokio::net::TcpListener;
 
 use crate::standing::Standing;
 
-/// How soon after its answer a branch goes on.
-const SOON: Duration = Duration::from_secs(1);
+/// How soon after its answer a branch goes on. It takes milliseconds; a machine that is busy with other tests gets more
+/// time, but less than the other branch's call takes.
+const SOON: Duration = Duration::from_secs(3);
+
+/// How long a call goes on after its target has answered the callback.
+const AFTERWARDS: Duration = Duration::from_secs(1);
 
 /// How long the slow call takes.
 const SLOW: Duration = Duration::from_secs(5);
@@ -67,7 +71,7 @@ async fn receive(State(targets): State<Targets>, uri: Uri, body: Bytes) -> Strin
             if uri.path() == "/ask-and-answer" {
                 answer(&targets.client, &url).await;
                 // The answer is there well before this call has ended.
-                tokio::time::sleep(SOON).await;
+                tokio::time::sleep(AFTERWARDS).await;
             }
         }
         _ => {}
@@ -144,7 +148,9 @@ async fn an_answer_beside_a_call_goes_on_at_once_and_repeats_nothing() {
     answer(&standing.client, &url).await;
     let told = targets.asked.first("/tell").await;
 
-    assert!(told.duration_since(answered) < SOON, "{:?}", told.duration_since(answered));
+    let took = told.duration_since(answered);
+    println!("the branch went on {took:?} after its answer");
+    assert!(took < SOON, "{took:?}");
     assert_eq!(standing.ended(&token).await["status"], "completed");
     let once = ["/ask", "/slow", "/tell"].map(|path| (path.to_owned(), 1));
     assert_eq!(targets.asked.counts(), BTreeMap::from(once));

@@ -23,6 +23,9 @@ pub fn verdict(guard: Guard) -> Verdict {
         Guard::AuditLetsRest => {
             Verdict::Tolerated("a timer too many wakes in vain; the guard saves writes")
         }
+        Guard::WaitAfterAppend => Verdict::Tolerated(
+            "whoever appends first sets a timer of its own before it lets go; the guard saves a detour of up to a minute",
+        ),
         Guard::OutcomeSurvivesConflict => Verdict::Tolerated(
             "what was done is done again with the same key; an attempt that is made at most once counts as interrupted",
         ),
