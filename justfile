@@ -83,6 +83,14 @@ aws-steps:
 lambda-e2e: lambda-build
     cargo run --locked --bin on-aws -- e2e
 
+# Ten thousand timers that are due at once, and the sweep function
+drain *options: lambda-build
+    cargo run --locked --bin on-aws -- drain {{options}}
+
+# The in-place upgrade of docs/deploy.md over the tables of a version before the timers
+upgrade *options: lambda-build
+    cargo run --locked --bin on-aws -- upgrade {{options}}
+
 # Sizes and starts of the functions, and what they add to the time of their calls
 lambda-bench *options: lambda-build (lambda-build 'arm64')
     cargo run --locked --bin on-aws -- bench --arm64 .aws-sam/build-arm64 {{options}}

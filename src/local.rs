@@ -6,7 +6,7 @@
 //! | DynamoDB | [`engine`], or another DynamoDB |
 //! | event source mappings | [`event_source`] |
 //! | API Gateway | [`door`] |
-//! | the sweep function's clock | [`server`] |
+//! | the sweep function and its queue | [`timers`] |
 //! | the functions' concurrency | [`pressure`] |
 
 mod alone;
@@ -19,6 +19,7 @@ pub mod objects;
 pub mod parts;
 pub mod pressure;
 pub mod server;
+pub mod timers;
 
 pub use engine::Engine;
 pub use event_source::Doorbell;

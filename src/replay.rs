@@ -20,7 +20,7 @@ pub struct Told {
     pub changed: String,
     /// Where the execution stood after it.
     pub status: String,
-    /// By when it then had to move.
+    /// When it then had something to do again, if it had to wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     /// Each step tried so far: name, attempts, outcome.
@@ -61,7 +61,7 @@ pub fn transcript(id: &ExecutionId, told: &[Told]) -> String {
         }
         lines.push(format!("      → {}", told.status));
         if let Some(due_at) = told.due_at {
-            lines.push(format!("        must move by {due_at}"));
+            lines.push(format!("        waits until {due_at}"));
         }
         lines.extend(told.steps.iter().map(|step| format!("        {step}")));
     }

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use everhook::{Input, StepError, Steps};
-use everhook_journal::{Event, ExecutionId, Sequence, StepName};
-use everhook_processor::{Cause, Wake, advance::advance};
+use everhook_journal::{Event, ExecutionId, StepName};
+use everhook_processor::Invocation;
+use everhook_processor::advance::advance;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::world::{World, delivery};
+use crate::world::{World, delivery, woken};
 
 const SOURCE: &str = r#"
     [sources.default]
@@ -125,7 +126,9 @@ async fn while_in_flight(
         for _ in 0..2 {
             other.process(&first).await;
             other.process(&other.records().await).await;
-            world.sweep().await;
+            other.sweep().await;
+            // The process that makes the calls is only told.
+            world.tell().await;
         }
         targets.door.add_permits(1_000);
     };
@@ -134,14 +137,14 @@ async fn while_in_flight(
     (world, id)
 }
 
-async fn callback(world: &World, id: &ExecutionId, step: &str) -> String {
+pub(crate) async fn callback(world: &World, id: &ExecutionId, step: &str) -> String {
     let began_at = world.history(id).await[0].at;
     let callbacks = world.parts.supervisor.driver().callbacks.as_ref().unwrap();
     let url = callbacks.urls(&callbacks.token(id, began_at, &StepName::new(step), 1)).url;
     url.strip_prefix("https://hooks.example.com").unwrap().to_owned()
 }
 
-async fn post(world: &World, path: &str) -> i64 {
+pub(crate) async fn post(world: &World, path: &str) -> i64 {
     let event = json!({
         "version": "2.0", "rawPath": path, "rawQueryString": "", "isBase64Encoded": false,
         "headers": {}, "body": "{}",
@@ -197,6 +200,25 @@ async fn an_answer_that_comes_before_the_call_is_answered_repeats_no_call() {
 }
 
 #[tokio::test]
+async fn an_outcome_survives_a_conflict() {
+    let targets = Targets::new();
+    let world = World::with_steps(&format!("{SOURCE}{FORK}"), targets.steps()).await;
+    let id = world.accepted(&delivery("d-1", "{}")).await;
+    let first = world.records().await;
+    let others = async {
+        targets.begun(1).await;
+        // Its driver hears of nothing until it appends.
+        let path = callback(&world, &id, "both/b/answer").await;
+        assert_eq!(post(&world, &format!("{path}/success")).await, 200);
+        targets.door.add_permits(1_000);
+    };
+    tokio::join!(world.process(&first), others);
+
+    targets.assert_once(&[("both/a/slow", 1), ("both/b/tell", 1)]);
+    assert_eq!(world.status(&id).await["status"], "completed");
+}
+
+#[tokio::test]
 async fn a_refused_redrive_repeats_no_call() {
     let targets = Targets::new();
     let (_, _) = while_in_flight(SLOW, &targets, 1, async |world, id| {
@@ -228,7 +250,7 @@ async fn a_cancel_and_a_redrive_during_a_call_do_not_repeat_it_at_once() {
         assert_eq!(post(&world, &format!("/executions/{id}/cancel")).await, 200);
         assert_eq!(post(&world, &redrive).await, 200);
         world.process(&world.records().await).await;
-        world.sweep().await;
+        world.tell().await;
         assert_eq!(targets.total(), 1);
         targets.door.add_permits(1_000);
     };
@@ -249,11 +271,11 @@ async fn a_redrive_long_after_a_cancel_takes_what_the_call_came_to() {
     let others = async {
         targets.begun(1).await;
         assert_eq!(post(&world, &format!("/executions/{id}/cancel")).await, 200);
-        // The driver sees the end, and shows it.
         world.process(&world.records().await).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(world.status(&id).await["status"], "cancelled");
         assert_eq!(post(&world, &format!("/executions/{id}/redrive")).await, 200);
+        world.tell().await;
         targets.door.add_permits(1_000);
     };
     tokio::join!(world.process(&first), others);
@@ -374,8 +396,7 @@ async fn a_branchs_outcome_is_recorded_while_its_sibling_is_being_called() {
     "#;
     let world = World::with_steps(&format!("{SOURCE}{workflow}"), targets.steps()).await;
     let id = world.accepted(&delivery("d-1", "{}")).await;
-    let wake = Wake { execution: id.clone(), cause: Cause::Appended(Sequence::new(1)) };
-    let deadline = world.now() + Duration::from_secs(60);
+    let (wake, deadline) = (woken(&id), world.now() + Duration::from_secs(60));
     let dying = advance(world.parts.supervisor.driver(), &wake, deadline);
     let recorded = async {
         while outcomes(&world, &id).await == 0 {
@@ -404,18 +425,25 @@ async fn a_process_that_is_alone_waits_for_no_claim_of_an_earlier_one() {
     let world = World::with_steps(&config, targets.steps()).await;
     world.parts.supervisor.driver().is_alone();
     let id = world.accepted(&delivery("d-1", "{}")).await;
-    let wake = Wake { execution: id.clone(), cause: Cause::Appended(Sequence::new(1)) };
-    let deadline = world.now() + Duration::from_secs(60);
+    let (wake, deadline) = (woken(&id), world.now() + Duration::from_secs(60));
     tokio::select! {
         _ = advance(world.parts.supervisor.driver(), &wake, deadline) => panic!("it ended"),
         () = targets.begun(1) => {}
     }
 
     let next = World::over(world.engine.clone(), &config, targets.steps()).await;
-    next.parts.supervisor.driver().is_alone();
+    let process = next.parts.supervisor.driver().is_alone();
+    let sweep = next.parts.sweep.clone().in_process(process);
     targets.door.add_permits(1_000);
-    assert_eq!(next.parts.sweep.release().await.unwrap(), 1);
-    next.sweep().await;
+    // What was recorded before it began is driven by no other: the audit need not wait.
+    let audited = next.parts.audit.run_up_to(next.now(), deadline).await.unwrap();
+    assert_eq!(audited.timers, 1);
+    let released = Mutex::new(Vec::new());
+    let wake = |invocation: Invocation| released.lock().unwrap().push(invocation);
+    assert_eq!(sweep.release(wake).await.unwrap(), 1);
+    for invocation in released.into_inner().unwrap() {
+        everhook_processor::handle(&next.parts.supervisor, invocation, deadline).await;
+    }
 
     assert_eq!(next.status(&id).await["status"], "completed");
     assert_eq!(targets.total(), 2);

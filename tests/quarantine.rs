@@ -13,8 +13,9 @@ use everhook::Steps;
 use everhook_ingest::Ingest;
 use everhook_ingest::reverify::{Outcome, Reverified};
 use everhook_journal::config::Config;
+use everhook_journal::schema::Tables;
 use everhook_journal::store::{Item, Store};
-use everhook_journal::{Clock, Event, Executions, Journal, Payloads, Secrets, SourceName};
+use everhook_journal::{Clock, Event, Payloads, Secrets, SourceName, Storage};
 use object_store::memory::InMemory;
 use serde_json::json;
 
@@ -232,12 +233,17 @@ async fn a_store_that_hangs_holds_up_the_answer_for_two_seconds() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("secret"), SECRET).unwrap();
     let secrets = Secrets::new(folder.path().to_owned(), Some(folder.path().to_owned()));
+    let tables = Tables::default();
+    let storage = Storage {
+        journal: tables.journal_in(&store, Clock::System),
+        executions: tables.executions_in(&store),
+        timers: tables.timers_in(&store),
+        payloads: Payloads::new(Arc::new(InMemory::new())),
+    };
     let ingest = Ingest::from_config(
         &Config::parse(&config("secret", ON), folder.path().to_owned()).unwrap(),
         &secrets,
-        Journal::new(store.clone(), "journal", Clock::System),
-        Executions::new(store, "executions"),
-        Payloads::new(Arc::new(InMemory::new())),
+        storage,
         Clock::System,
     )
     .unwrap();

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use everhook_journal::{Event, ExecutionId, Recorded};
 use serde_json::json;
 
 use crate::world::{Delivery, World, delivery};
@@ -229,4 +230,22 @@ async fn unfinished_executions_are_listed_in_pages_without_the_others() {
         ids(&world, &format!("/executions?status=waiting&from={later}")).await,
         Vec::<String>::new()
     );
+}
+
+#[tokio::test]
+async fn what_was_redriven_by_a_call_that_died_is_not_shown_as_failed() {
+    let world = seven().await;
+    let failed = world.get("/executions?status=failed").await.body;
+    let token = failed["executions"][0]["executionToken"].as_str().unwrap();
+    let id = ExecutionId::parse(token).unwrap();
+    let last = world.history(&id).await.pop().unwrap();
+    let sequence = last.sequence.next();
+    let event = Event::ExecutionRedriven { from: None };
+    let redriven = Recorded { sequence, first: sequence, at: world.now(), event, digest: None };
+
+    world.append(&id, [&[redriven][..]]).await;
+    let records = world.records().await;
+    world.project(&records).await;
+
+    assert_eq!(ids(&world, "/executions?status=failed").await, [""; 0]);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use everhook_journal::id::{BodyKey, Sequence};
 use everhook_journal::payload::sha256_hex;
+use everhook_journal::view::ViewStatus;
 use everhook_journal::{Execution, ExecutionId, SourceName, View};
 use serde_json::{Value, json};
 
@@ -89,10 +90,10 @@ async fn a_redelivery_of_a_repeat_is_flagged_once() {
     assert_eq!(world.accepted(&delivery("d-2", BODY)).await, second);
     assert_eq!(repeated(&world), 1);
 
-    // As if the first try had died before it marked the row: the next one does.
-    let history = world.history(&second).await;
-    let view = View::of(&second, &Execution::fold(&history).unwrap().unwrap());
-    world.parts.ingest.executions.reopen(&view, world.now()).await.unwrap();
+    // As if the first try had died before it marked the execution: the next one does.
+    let key = aws_sdk_dynamodb::types::AttributeValue::S(second.to_string());
+    let delete = world.engine.dynamodb().delete_item().table_name("executions");
+    delete.key("execution", key).send().await.unwrap();
     assert_eq!(repeat_of(&world, &second).await, Value::Null);
     assert_eq!(world.deliver(&delivery("d-2", BODY)).await.body["duplicate"], true);
     assert_eq!(repeat_of(&world, &second).await, json!(first));
@@ -115,37 +116,36 @@ async fn a_try_that_died_after_the_body_is_no_repeat_of_itself() {
 }
 
 #[tokio::test]
-async fn the_mark_survives_every_later_writing_of_the_row() {
+async fn the_mark_survives_every_later_writing_of_the_view() {
     let world = World::start(PLAIN).await;
     let first = world.accepted(&delivery("d-1", BODY)).await;
     let second = world.accepted(&delivery("d-2", BODY)).await;
-    // The projector, of an execution that goes on.
     let executions = &world.parts.ingest.executions;
     let history = world.history(&second).await;
     let mut view = View::of(&second, &Execution::fold(&history).unwrap().unwrap());
-    view.sequence = Sequence::new(2);
-    assert!(executions.project(&view, world.now()).await.unwrap());
+    let marked = Some(first);
+    // The projector, of an execution that rests.
+    assert!(executions.show(&view).await.unwrap());
+    assert_eq!(executions.get(&second).await.unwrap().unwrap().repeat_of, marked);
+    // It is stalled, its end is shown, and it is redriven.
+    assert!(executions.stall(&second, "why", world.now(), view.expires_at).await.unwrap());
+    (view.sequence, view.status) = (Sequence::new(3), ViewStatus::Failed);
+    assert!(executions.show(&view).await.unwrap());
     let row = executions.get(&second).await.unwrap().unwrap();
-    assert_eq!(row.repeat_of, Some(first.clone()));
-    // The sweep's writings, and the end, twice.
-    let due = executions.get(&second).await.unwrap().unwrap().due.unwrap();
-    assert!(executions.claim(&second, &due, world.now()).await.unwrap());
-    view.sequence = Sequence::new(3);
-    for _ in 0..2 {
-        assert!(executions.finish(&view).await.unwrap());
-        let row = executions.get(&second).await.unwrap().unwrap();
-        assert_eq!((row.repeat_of, row.due), (Some(first.clone()), None));
-    }
-    // What is older than the row changes nothing.
+    assert_eq!((row.repeat_of, row.stalled), (marked.clone(), None));
+    (view.sequence, view.status) = (Sequence::new(4), ViewStatus::Running);
+    assert!(executions.reopen(&view).await.unwrap());
+    assert_eq!(executions.get(&second).await.unwrap().unwrap().repeat_of, marked);
+    // What is older than the view changes nothing.
     view.sequence = Sequence::new(1);
-    assert!(!executions.finish(&view).await.unwrap());
+    assert!(!executions.show(&view).await.unwrap());
 }
 
 #[tokio::test]
 async fn senders_whose_ids_are_signed_or_in_the_body_pay_nothing() {
     let world = World::start(THREE).await;
     let puts = || world.parts.store.calls().snapshot()[0].1;
-    for (source, writes, id) in [("default", 3, "d-"), ("signed", 2, "d-"), ("inside", 2, "")] {
+    for (source, writes, id) in [("default", 2, "d-"), ("signed", 1, "d-"), ("inside", 1, "")] {
         for number in 1..3 {
             let body = match source {
                 "inside" => format!(r#"{{"id": "{number}"}}"#),
@@ -160,6 +160,25 @@ async fn senders_whose_ids_are_signed_or_in_the_body_pay_nothing() {
             assert_eq!(flagged, source == "default" && number == 2, "{source} {number}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_source_that_remembers_no_bodies_writes_none_and_flags_no_repeat() {
+    let config = PLAIN.replace("[sources.default]", "[sources.default]\nremember_bodies = false");
+    let world = World::start(&config).await;
+    let puts = || world.parts.store.calls().snapshot()[0].1;
+    let before = puts();
+
+    let first = world.accepted(&delivery("d-1", BODY)).await;
+    let told = world.deliver(&delivery("d-2", BODY)).await;
+
+    assert_eq!(puts() - before, 2);
+    assert_eq!(told.body["duplicate"], false);
+    assert_eq!(repeat_of(&world, &told.token()).await, Value::Null);
+    assert_eq!(repeated(&world), 0);
+    // The same id and the same body are a redelivery all the same.
+    let again = world.deliver(&delivery("d-1", BODY)).await;
+    assert_eq!((again.token(), &again.body["duplicate"]), (first, &json!(true)));
 }
 
 #[tokio::test]

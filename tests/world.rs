@@ -1,8 +1,9 @@
 //! A deployment in memory, whose time only moves when a test says so.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::future::ready;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -14,18 +15,25 @@ use everhook::local::{Engine, Parts};
 use everhook_ingest::Sources;
 use everhook_ingest::signature::Key;
 use everhook_journal::config::Config;
+use everhook_journal::event::Events;
 use everhook_journal::schema::Tables;
 use everhook_journal::secret::Secret;
 use everhook_journal::store::{Item, Store};
 use everhook_journal::stream::{Batch, BatchResponse};
+use everhook_journal::table::Draft;
 use everhook_journal::{
-    Clock, Event, ExecutionId, Payloads, Recorded, Secrets, Sequence, SourceName, Timestamp,
+    Clock, Event, ExecutionId, Head, Payloads, Recorded, Secrets, Sequence, SourceName, Timer,
+    Timestamp, id,
 };
-use everhook_processor::Invocation;
+use everhook_processor::advance::unknown_lane;
 use everhook_processor::expression::worker;
+use everhook_processor::sweep::{HandOver, SWEEP_EVERY};
+use everhook_processor::{Cause, Invocation, Wake};
 use object_store::memory::InMemory;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::hooked::{Hook, hooked};
 
 /// When every world begins.
 pub(crate) const BEGINNING: Timestamp = Timestamp::from_millis(1_795_486_845_000);
@@ -55,6 +63,8 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) objects: Arc<InMemory>,
     time: Arc<AtomicI64>,
+    /// When the audit has run last.
+    audited_at: AtomicI64,
     sources: Sources,
     iterator: tokio::sync::Mutex<Option<String>>,
     _folder: TempDir,
@@ -109,6 +119,22 @@ impl World {
         steps: Steps,
         with: impl FnOnce(Secrets) -> Secrets,
     ) -> Self {
+        Self::build(engine, |store| store, config, steps, with).await
+    }
+
+    /// A world in which something happens right before an append.
+    pub(crate) async fn hooked(config: &str, steps: Steps, hook: Hook) -> Self {
+        let engine = Engine::in_memory().unwrap();
+        Self::build(engine, |store| hooked(store, hook), config, steps, |secrets| secrets).await
+    }
+
+    async fn build(
+        engine: Engine,
+        through: impl FnOnce(Store) -> Store,
+        config: &str,
+        steps: Steps,
+        with: impl FnOnce(Secrets) -> Secrets,
+    ) -> Self {
         worker::offer_program(env!("CARGO_BIN_EXE_everhook"), [worker::ARGUMENT]);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("secret"), SECRET).unwrap();
@@ -124,25 +150,33 @@ impl World {
         for name in ["execution-key", "callback-key"] {
             std::fs::write(folder.path().join(name), "the key of every world").unwrap();
         }
-        let parts = Parts::new(
+        let mut parts = Parts::new(
             &config,
             &secrets,
             steps,
-            Store::new(client),
+            through(Store::new(client)),
             Payloads::new(objects.clone()),
             Clock::Manual(time.clone()),
             "https://hooks.example.com",
         )
         .await
         .unwrap();
+        // Records and timers wake executions when a test says so, and nothing else does.
+        Arc::get_mut(&mut parts.ingest).unwrap().teller = None;
         parts.ingest.publish().await.unwrap();
         let sources = Sources::from_config(&config, &secrets).unwrap();
         let iterator = tokio::sync::Mutex::new(None);
-        Self { parts, engine, objects, time, sources, iterator, _folder: folder }
+        let audited_at = AtomicI64::new(0);
+        Self { parts, engine, objects, time, audited_at, sources, iterator, _folder: folder }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.time.load(Ordering::SeqCst))
+    }
+
+    /// The clock of another process, which is so far behind.
+    pub(crate) fn turn_back(&self, duration: Duration) {
+        self.time.fetch_sub(i64::try_from(duration.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     pub(crate) fn pass(&self, duration: Duration) {
@@ -205,9 +239,33 @@ impl World {
         everhook_projector::handle(&self.parts.projector, batch).await
     }
 
-    /// Fires what is due now; says how much that was.
+    /// Claims the timers that are due now, and says with which invocations they are handed over.
+    pub(crate) async fn claim(&self) -> Vec<Invocation> {
+        let claimed = Mutex::new(Vec::new());
+        let hand_over = |handed_over| {
+            if let HandOver::Now(invocation) = handed_over {
+                claimed.lock().unwrap().push(invocation);
+            }
+            ready(true)
+        };
+        self.parts.sweep.look(Duration::ZERO, self.now() + INVOCATION, hand_over).await;
+        claimed.into_inner().unwrap()
+    }
+
+    /// Looks for what would be forgotten, each minute, then fires what is due now; says how many timers that were.
     pub(crate) async fn sweep(&self) -> usize {
-        let invocations = self.parts.sweep.claim().await;
+        let now = self.now().as_millis();
+        let every = i64::try_from(SWEEP_EVERY.as_millis()).unwrap();
+        if self.audited_at.load(Ordering::SeqCst) + every <= now {
+            self.audited_at.store(now, Ordering::SeqCst);
+            self.parts.audit.run(self.now() + INVOCATION).await.unwrap();
+        }
+        self.fire().await
+    }
+
+    /// Fires what is due now; says how many timers that were.
+    pub(crate) async fn fire(&self) -> usize {
+        let invocations = self.claim().await;
         let fired = invocations.iter().map(Invocation::many).sum();
         for invocation in invocations {
             let payload = invocation.to_json().unwrap();
@@ -218,12 +276,56 @@ impl World {
         fired
     }
 
+    /// Fires what is due now, and waits for none of the drives: a drive that is under way is only told.
+    pub(crate) async fn tell(&self) {
+        for invocation in self.claim().await {
+            let Invocation::Due(fired) = invocation else { panic!("{invocation:?}") };
+            for fired in fired {
+                let wake = Wake::fired(fired, Cause::Due);
+                self.parts.supervisor.hand_over(wake, &unknown_lane());
+            }
+        }
+    }
+
+    /// All timers.
+    pub(crate) async fn timers(&self) -> Vec<Timer> {
+        let mut timers = self.parts.status.timers.first(1_000).await.unwrap().0;
+        timers.sort();
+        timers
+    }
+
+    /// Appends these events, those of one part together, as drivers did that have died since.
+    pub(crate) async fn append<'e>(
+        &self,
+        execution: &ExecutionId,
+        parts: impl IntoIterator<Item = &'e [Recorded]>,
+    ) {
+        let before = self.history(execution).await;
+        let mut head = before.last().map_or(Head::START, Recorded::head);
+        let mut first = before.into_iter().next();
+        for part in parts {
+            let first = first.get_or_insert_with(|| part[0].clone());
+            let Event::WebhookReceived(webhook) = &first.event else { panic!("{first:?}") };
+            let events = part.iter().map(|recorded| recorded.event.clone()).collect();
+            let draft = Draft {
+                after: head,
+                events: Events::new(events).unwrap(),
+                at: part[0].at,
+                expires_at: webhook.expires_at,
+                until: None,
+                name: id::fresh(),
+            };
+            let recorded = self.parts.ingest.journal.append(execution, draft).await.unwrap();
+            head = recorded.last().unwrap().head();
+        }
+    }
+
     /// Delivers records and fires what is due, until nothing moves. Time stands still.
     pub(crate) async fn settle(&self) {
         for _ in 0..ROUNDS_MAX {
             let records = self.records().await;
             assert_eq!(self.process(&records).await, BatchResponse::Complete);
-            assert_eq!(self.parts.supervisor.live(), 0, "actors outlived their invocation");
+            assert_eq!(self.parts.supervisor.busy(), 0, "drives outlived their invocation");
             assert_eq!(self.project(&records).await, BatchResponse::Complete);
             if self.sweep().await == 0 && records.is_empty() {
                 return;
@@ -302,11 +404,17 @@ pub(crate) fn signed_with(secret: &str, delivery: &Delivery) -> ApiGatewayV2http
     request(delivery.source, &headers, &delivery.body)
 }
 
+/// A wake-up as the record of a first append causes it.
+pub(crate) fn woken(execution: &ExecutionId) -> Wake {
+    Wake::new(execution.clone(), Cause::Received)
+}
+
 /// The size of an item as DynamoDB bills it: its names and values.
 pub(crate) fn item_bytes(item: &Item) -> usize {
     use aws_sdk_dynamodb::types::AttributeValue;
     let value = |value: &AttributeValue| match value {
         AttributeValue::S(text) => text.len(),
+        AttributeValue::Bool(_) => 1,
         AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
         AttributeValue::B(bytes) => bytes.as_ref().len(),
         value => panic!("{value:?}"),

@@ -36,8 +36,8 @@ fn the_same_seed_gives_the_same_world() {
 fn a_guard_that_is_off_is_missed() {
     for (guard, rule) in [
         (Guard::AppendCondition, "S1"),
-        (Guard::ClaimBeforeActing, "S15"),
-        (Guard::ClaimEverywhere, "S15"),
+        (Guard::ClaimBeforeActing, "S20"),
+        (Guard::ClaimEverywhere, "S20"),
         (Guard::StableKey, "S6"),
         (Guard::SweepComes, "L1"),
         (Guard::KeysApart, "P2"),

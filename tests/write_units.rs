@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_sdk_dynamodb::types::AttributeValue;
 use everhook_journal::ExecutionId;
 use everhook_journal::store::Item;
+use everhook_journal::stream::BatchResponse;
 use serde_json::Value;
 
 use crate::world::{Delivery, World, item_bytes};
@@ -130,6 +132,11 @@ const SOURCES: &str = r#"
     scheme = "stripe"
     secrets = ["file:secret"]
 
+    [sources.forgetful]
+    scheme = "github"
+    secrets = ["file:secret"]
+    remember_bodies = false
+
     [sources.open]
     verify = "none"
     expect = "any"
@@ -143,6 +150,17 @@ async fn world() -> World {
 
 /// Sends it with what the sender and the gateway add, and lets it end.
 async fn ended(world: &World, delivery: &Delivery, headers: &[(&str, &str)]) -> ExecutionId {
+    let token = world.send(requested(world, delivery, headers)).await.token();
+    world.settle().await;
+    token
+}
+
+/// Its request, with what the sender and the gateway add.
+fn requested(
+    world: &World,
+    delivery: &Delivery,
+    headers: &[(&str, &str)],
+) -> ApiGatewayV2httpRequest {
     let mut request = world.signed(delivery);
     for (name, value) in headers.iter().chain(&GATEWAY) {
         let name = name.parse::<aws_lambda_events::http::HeaderName>().unwrap();
@@ -150,9 +168,7 @@ async fn ended(world: &World, delivery: &Delivery, headers: &[(&str, &str)]) -> 
     }
     request.request_context.http.source_ip = Some("140.82.115.12".into());
     request.request_context.request_id = Some("LV7fzho-PHcEJPw=".into());
-    let token = world.send(request).await.token();
-    world.settle().await;
-    token
+    request
 }
 
 /// The items of a history.
@@ -188,6 +204,41 @@ async fn a_payment_and_a_push_of_1_kb_take_two_write_units_of_the_journal() {
         assert_eq!(bytes.len(), 2);
         assert!(bytes[0] + ROOM <= UNIT && bytes[1] + ROOM <= UNIT, "{}: {bytes:?}", sent.source);
     }
+}
+
+/// Items of up to 1 KiB take a unit for each write, and event 1 another one for its entry in the index `received`.
+#[tokio::test]
+async fn a_webhook_costs_four_write_units_and_a_remembered_body_a_fifth() {
+    let world = world().await;
+    let (payment, push) =
+        (include_str!("write_units/payment.json"), include_str!("write_units/push.json"));
+    let delivery_id = "72d3162e-cc78-11e3-81ab-4c9367dc0958";
+    for (sent, headers, units) in [
+        (delivery("stripe", "evt_3QKd2vLkdIwHu7ix0nQ8ZtYb", None, payment), STRIPE.as_slice(), 4),
+        (delivery("forgetful", delivery_id, Some("push"), push), GITHUB.as_slice(), 4),
+        (delivery("github", delivery_id, Some("push"), push), GITHUB.as_slice(), 5),
+    ] {
+        let before = writes(&world);
+        let token = world.send(requested(&world, &sent, headers)).await.token();
+        let records = world.records().await;
+        assert_eq!(world.process(&records).await, BatchResponse::Complete);
+        let records = [records, world.records().await].concat();
+        assert_eq!(world.project(&records).await, BatchResponse::Complete);
+
+        assert_eq!(world.status(&token).await["status"], "completed");
+        let items = items(&world, &token).await;
+        assert!(items.iter().all(|item| item_bytes(item) <= UNIT), "{}", sent.source);
+        let indexed = items.iter().filter(|item| item.contains_key("received")).count();
+        assert_eq!(writes(&world) - before + indexed as u64, units, "{}", sent.source);
+    }
+}
+
+/// How many writes were made.
+fn writes(world: &World) -> u64 {
+    let calls = world.parts.store.calls().snapshot();
+    let of_writes =
+        calls.iter().filter(|(name, _)| ["PutItem", "UpdateItem", "DeleteItem"].contains(name));
+    of_writes.map(|(_, count)| count).sum()
 }
 
 #[tokio::test]

@@ -205,7 +205,7 @@ async fn complete(
     let id = id.ok_or_else(|| io::Error::other(format!("no token: {answer}")))?;
     while begun.elapsed() < COMPLETED_MAX {
         let shown = server.parts.ingest.executions.get(&id).await.map_err(io::Error::other)?;
-        match shown.map(|row| row.view.status.as_str()) {
+        match shown.and_then(|row| row.view).map(|view| view.status.as_str()) {
             Some("completed") => return Ok((id, begun.elapsed())),
             Some("failed") => return Err(io::Error::other(format!("{}: {id} failed", row.name))),
             _ => tokio::time::sleep(Duration::from_millis(1)).await,

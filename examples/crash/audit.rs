@@ -100,7 +100,7 @@ impl Histories {
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let engine = Engine::on_disk(&data(folder)).map_err(io::Error::other)?;
         let store = Store::new(engine.dynamodb());
-        let journal = Journal::new(store, Tables::default().journal, Clock::System);
+        let journal = Tables::default().journal_in(&store, Clock::System);
         let objects = data(folder).join("objects");
         std::fs::create_dir_all(&objects)?;
         let objects = LocalFileSystem::new_with_prefix(objects).map_err(io::Error::other)?;
@@ -227,9 +227,9 @@ fn ended(
         other => return Err(format!("it ended as {other:?}")),
     }
     let view = View::of(&entry.execution, execution);
-    let row = Row { view, due: None, parked: None, deaths: 0, repeat_of: None };
+    let row = Row { view: Some(view), ..Row::unwritten(entry.execution.clone()) };
     match shown.get(&entry.execution) {
-        Some(shown) if *shown == ShownExecution::from(row) => {}
+        Some(shown) if Some(shown) == ShownExecution::of(row).as_ref() => {}
         shown => return Err(format!("its status is not what its history says: {shown:?}")),
     }
     for (_, step, mode) in STEPS.iter().filter(|(flow, ..)| *flow == entry.flow) {

@@ -6,19 +6,20 @@ use std::fmt;
 use crate::chance::Chance;
 
 /// The named places in the product, and about how often each is passed in half a second.
-const PLACES: [(&str, u64); 12] = [
+const PLACES: [(&str, u64); 13] = [
     ("append.before", 80),
     ("append.after", 80),
-    ("row.after", 16),
     ("answer.before", 16),
     ("payload.stored", 2),
     ("fact.appended", 3),
     ("act.before", 30),
     ("act.after", 30),
-    ("finish.before", 14),
-    ("finish.after", 14),
-    ("sweep.claimed", 8),
-    ("wait.before", 12),
+    ("end.before", 14),
+    ("end.after", 14),
+    ("timer.set", 12),
+    ("timer.claimed", 8),
+    ("timer.clear", 8),
+    ("audit.set", 1),
 ];
 
 /// The places that a server passes only while it makes what it needs, and how often.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::caller::Caller;
 use crate::chance::Chance;
 use crate::ledger::{Acknowledged, Ledger};
 use crate::sender::Sender;
-use crate::server::{Server, Start};
+use crate::server::{Server, Start, free_address};
 use crate::target::Target;
 
 const CONFIG: &str = include_str!("everhook.toml");
@@ -73,8 +73,7 @@ impl Lane {
         let (target, address) = Target::start(caller.clone(), ledger.clone(), chance).await?;
         let config = CONFIG.replace(TARGET, &address.to_string());
         std::fs::write(folder.join("everhook.toml"), config)?;
-        // Free now; whoever starts there again finds it free as well.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = free_address()?;
         Ok(Self {
             folder,
             ledger,
@@ -105,11 +104,9 @@ impl Lane {
 
     /// Starts a server that must become ready.
     pub(crate) fn serve(&self, start: &Start) -> io::Result<Server> {
-        let mut server = self.spawn(start)?;
-        match tokio::task::block_in_place(|| server.is_ready())? {
-            true => Ok(server),
-            false => Err(io::Error::other("the server did not start; see server.log")),
-        }
+        let server = start.serve()?;
+        self.ledger.started(server.began);
+        Ok(server)
     }
 
     /// Lets the senders begin. The server must have made its secrets.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use crate::audit::{self, Histories};
 use crate::ledger::Acknowledged;
-use crate::server::{Server, Start, data};
+use crate::server::{Server, Start, data, free_address};
 use crate::wire::{Answer, Wire};
 
 const CONFIG: &str = include_str!("load.toml");
@@ -74,7 +74,7 @@ struct Accepted {
 /// Loads a server for so many seconds with half of what it can do, and then with twice as much.
 pub(crate) async fn run(folder: &Path, time: Duration) -> io::Result<()> {
     std::fs::write(folder.join("everhook.toml"), CONFIG)?;
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let address = free_address()?;
     let start = Start {
         listen: address,
         folder: folder.to_owned(),
@@ -83,7 +83,7 @@ pub(crate) async fn run(folder: &Path, time: Duration) -> io::Result<()> {
         clock: None,
         sync: None,
     };
-    let server = serve(&start)?;
+    let server = start.serve()?;
     let loaded = Loaded { address, sources: sources(folder)?, numbers: Arc::default() };
     let mut all = Vec::new();
 
@@ -127,7 +127,7 @@ pub(crate) async fn run(folder: &Path, time: Duration) -> io::Result<()> {
     let waiting = got.acknowledged.len();
     all.extend(got.acknowledged);
 
-    let server = serve(&start)?;
+    let server = start.serve()?;
     let ready = server.began.elapsed();
     let began = Instant::now();
     loaded.ended(&all).await?;
@@ -152,14 +152,6 @@ pub(crate) async fn run(folder: &Path, time: Duration) -> io::Result<()> {
     match peak_mib <= MEMORY_MAX_MIB {
         true => Ok(()),
         false => Err(io::Error::other(format!("the server needed {peak_mib} MiB"))),
-    }
-}
-
-fn serve(start: &Start) -> io::Result<Server> {
-    let mut server = start.spawn()?;
-    match tokio::task::block_in_place(|| server.is_ready())? {
-        true => Ok(server),
-        false => Err(io::Error::other("the server did not start; see server.log")),
     }
 }
 

@@ -2,17 +2,25 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use everhook_journal::failpoint;
 
 /// How long a start may take.
-const READY_MAX: Duration = Duration::from_secs(30);
+const READY_MAX: Duration = Duration::from_secs(60);
+
+/// From which ports one is taken, and how many there are.
+const PORT_MIN: u32 = 12_000;
+const PORTS: u32 = 16_000;
+
+/// How many lines of a log are shown of a server that did not start.
+const LAST_LINES: usize = 20;
 
 /// How long a server may take to stop when it is asked to.
 const STOP_MAX: Duration = Duration::from_secs(30);
@@ -100,6 +108,43 @@ impl Start {
             said.send(read.map(|_| line)).ok();
         });
         Ok(Server { child, ready, began })
+    }
+}
+
+/// An address that is free, and stays so between two servers: below the ports from which systems take those of outgoing
+/// connections, one of which may begin while no server listens.
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS {
+        // Two programs at once, and two servers of one, are far apart.
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = PORT_MIN + (std::process::id() * 101 % PORTS + given) % PORTS;
+        let port = u16::try_from(port).map_err(io::Error::other)?;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr();
+        }
+    }
+    Err(io::Error::other(format!("no port from {PORT_MIN} on is free")))
+}
+
+/// The last lines that servers have logged in this folder.
+fn last_words(folder: &Path) -> String {
+    let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+}
+
+impl Start {
+    /// Starts a server that must become ready.
+    pub(crate) fn serve(&self) -> io::Result<Server> {
+        let mut server = self.spawn()?;
+        match tokio::task::block_in_place(|| server.is_ready())? {
+            true => Ok(server),
+            false => {
+                let said = last_words(&self.folder);
+                Err(io::Error::other(format!("the server did not start; it said last:\n{said}")))
+            }
+        }
     }
 }
 

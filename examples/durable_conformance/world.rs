@@ -1,8 +1,8 @@
 //! A deployment in memory, whose clock goes straight to what is next.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
@@ -16,10 +16,10 @@ use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::Store;
 use everhook_journal::{
-    Clock, Execution, ExecutionId, Executions, Journal, Payloads, Recorded, Secrets, Sequence,
-    Timestamp,
+    Clock, Execution, ExecutionId, Payloads, Recorded, Secrets, Sequence, Storage, Timestamp,
 };
-use everhook_processor::{Cause, Driver, Invocation, Sweep, Wake, advance};
+use everhook_processor::sweep::HandOver;
+use everhook_processor::{Audit, Cause, Driver, Invocation, Sweep, Wake, advance};
 use object_store::memory::InMemory;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -32,6 +32,9 @@ const BEGINNING: i64 = 1_795_486_845_000;
 /// How long an invocation lasts at most.
 const INVOCATION: Duration = Duration::from_secs(60);
 
+/// How many timers of one shard are looked at.
+const TIMERS_MAX: i32 = 1_000;
+
 /// How many wake-ups may follow one another without waiting.
 const WAKES_MAX: usize = 1_000;
 
@@ -41,6 +44,7 @@ pub(crate) struct World {
     pub(crate) act: Act,
     driver: Driver,
     sweep: Sweep,
+    audit: Audit,
     time: Arc<AtomicI64>,
     _engine: Engine,
     _folder: TempDir,
@@ -57,27 +61,35 @@ impl World {
         let time = Arc::new(AtomicI64::new(BEGINNING));
         let clock = Clock::Manual(time.clone());
         let store = Store::new(client);
-        let journal = Journal::new(store.clone(), tables.journal, clock.clone());
-        let executions = Executions::new(store, tables.executions);
-        let payloads = Payloads::new(Arc::new(InMemory::new()));
-        let ingest = Ingest::from_config(
-            config,
-            &secrets,
-            journal.clone(),
-            executions.clone(),
-            payloads.clone(),
-            clock.clone(),
-        )
-        .map_err(words)?;
+        let storage = Storage {
+            journal: tables.journal_in(&store, clock.clone()),
+            executions: tables.executions_in(&store),
+            timers: tables.timers_in(&store),
+            payloads: Payloads::new(Arc::new(InMemory::new())),
+        };
+        let ingest =
+            Ingest::from_config(config, &secrets, storage.clone(), clock.clone()).map_err(words)?;
         ingest.publish().await.map_err(words)?;
         let callbacks = Callbacks::new(ingest.key.clone(), "https://hooks.example.com");
         let act = Act::default();
         let steps = Steps::new().with("act", act.clone());
-        let sweep = Sweep::new(executions.clone(), clock.clone());
-        let driver = Driver::from_config(config, steps, journal, executions, payloads, clock)
+        let Storage { journal, executions, timers, .. } = storage.clone();
+        let audit = Audit::new(journal.clone(), executions.clone(), timers.clone(), clock.clone());
+        let sweep = Sweep::new(timers, executions, journal, clock.clone());
+        let driver = Driver::from_config(config, steps, storage, clock)
             .map_err(words)?
             .with_callbacks(callbacks.clone());
-        Ok(Self { ingest, callbacks, act, driver, sweep, time, _engine: engine, _folder: own })
+        Ok(Self {
+            ingest,
+            callbacks,
+            act,
+            driver,
+            sweep,
+            audit,
+            time,
+            _engine: engine,
+            _folder: own,
+        })
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -124,52 +136,60 @@ impl World {
         folded.ok_or_else(|| "there is no execution".to_owned())
     }
 
-    /// When something is due; none once it has ended.
+    /// When something is due; none once it has ended. What a crash left without a timer is found by the audit.
     pub(crate) async fn due(&self, id: &ExecutionId) -> Result<Option<Timestamp>, String> {
-        let row = self.driver.executions.get(id).await.map_err(words)?;
-        Ok(row.and_then(|row| row.due).map(|due| due.at))
+        self.audit.run_up_to(self.now(), self.now() + INVOCATION).await.map_err(words)?;
+        let (timers, _) = self.driver.timers.first(TIMERS_MAX).await.map_err(words)?;
+        let own = timers.into_iter().filter(|timer| timer.execution == *id);
+        Ok(own.map(|timer| timer.due).min())
     }
 
-    /// Wakes the execution for its last append, and for what that leads to, as the stream would.
+    /// Wakes the execution as long as that moves it.
     pub(crate) async fn follow(&self, id: &ExecutionId) -> Result<(), String> {
-        let mut woken = None;
         for _ in 0..WAKES_MAX {
-            let last = self.execution(id).await?.last_append;
-            if woken == Some(last) || !self.wake(id, Cause::Appended(last)).await? {
+            let before = self.execution(id).await?.sequence;
+            let lives = self.wake(&Wake::new(id.clone(), Cause::Received)).await?;
+            if !lives || self.execution(id).await?.sequence == before {
                 return Ok(());
             }
-            woken = Some(last);
         }
         Err(format!("no rest after {WAKES_MAX} wake-ups"))
     }
 
     /// Fires what is due now.
     pub(crate) async fn fire(&self) -> Result<(), String> {
-        for invocation in self.sweep.claim().await {
-            let ids = match invocation {
-                Invocation::Due(ids) | Invocation::Acting(ids) => ids,
-                Invocation::Alone { execution, .. } => vec![execution],
-                Invocation::Stream(_) => Vec::new(),
-            };
-            for id in ids {
-                let before = self.execution(&id).await?.sequence;
-                let lives = self.wake(&id, Cause::Due).await?;
-                if lives && self.execution(&id).await?.sequence != before {
-                    self.follow(&id).await?;
+        let claimed = Mutex::new(Vec::new());
+        let until = self.now() + INVOCATION;
+        let hand_over = |handed| {
+            let wakes = match handed {
+                HandOver::Now(Invocation::Due(fired)) => {
+                    fired.into_iter().map(|fired| Wake::fired(fired, Cause::Due)).collect()
                 }
+                HandOver::Now(Invocation::Alone(fired)) => vec![Wake::fired(fired, Cause::Alone)],
+                _ => Vec::new(),
+            };
+            claimed.lock().unwrap_or_else(PoisonError::into_inner).extend(wakes);
+            std::future::ready(true)
+        };
+        self.sweep.look(Duration::ZERO, until, hand_over).await;
+        for wake in claimed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            let id = wake.execution.clone();
+            let before = self.execution(&id).await?.sequence;
+            let lives = self.wake(&wake).await?;
+            if lives && self.execution(&id).await?.sequence != before {
+                self.follow(&id).await?;
             }
         }
         Ok(())
     }
 
     /// One wake-up; false if the process died in it, which drops it wherever it is.
-    async fn wake(&self, id: &ExecutionId, cause: Cause) -> Result<bool, String> {
-        let wake = Wake { execution: id.clone(), cause };
+    async fn wake(&self, wake: &Wake) -> Result<bool, String> {
         let deadline = self.now() + INVOCATION;
         tokio::select! {
             biased;
             () = self.act.died.notified() => Ok(false),
-            advanced = advance::advance(&self.driver, &wake, deadline) => {
+            advanced = advance::advance(&self.driver, wake, deadline) => {
                 advanced.map_err(words)?;
                 Ok(true)
             }

@@ -138,8 +138,8 @@ impl Ingest {
                 // The reply to the first call was lost: it counts, and is told again.
                 Some(before) if before == answer => {
                     let execution = self.execution(&id).await?;
-                    if guard::holds(Guard::RepeatedAnswerHastens) {
-                        self.hasten(&id, &execution).await?;
+                    if guard::holds(Guard::RepeatedFactSetsTimer) {
+                        self.settle(&id, &execution).await?;
                     }
                     Ok(true)
                 }

@@ -1,17 +1,25 @@
 //! What somebody outside adds to a history: an answer that a step waits for, an operator's word.
 
+use std::time::Duration;
+
 use everhook_journal::event::Events;
 use everhook_journal::execution::Refusal;
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::store::Unavailable;
-use everhook_journal::table::{AppendError, ReadError};
-use everhook_journal::{Command, Execution, ExecutionId, Sequence, View, failpoint, id, telemetry};
+use everhook_journal::table::{AppendError, Draft, ReadError};
+use everhook_journal::timers::{Pending, Terms};
+use everhook_journal::{
+    Command, Execution, ExecutionId, Sequence, Timer, Timestamp, View, failpoint, id, telemetry,
+};
 
 use crate::answer::Answer;
 use crate::receive::Ingest;
 
 /// How often a fact is decided again because somebody else appended first.
 const CONFLICTS_MAX: usize = 16;
+
+/// When an execution that is about to be redriven is looked at, should the call die before it has redriven it.
+const REDRIVEN_SOON: Duration = Duration::from_secs(30);
 
 /// Why a fact was not added.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +66,7 @@ impl From<FactError> for Answer {
 }
 
 impl Ingest {
-    /// Appends what this decides on the latest state, then makes the execution due: only then it is acknowledged.
+    /// Appends what this decides on the latest state, then sets a timer for now: only then it is acknowledged.
     pub async fn add(
         &self,
         id: &ExecutionId,
@@ -77,13 +85,22 @@ impl Ingest {
     ) -> Result<Execution, FactError> {
         for _ in 0..CONFLICTS_MAX {
             let event = execution.decide(decide(&execution)?)?;
-            let expires_at = execution.webhook.expires_at;
-            if !guard::holds(Guard::HastenAfterAppend) {
-                self.hasten(id, &execution).await?;
+            let rested_until = execution.due_at().map(|due| due.min(execution.last_chance()));
+            // One that had ended has no timer, and the audit has passed it.
+            let had_ended = execution.status.is_terminal();
+            if had_ended && guard::holds(Guard::TimerBeforeRedrive) {
+                self.wake(id, &execution, REDRIVEN_SOON).await?;
             }
-            let (after, at) = (execution.head(), self.clock.now());
-            let events = Events::from(event);
-            match self.journal.append(id, after, events, expires_at, at, &id::fresh()).await {
+            let at = self.clock.now();
+            let draft = Draft {
+                after: execution.head(),
+                events: Events::from(event),
+                at,
+                expires_at: execution.webhook.expires_at,
+                until: None,
+                name: id::fresh(),
+            };
+            match self.journal.append(id, draft).await {
                 Ok(recorded) => {
                     failpoint::reached("fact.appended");
                     for recorded in &recorded {
@@ -100,10 +117,13 @@ impl Ingest {
                     if execution.status.is_terminal() {
                         telemetry::execution("cancelled", at.since(execution.created_at));
                     }
-                    if guard::holds(Guard::HastenAfterAppend)
-                        && guard::holds(Guard::HastenBeforeAnswer)
-                    {
-                        self.hasten(id, &execution).await?;
+                    if guard::holds(Guard::TimerBeforeAnswer) {
+                        let waited = self.waited_for(id, &execution, rested_until).await;
+                        self.settle(id, &execution).await?;
+                        self.withdraw(waited).await;
+                    }
+                    if had_ended {
+                        self.executions.reopen(&View::of(id, &execution)).await?;
                     }
                     return Ok(execution);
                 }
@@ -114,19 +134,47 @@ impl Ingest {
         Err(FactError::Unavailable("somebody else keeps moving it".into()))
     }
 
-    /// Makes an execution due: should the record of the last append be lost, the sweep finds it.
-    pub async fn hasten(&self, id: &ExecutionId, execution: &Execution) -> Result<(), FactError> {
-        let now = self.clock.now();
+    /// Sees to it that an execution goes on from what was added to it, or is shown as ended.
+    pub async fn settle(&self, id: &ExecutionId, execution: &Execution) -> Result<(), FactError> {
         if execution.status.is_terminal() {
-            self.executions.finish(&View::of(id, execution)).await?;
+            self.executions.show(&View::of(id, execution)).await?;
             return Ok(());
         }
-        // A row whose execution had ended owes nothing yet.
-        if guard::holds(Guard::RedriveOwes) {
-            self.executions.project(&View::of(id, execution), now).await?;
+        self.wake(id, execution, Duration::ZERO).await
+    }
+
+    /// The timer of what an execution waited for before this was added to it, if it waits for that no more.
+    /// It is read before the next one is set: what a driver sets at the same key from then on is another write.
+    async fn waited_for(
+        &self,
+        id: &ExecutionId,
+        execution: &Execution,
+        rested_until: Option<Timestamp>,
+    ) -> Option<Pending> {
+        let due = rested_until.filter(|rested| execution.due_at() != Some(*rested))?;
+        self.timers.get(&Timer { due, execution: id.clone() }).await.ok().flatten()
+    }
+
+    /// Deletes it. One that stays wakes the execution in vain, which costs a write more.
+    async fn withdraw(&self, waited: Option<Pending>) {
+        let Some(waited) = waited else { return };
+        if let Err(error) = self.timers.withdraw(&waited).await {
+            let id = &waited.timer.execution;
+            tracing::warn!(execution.id = %id, "a timer of execution {id} stays: {error}");
         }
-        self.executions.hasten(id, now).await?;
-        Ok(())
+    }
+
+    /// Sets a timer.
+    async fn wake(
+        &self,
+        id: &ExecutionId,
+        execution: &Execution,
+        after: Duration,
+    ) -> Result<(), FactError> {
+        let timer = Timer { due: self.clock.now() + after, execution: id.clone() };
+        let expires_at = execution.webhook.expires_at;
+        let terms = Terms { is_suspect: false, is_claim: false, is_stalled: false, expires_at };
+        Ok(self.timers.set(&timer, terms).await?)
     }
 
     /// The state of an execution, as of its last append.

@@ -7,7 +7,7 @@
 //! - [`fetch`]: certificates and confirmations that senders serve
 //! - [`items`]: the events of a request that has several
 //! - [`outline`], [`summary`]: what is read of a body, in one pass, without keeping it in memory twice
-//! - [`receive`]: the journal's first event and the row, both durable before the 202
+//! - [`receive`]: the journal's first event, durable before the 202
 //! - [`quarantine`]: what is kept of refused requests, where a source asks for it
 //! - [`reverify`]: kept requests that can be verified after all
 //! - [`operators`]: the calls of operators
@@ -16,7 +16,6 @@
 //! - [`fact`]: what somebody outside appends to a history
 
 pub mod answer;
-pub mod arrivals;
 pub mod callbacks;
 pub mod content;
 pub mod fact;

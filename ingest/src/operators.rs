@@ -2,11 +2,10 @@
 //! IAM in AWS, the server's own door on one machine.
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
-use everhook_journal::executions::DEATHS_MAX;
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::quarantine::Kept;
 use everhook_journal::store::Unavailable;
-use everhook_journal::{Command, Execution, ExecutionId, SourceName, StepName, Timestamp};
+use everhook_journal::{Command, Execution, ExecutionId, SourceName, StepName, Timestamp, View};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
@@ -144,17 +143,17 @@ async fn cancel(ingest: &Ingest, id: &str, reason: Option<String>) -> Answer {
     added(&id, "cancelled", ingest.add(&id, |_| Ok(Command::Cancel(reason.clone()))).await)
 }
 
-/// Makes an execution go on that has failed, for an operator.
+/// Makes an execution go on that has failed or is stalled, for an operator.
 async fn redrive(ingest: &Ingest, id: &str, from: Option<String>) -> Answer {
     let Some(id) = ExecutionId::parse(id) else { return no_token() };
     let from = from.map(StepName::new);
     let mut redriven = ingest.add(&id, |_| Ok(Command::Redrive(from.clone()))).await;
     if let Err(FactError::Refused(_)) = redriven
-        && guard::holds(Guard::RepeatedRedriveHastens)
+        && guard::holds(Guard::RepeatedFactSetsTimer)
     {
-        match owe(ingest, &id).await {
+        match wake_again(ingest, &id).await {
             Ok(None) => {}
-            // It has not failed, so nothing is appended: it is tried again from where it stands.
+            // It has not failed, so nothing is appended: it is tried again from where it is.
             Ok(Some(stalled)) => redriven = Ok(stalled),
             Err(error) => redriven = Err(error),
         }
@@ -162,22 +161,19 @@ async fn redrive(ingest: &Ingest, id: &str, from: Option<String>) -> Answer {
     added(&id, "redriven", redriven)
 }
 
-/// Makes an execution due that was redriven before: the call may have died before it had seen to that, and a repeated
-/// one is refused. Returns the execution if it was stalled.
-async fn owe(ingest: &Ingest, id: &ExecutionId) -> Result<Option<Execution>, FactError> {
+/// Wakes an execution that was redriven before: the call may have died before it had set the timer, and a repeated one
+/// is refused. Returns the execution if it was stalled.
+async fn wake_again(ingest: &Ingest, id: &ExecutionId) -> Result<Option<Execution>, FactError> {
     let execution = ingest.execution(id).await?;
     if execution.status.is_terminal() {
         return Ok(None);
     }
-    let row = ingest.executions.get(id).await?;
-    let is_deadly = row.as_ref().is_some_and(|row| row.deaths >= DEATHS_MAX);
-    let is_stalled = row.is_some_and(|row| row.parked.is_some());
-    // One that is about to be stalled again gets another try first.
-    if is_deadly && !is_stalled {
-        ingest.executions.count_deaths(id, DEATHS_MAX - 1).await?;
-    }
-    ingest.hasten(id, &execution).await?;
-    Ok((is_stalled || is_deadly).then_some(execution))
+    // The timer first: an execution that is not marked any more goes on.
+    ingest.settle(id, &execution).await?;
+    // Reopening takes the mark away too, and does not say whether there was one.
+    let was_stalled = ingest.executions.unstall(id).await?;
+    ingest.executions.reopen(&View::of(id, &execution)).await?;
+    Ok(was_stalled.then_some(execution))
 }
 
 fn no_token() -> Answer {

@@ -5,6 +5,7 @@ mod begin;
 mod unfinished;
 mod verify;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,13 +18,14 @@ use everhook_journal::payload::PayloadError;
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::AppendError;
 use everhook_journal::{
-    Clock, Executions, Journal, Payloads, Timestamp, Workflow, ambient, failpoint, telemetry,
+    Clock, ExecutionId, Executions, Journal, Payloads, SourceName, Storage, Timers, Timestamp,
+    Workflow, ambient, failpoint, telemetry,
 };
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
 use crate::answer::{Accepted, Answer};
-use crate::arrivals::Arrivals;
 use crate::fetch::Fetch;
 use crate::handshake::Reply;
 use crate::quarantine::Quarantine;
@@ -69,8 +71,10 @@ pub struct Ingest {
     pub key: ExecutionKey,
     /// The histories.
     pub journal: Journal,
-    /// The rows.
+    /// The views.
     pub executions: Executions,
+    /// The timers.
+    pub timers: Timers,
     /// The large bodies.
     pub payloads: Payloads,
     /// The time.
@@ -81,13 +85,30 @@ pub struct Ingest {
     pub body_bytes_max: usize,
     /// What was answered so far.
     pub counts: Counts,
-    /// Whose webhooks were recorded lately.
-    pub arrivals: Arrivals,
+    /// What is told of each webhook that begins an execution, if anything is.
+    pub teller: Option<Teller>,
     pub(crate) quarantine: Quarantine,
     fetch: Arc<Fetch>,
     unfinished: Unfinished,
     workflows: Vec<Workflow>,
     published: OnceCell<()>,
+}
+
+/// Tells the processor of a webhook by a shorter way than the stream. What is told may be lost, or come early.
+pub struct Teller {
+    /// Whether it is told while the webhook is being recorded, because telling takes long.
+    pub early: bool,
+    /// Tells it.
+    pub tell: Tell,
+}
+
+/// Tells of an execution that has begun, and of its source.
+pub type Tell = Box<dyn Fn(&ExecutionId, &SourceName) -> BoxFuture<'static, ()> + Send + Sync>;
+
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Teller").field("early", &self.early).finish_non_exhaustive()
+    }
 }
 
 /// How many requests were answered, by answer.
@@ -155,11 +176,10 @@ impl Ingest {
     pub fn from_config(
         config: &Config,
         secrets: &Secrets,
-        journal: Journal,
-        executions: Executions,
-        payloads: Payloads,
+        storage: Storage,
         clock: Clock,
     ) -> Result<Self, StartError> {
+        let Storage { journal, executions, timers, payloads } = storage;
         let sources = Sources::from_config(config, secrets).map_err(StartError::Sources)?;
         let key = secrets.read(execution_key(config)).map_err(StartError::Key)?;
         let key = ExecutionKey::new(key.expose()).ok_or(StartError::ShortKey)?;
@@ -171,12 +191,13 @@ impl Ingest {
             key,
             journal,
             executions,
+            timers,
             payloads,
             clock,
             retention: settings.retention.unwrap_or(RETENTION),
             body_bytes_max: settings.body_bytes_max,
             counts: Counts::default(),
-            arrivals: Arrivals::default(),
+            teller: None,
             fetch: Arc::default(),
             unfinished: Unfinished::default(),
             workflows: config.workflows.values().cloned().collect(),
@@ -184,12 +205,15 @@ impl Ingest {
         })
     }
 
-    /// Keeps the definitions of all workflows, unless that is done. No webhook is recorded before it is:
-    /// every history finds the definition it names.
+    /// Keeps the definitions of all workflows and the names of all sources, unless that is done. No webhook is recorded
+    /// before it is: every history finds the definition it names, and the audit finds every history.
     pub async fn publish(&self) -> Result<(), Unavailable> {
         let publish = || async {
             let published = self.workflows.iter().map(|workflow| self.journal.publish(workflow));
-            futures_util::future::try_join_all(published).await.map(drop)
+            let published = futures_util::future::try_join_all(published);
+            let names = self.sources.names();
+            let added = self.executions.add_sources(&names);
+            futures_util::future::try_join(published, added).await.map(drop)
         };
         self.published.get_or_try_init(publish).await.copied()
     }
@@ -398,7 +422,7 @@ impl Ingest {
             key_count: summary.key_count,
             expires_at: now + source.longest + self.retention,
         };
-        let recorded = self.begin(&known, source.dedup_window, Arc::new(webhook), now).await?;
+        let recorded = self.begin(&known, source, Arc::new(webhook), now).await?;
         if let Some(id) = id {
             self.unfinished.add(id);
         }

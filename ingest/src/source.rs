@@ -52,6 +52,8 @@ pub struct Source {
     pub id_unique: bool,
     /// How long equal bodies without an id count as one delivery.
     pub dedup_window: Duration,
+    /// Whether bodies are remembered whose ids are not signed, to flag those that come again under another id.
+    pub remember_bodies: bool,
     /// The workflow they start.
     pub workflow: WorkflowRef,
     /// The longest that the workflow can take.
@@ -196,6 +198,8 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
     };
     let id_unique = id_unique(&mut section, &scheme, own_items.is_some())?;
     let dedup_window = dedup_window(&mut section, preset)?;
+    // Harmless where ids are signed: there is nothing to remember there.
+    let remember_bodies = section.flag("remember_bodies")?.unwrap_or(true);
     let items = own_items.or_else(|| preset.items());
     let quarantine = section.flag("quarantine")?.unwrap_or(false);
     if quarantine && matches!(preset.way, Way::Open(_)) {
@@ -215,6 +219,7 @@ fn read(mut section: Section, workflow: &Workflow, secrets: &Secrets) -> Result<
         items,
         id_unique,
         dedup_window,
+        remember_bodies,
         workflow: workflow.reference(),
         longest: workflow.longest(),
     })
@@ -354,6 +359,7 @@ fn decoy() -> Source {
         items: None,
         id_unique: false,
         dedup_window: Duration::ZERO,
+        remember_bodies: false,
         workflow: workflow.reference(),
         longest: Duration::ZERO,
     }

@@ -55,8 +55,6 @@ pub struct Config {
 pub struct Settings {
     /// `retention`: how long histories are kept.
     pub retention: Option<Duration>,
-    /// `run_ahead`: whether a step may follow the one before in the same invocation.
-    pub run_ahead: bool,
     /// `body_bytes_max`: the largest body that is accepted.
     pub body_bytes_max: usize,
     /// `concurrency`: how many executions advance at once in one process.
@@ -188,9 +186,12 @@ impl Config {
     fn read_settings(&mut self, mut section: Section) -> Result<(), Vec<Problem>> {
         let mut read = || -> Result<Settings, Problem> {
             let usual = Settings::default();
+            section.refuse(
+                "run_ahead",
+                "has no meaning any more: an execution always goes on as far as it can; remove the line",
+            )?;
             let settings = Settings {
                 retention: section.duration("retention")?,
-                run_ahead: section.flag("run_ahead")?.unwrap_or(usual.run_ahead),
                 body_bytes_max: section
                     .number("body_bytes_max")?
                     .map_or(usual.body_bytes_max, |bytes| bytes as usize),
@@ -272,7 +273,6 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             retention: None,
-            run_ahead: true,
             body_bytes_max: BODY_BYTES_DEFAULT as usize,
             concurrency: CONCURRENCY_DEFAULT as usize,
             backlog_max: BACKLOG_DEFAULT as usize,

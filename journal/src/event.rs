@@ -307,6 +307,16 @@ impl Event {
         }
     }
 
+    /// Whether nothing happens after it by itself.
+    pub fn ends_execution(&self) -> bool {
+        matches!(
+            self,
+            Self::ExecutionCompleted { .. }
+                | Self::ExecutionFailed { .. }
+                | Self::ExecutionCancelled { .. }
+        )
+    }
+
     /// What the attempt sent that ended with it, if that is recorded.
     pub fn request(&self) -> Option<&OutgoingRequest> {
         match self {

@@ -27,9 +27,6 @@ use survey::Survey;
 /// The most events an execution may have; DynamoDB would let a loop run for ever.
 pub const EVENTS_MAX: u64 = 20_000;
 
-/// By when an execution must have moved, if it waits for nothing.
-pub const WATCHDOG: Duration = Duration::from_secs(60);
-
 /// How long before its history expires an execution ends that has not ended by itself.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(2 * 3600);
 
@@ -335,20 +332,43 @@ impl Execution {
         last_chance(self.created_at, self.webhook.expires_at)
     }
 
-    /// When it has something to do again, if nothing moves it before; none if it has now, or has ended.
+    /// Until when it waits for a time or to be called back; none if something is to be done, or is being done.
     pub fn waits_until(&self) -> Option<Timestamp> {
         if self.status.is_terminal() {
             return None;
         }
         let mut found = Survey::default();
         self.current().survey("", self.updated_at, &mut found);
-        if found.moves.is_empty() && found.timer.is_none() { found.wake } else { None }
+        let is_idle = found.moves.is_empty() && found.timer.is_none() && found.claim.is_none();
+        found.wake.filter(|_| is_idle)
     }
 
-    /// By when it must have moved; none once it has ended.
+    /// When it has something to do again: a wait, a callback or a claim ends then. None if it has now, or has ended.
     pub fn due_at(&self) -> Option<Timestamp> {
-        (!self.status.is_terminal())
-            .then(|| self.waits_until().unwrap_or(self.updated_at + WATCHDOG))
+        if self.status.is_terminal() {
+            return None;
+        }
+        let mut found = Survey::default();
+        self.current().survey("", self.updated_at, &mut found);
+        found.wake.filter(|_| found.moves.is_empty() && found.timer.is_none())
+    }
+
+    /// Until when it rests if nothing moves it; none if something is to be done now, or it has ended.
+    /// Never beyond the time at which it ends because its history expires.
+    pub fn rests_until(&self, workflow: &Workflow, now: Timestamp) -> Option<Timestamp> {
+        match self.next(workflow, now) {
+            Next::Wait { until } => {
+                Some(until.min(self.last_chance())).filter(|until| *until > now)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether that time is the end of a claim.
+    pub fn is_end_of_claim(&self, time: Timestamp) -> bool {
+        let mut found = Survey::default();
+        self.current().survey("", self.updated_at, &mut found);
+        found.claim == Some(time)
     }
 
     /// The step in hand; none if nothing is left to do.

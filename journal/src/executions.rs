@@ -1,120 +1,99 @@
-//! The executions table: a row of each execution's view and, while it is unfinished, its obligation.
+//! The executions table: the view of each execution, as far as one was written.
 //!
 //! | attribute | type | holds |
 //! |---|---|---|
 //! | `execution` | S, partition key | the execution's id |
-//! | `status`, `current_step`, `event_type`, `workflow`, `delivery_id` | S | the view |
-//! | `source`, `created_at` | S | the view; index `recent` |
-//! | `updated_at` | S | the view |
-//! | `workflow_hash` | S | the view; absent once it has ended |
-//! | `error`, `filtered`, `keys`, `steps` | S | the view, as JSON |
-//! | `key_count`, `sequence` | N | the view; `sequence` is that of the last folded event |
-//! | `head` | S | the view; the digest of the last folded append, see [`crate::chain`]; absent until an append was folded that is known to be there |
-//! | `due_at` | S | by when it must have moved; index `due`; absent once it has ended |
-//! | `due_shard` | N | the part of the index `due` it is in |
-//! | `generation` | N | changes whenever the obligation does |
-//! | `redrives` | N | how often the sweep has fired it without progress |
-//! | `deaths` | N | how many processes died while they drove it, since it last got further; absent if none did |
-//! | `attention` | S | `failed` or `stalled`; index `attention` |
-//! | `parked` | S | why it is stalled |
+//! | `sequence` | N | the last event that the view is as of |
+//! | `view` | B | the view, as JSON, see [`crate::packed`] |
+//! | `created_at` | S | when the webhook was recorded |
+//! | `attention` | S | `failed#SHARD` or `stalled#SHARD`; index `attention`, with `created_at` |
+//! | `ended` | BOOL | whether the view says that it has ended; absent if not |
+//! | `stalled` | S | why it does not move |
+//! | `alone` | SS | names of drives of it alone that have not ended: their processes may have died of it |
+//! | `deaths` | N | the same as a number, from versions before the timers |
 //! | `repeat_of` | S | the execution that the same body had come with before, see `bodies` |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 //!
-//! Beside the rows it holds what [`crate::quarantine`] keeps, and what the keys of the tables are known by, see `keys`.
-//! View and obligation are one item on purpose: the terminal view and the end of the obligation are one write.
+//! A view is a pure fold of a history. It is written when a history rests or has ended, and only over an older one.
+//! Nothing is decided by it: whatever decides reads the history.
+//!
+//! Rows of earlier versions hold the view in attributes of their own and are read by [`Row::from_item`]; in their
+//! index `recent` operators find them. What such a row says of a due time is taken over by [`Executions::owed`].
+//!
+//! Beside the rows it holds what [`crate::quarantine`] keeps, what the keys of the tables are known by (see `keys`), and
+//! how far the audit has come (see `audited`).
 
+mod audited;
 mod bodies;
+mod earlier;
 mod keys;
+mod marks;
 mod row;
 
 use std::collections::HashMap;
 
-use crate::guard::{self, Guard};
-use crate::id::{ExecutionId, Sequence, SourceName, WorkflowHash, WorkflowName};
-use crate::item::{MalformedItem, number, read_number, read_optional, read_text, read_time, text};
+use crate::guard::Guard;
+use crate::id::{ExecutionId, Sequence, Shards};
+use crate::item::{MalformedItem, read_number, read_text, read_time, text};
 use crate::quarantine::Quarantine;
 use crate::store::{Expression, Item, Query, Store, Unavailable, WriteError};
-use crate::table::REST;
 use crate::time::Timestamp;
 use crate::view::{View, ViewStatus};
-use row::{to_item, to_row, with_due};
+use row::{to_item, to_row};
 
-/// Into how many parts the index of due rows is split.
-pub const DUE_SHARDS: u64 = 8;
+pub use audited::Pass;
+use earlier::EarlierIndexes;
+pub use earlier::Owed;
+pub use marks::{DEATHS_MAX, died};
 
-/// How many processes may die while they drive an execution before it is stalled.
-pub const DEATHS_MAX: u64 = 3;
-
-/// All executions' rows. A clone is the same table.
+/// The views of all executions. A clone is the same table.
 #[derive(Debug, Clone)]
 pub struct Executions {
     store: Store,
     table: String,
+    shards: Shards,
+    earlier: EarlierIndexes,
 }
 
-/// A row: the view and what is owed.
+/// What is shown of an execution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// The view.
-    pub view: View,
-    /// The obligation; none once the execution has ended.
-    pub due: Option<Due>,
-    /// Why it is not moving, if somebody should look.
-    pub parked: Option<String>,
-    /// How many processes died while they drove it, since it last got further.
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The view; none was written yet of an execution that was only marked.
+    pub view: Option<View>,
+    /// Why it does not move, if an operator should look.
+    pub stalled: Option<String>,
+    /// How many processes may have died of it since it last got further.
     pub deaths: u64,
     /// The execution that the same body had come with before, under another id that nobody signed.
     pub repeat_of: Option<ExecutionId>,
 }
 
-/// What is owed to an unfinished execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
-    /// By when it must have moved.
-    pub at: Timestamp,
-    /// Changes whenever the obligation does.
-    pub generation: u64,
-    /// How often the sweep has fired it without progress.
-    pub redrives: u64,
-}
-
 impl Row {
+    /// A row of an execution of which nothing was written yet.
+    pub fn unwritten(execution: ExecutionId) -> Self {
+        Self { execution, view: None, stalled: None, deaths: 0, repeat_of: None }
+    }
+
     /// Reads an item of the table.
     pub fn from_item(item: &Item) -> Result<Self, MalformedItem> {
         to_row(item)
     }
-}
 
-/// What came of making the row of a new execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opened {
-    /// There was none.
-    Made,
-    /// There is one.
-    Stands {
-        /// When its webhook was received, if that can be read.
-        created_at: Option<Timestamp>,
-    },
-}
-
-/// Which definition an unfinished execution runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfinished {
-    /// Its workflow.
-    pub workflow: WorkflowName,
-    /// The definition; unknown in rows from before it was written down.
-    pub hash: Option<WorkflowHash>,
-    /// When its webhook was received.
-    pub created_at: Timestamp,
+    /// Whether its execution has ended, as far as the view says. It never says so too early.
+    pub fn has_ended(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.status.is_terminal())
+    }
 }
 
 /// A place in a listing to go on from.
 pub type Cursor = HashMap<String, String>;
 
 impl Executions {
-    /// The executions in this table.
-    pub fn new(store: Store, table: impl Into<String>) -> Self {
-        Self { store, table: table.into() }
+    /// The executions in this table, whose index has so many shards.
+    pub fn new(store: Store, table: impl Into<String>, shards: Shards) -> Self {
+        Self { store, table: table.into(), shards, earlier: EarlierIndexes::default() }
     }
 
     /// The slots for refused requests, which are in this table.
@@ -122,230 +101,44 @@ impl Executions {
         Quarantine::new(self.store.clone(), self.table.clone())
     }
 
-    /// Makes the row of a new execution, owed by `due_at`, or says which one stands there.
-    /// One that has expired counts as none, as soon as another execution may begin in its place.
-    pub async fn open(&self, view: &View, due_at: Timestamp) -> Result<Opened, Unavailable> {
-        let item = with_due(to_item(view), due_at, 1);
-        let absent = Expression::free_or_expired(view.created_at - REST).guarded(Guard::OpenOnce);
-        match self.store.put(&self.table, item, absent).await {
-            Ok(()) => Ok(Opened::Made),
-            Err(WriteError::Condition(old)) => {
-                let created_at = old.and_then(|old| read_time(&old, "created_at").ok());
-                Ok(Opened::Stands { created_at })
-            }
-            Err(error) => Err(outage(error)),
+    /// Shows a view, unless one that is as new is shown; says whether it did. What has ended is not stalled any more;
+    /// what has not stays so.
+    pub async fn show(&self, view: &View) -> Result<bool, Unavailable> {
+        match view.status.is_terminal() {
+            true => self.write(view, &marks::ALL).await,
+            false => self.write(view, &["ended"]).await,
         }
     }
 
-    /// Makes the row anew beside a first event whose row it is not:
-    /// the row that stands there is from a try that got no further, and may be about to be removed.
-    pub async fn reopen(&self, view: &View, due_at: Timestamp) -> Result<(), Unavailable> {
-        let generation = match self.get(&view.execution).await? {
-            Some(Row { due: Some(due), .. }) => due.generation + 1,
-            Some(Row { due: None, .. }) | None => 1,
-        };
-        let item = with_due(to_item(view), due_at, generation);
-        met(self.store.put(&self.table, item, not_past(view)).await).map(drop)
+    /// Shows the view of an execution that an operator makes go on: it is neither ended nor stalled any more.
+    pub async fn reopen(&self, view: &View) -> Result<bool, Unavailable> {
+        let removed = [&marks::ALL[..], &["ended"]].concat();
+        self.write(view, &removed).await
     }
 
-    /// Shows a newer view of an unfinished execution; an older one changes nothing, and neither does any
-    /// as long as the execution is stalled for [`DEATHS_MAX`] deaths.
-    /// A row that is missing is made, owed by `due_at`.
-    pub async fn project(&self, view: &View, due_at: Timestamp) -> Result<bool, Unavailable> {
-        let mut item = to_item(view);
+    async fn write(&self, view: &View, removed: &[&'static str]) -> Result<bool, Unavailable> {
+        let mut item = to_item(view, self.shards);
         item.remove("execution");
-        let mut change = String::from(
-            "SET #due_at = if_not_exists(#due_at, :due_at), #due_shard = :due_shard, \
-             #generation = if_not_exists(#generation, :one), #redrives = :none",
-        );
-        let mut names = vec!["due_at", "due_shard", "generation", "redrives"];
-        let mut values = vec![
-            (":due_at", text(due_at.to_string())),
-            (":due_shard", number(due_shard(&view.execution))),
-            (":one", number(1)),
-            (":none", number(0)),
-        ];
-        let mut removed = vec!["#parked".to_owned(), "#attention".to_owned()];
-        names.extend(["parked", "attention"]);
+        let mut names = Vec::new();
+        let mut set = Vec::new();
+        let mut values = Vec::new();
         for (attribute, placeholder) in VIEW_ATTRIBUTES {
-            names.push(attribute);
-            match item.remove(*attribute) {
-                Some(value) => {
-                    change.push_str(&format!(", #{attribute} = {placeholder}"));
-                    values.push((placeholder, value));
-                }
-                None => removed.push(format!("#{attribute}")),
+            if let Some(value) = item.remove(*attribute) {
+                names.push(*attribute);
+                set.push(format!("#{attribute} = {placeholder}"));
+                values.push((*placeholder, value));
             }
         }
-        change.push_str(&format!(" REMOVE {}", removed.join(", ")));
+        let removed: Vec<_> =
+            removed.iter().copied().filter(|name| !names.contains(name)).collect();
+        let list = removed.iter().map(|name| format!("#{name}")).collect::<Vec<_>>().join(", ");
+        let change = format!("SET {} REMOVE {list}", set.join(", "));
+        names.extend(removed);
+        let change = Expression::new(change, &names);
         let change =
-            values.into_iter().fold(Expression::new(change, &names), |change, (name, value)| {
-                change.with(name, value)
-            });
-        // One that is stalled because it killed processes stays so: what they had claimed is no progress.
-        let newer = Expression::new(
-            "(attribute_not_exists(#execution) OR #sequence < :sequence OR #created_at < :created_at) \
-             AND (attribute_not_exists(#deaths) OR #deaths < :deaths_max)",
-            &["execution", "deaths"],
-        )
-        .with(":deaths_max", number(DEATHS_MAX))
-        .guarded(Guard::NewerView);
+            values.into_iter().fold(change, |change, (name, value)| change.with(name, value));
+        let newer = newer().guarded(Guard::NewerView);
         met(self.store.update(&self.table, key(&view.execution), change, newer).await)
-    }
-
-    /// Shows the view of an execution that has ended and lets go of its obligation, in one write.
-    /// A mark on the row stays.
-    pub async fn finish(&self, view: &View) -> Result<bool, Unavailable> {
-        let mut item = to_item(view);
-        let written = self
-            .store
-            .put(&self.table, item.clone(), not_past_unmarked(view).guarded(Guard::EndNotPast))
-            .await;
-        if let Err(WriteError::Condition(Some(old))) = &written
-            && let Some(first) = old.get("repeat_of")
-        {
-            item.insert("repeat_of".into(), first.clone());
-            return met(self.store.put(&self.table, item, not_past(view)).await);
-        }
-        met(written)
-    }
-
-    /// Moves the obligation, if it is still the one that was read.
-    pub async fn postpone(
-        &self,
-        id: &ExecutionId,
-        read: &Due,
-        until: Timestamp,
-    ) -> Result<bool, Unavailable> {
-        let change = Expression::new(
-            "SET #due_at = :due_at, #generation = :next, #redrives = :none",
-            &["due_at", "generation", "redrives"],
-        )
-        .with(":due_at", text(until.to_string()))
-        .with(":next", number(read.generation + 1))
-        .with(":none", number(0));
-        met(self
-            .store
-            .update(
-                &self.table,
-                key(id),
-                change,
-                unchanged(read).guarded(Guard::PostponeGeneration),
-            )
-            .await)
-    }
-
-    /// Makes an unfinished execution due now. Whoever read its row before this leaves it alone,
-    /// also if it was due already: the obligation is another one.
-    pub async fn hasten(&self, id: &ExecutionId, now: Timestamp) -> Result<bool, Unavailable> {
-        let change = Expression::new(
-            "SET #due_at = :now, #generation = #generation + :one, #redrives = :none",
-            &["due_at", "generation", "redrives"],
-        )
-        .with(":now", text(now.to_string()))
-        .with(":one", number(u8::from(guard::holds(Guard::HastenGeneration))))
-        .with(":none", number(0));
-        let owed = Expression::new("attribute_exists(#due_at)", &[]);
-        met(self.store.update(&self.table, key(id), change, owed).await)
-    }
-
-    /// Moves a row whose claim came to nothing, if it is still the one that was read: it is due at `at`,
-    /// after so many claims without progress.
-    pub async fn release(
-        &self,
-        id: &ExecutionId,
-        read: &Due,
-        at: Timestamp,
-        redrives: u64,
-    ) -> Result<bool, Unavailable> {
-        let change = Expression::new(
-            "SET #due_at = :due_at, #generation = :next, #redrives = :redrives",
-            &["due_at", "generation", "redrives"],
-        )
-        .with(":due_at", text(at.to_string()))
-        .with(":next", number(read.generation + 1))
-        .with(":redrives", number(redrives));
-        met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
-    }
-
-    /// Records how many processes have died while they drove an unfinished execution.
-    pub async fn count_deaths(&self, id: &ExecutionId, deaths: u64) -> Result<bool, Unavailable> {
-        let change = match deaths {
-            0 => Expression::new("REMOVE #deaths", &["deaths"]),
-            _ => Expression::new("SET #deaths = :deaths", &["deaths"])
-                .with(":deaths", number(deaths)),
-        };
-        let owed = Expression::new("attribute_exists(#due_at)", &["due_at"]);
-        met(self.store.update(&self.table, key(id), change, owed).await)
-    }
-
-    /// Forgets the deaths of an execution that got further, and that it was stalled because of them.
-    pub async fn forgive(&self, id: &ExecutionId) -> Result<bool, Unavailable> {
-        let change = Expression::new(
-            "REMOVE #deaths, #parked, #attention",
-            &["deaths", "parked", "attention"],
-        );
-        let owed = Expression::new("attribute_exists(#due_at)", &["due_at"]);
-        met(self.store.update(&self.table, key(id), change, owed).await)
-    }
-
-    /// Takes a due row for one try until `until`; one of several callers gets it.
-    pub async fn claim(
-        &self,
-        id: &ExecutionId,
-        read: &Due,
-        until: Timestamp,
-    ) -> Result<bool, Unavailable> {
-        let change = Expression::new(
-            "SET #due_at = :due_at, #generation = :next, #redrives = :redrives",
-            &["due_at", "generation", "redrives"],
-        )
-        .with(":due_at", text(until.to_string()))
-        .with(":next", number(read.generation + 1))
-        .with(":redrives", number(read.redrives + 1));
-        met(self
-            .store
-            .update(&self.table, key(id), change, unchanged(read).guarded(Guard::ClaimGeneration))
-            .await)
-    }
-
-    /// Marks an execution as not moving, so that somebody looks, and tries it again at `until`.
-    pub async fn park(
-        &self,
-        id: &ExecutionId,
-        read: &Due,
-        reason: &str,
-        until: Timestamp,
-    ) -> Result<bool, Unavailable> {
-        let change = Expression::new(
-            "SET #due_at = :due_at, #generation = :next, #redrives = :redrives, \
-             #parked = :reason, #attention = :stalled",
-            &["due_at", "generation", "redrives", "parked", "attention"],
-        )
-        .with(":redrives", number(read.redrives + 1))
-        .with(":due_at", text(until.to_string()))
-        .with(":next", number(read.generation + 1))
-        .with(":reason", text(reason))
-        .with(":stalled", text(ViewStatus::Stalled.as_str()));
-        met(self.store.update(&self.table, key(id), change, unchanged(read)).await)
-    }
-
-    /// Removes a row whose execution never began, if its obligation is still the one that was read,
-    /// and nobody has made the row anew: then generations may begin again.
-    pub async fn discard(
-        &self,
-        id: &ExecutionId,
-        read: &Due,
-        created_at: Timestamp,
-    ) -> Result<bool, Unavailable> {
-        let same = Expression::new(
-            "#generation = :generation AND #created_at = :created_at",
-            &["generation", "created_at"],
-        )
-        .with(":generation", number(read.generation))
-        .with(":created_at", text(created_at.to_string()))
-        .guarded(Guard::DiscardUnchanged);
-        met(self.store.delete(&self.table, key(id), same).await)
     }
 
     /// A row, as of the last acknowledged write.
@@ -354,71 +147,20 @@ impl Executions {
         item.map(|item| to_row(&item)).transpose().map_err(unreadable)
     }
 
-    /// The ids of at most `limit` rows of one shard that were due at `now`. May lag behind.
-    pub async fn due(
-        &self,
-        shard: u64,
-        now: Timestamp,
-        limit: i32,
-    ) -> Result<Vec<ExecutionId>, Unavailable> {
-        let query = Query {
-            index: Some("due"),
-            key: Expression::new(
-                "#due_shard = :shard AND #due_at <= :now",
-                &["due_shard", "due_at"],
-            )
-            .with(":shard", number(shard))
-            .with(":now", text(now.to_string())),
-            limit: Some(limit),
-            ..Query::default()
-        };
-        let (items, _) = self.store.query(&self.table, query).await?;
-        Ok(items.iter().filter_map(execution_of).collect())
-    }
-
-    /// Which definitions unfinished executions run: at most `limit` executions of each shard, those due first,
-    /// and whether there are more. May lag behind.
-    pub async fn unfinished(&self, limit: i32) -> Result<(Vec<Unfinished>, bool), Unavailable> {
-        let (ids, is_more) = self.unfinished_ids(limit).await?;
-        let keys = ids.iter().map(key).collect();
-        let wanted = ["execution", "workflow", "workflow_hash", "created_at"];
-        let items = self.store.batch_get(&self.table, keys, &wanted).await?;
-        let unfinished = |item: &Item| {
-            Some(Unfinished {
-                workflow: WorkflowName::new(read_text(item, "workflow").ok()?),
-                hash: read_optional(item, "workflow_hash").map(WorkflowHash::new),
-                created_at: read_time(item, "created_at").ok()?,
-            })
-        };
-        Ok((items.iter().filter_map(unfinished).collect(), is_more))
-    }
-
-    /// Unfinished executions: at most `limit` of each shard, those due first, and whether there are more.
-    /// May lag behind.
-    pub async fn unfinished_ids(
-        &self,
-        limit: i32,
-    ) -> Result<(Vec<ExecutionId>, bool), Unavailable> {
-        let (mut ids, mut is_more) = (Vec::new(), false);
-        for shard in 0..DUE_SHARDS {
-            let key = Expression::new("#due_shard = :shard", &["due_shard"])
-                .with(":shard", number(shard));
-            let query = Query { index: Some("due"), key, limit: Some(limit), ..Query::default() };
-            let (items, more) = self.store.query(&self.table, query).await?;
-            ids.extend(items.iter().filter_map(execution_of));
-            is_more |= more.is_some();
-        }
-        Ok((ids, is_more))
-    }
-
-    /// How far the views of these executions are; those without a row are left out. May lag behind.
+    /// How far the views of these executions are; those without one, or with one that has expired by `now`, are left
+    /// out. May lag behind.
     pub async fn sequences(
         &self,
         ids: &[ExecutionId],
+        now: Timestamp,
     ) -> Result<HashMap<ExecutionId, Sequence>, Unavailable> {
         let keys = ids.iter().map(key).collect();
-        let items = self.store.batch_get(&self.table, keys, &["execution", "sequence"]).await?;
+        let wanted = ["execution", "sequence", "ttl"];
+        let items = self.store.batch_get(&self.table, keys, &wanted).await?;
         let pair = |item: &Item| {
+            if has_expired(item, now) {
+                return None;
+            }
             Some((execution_of(item)?, Sequence::new(read_number(item, "sequence").ok()?)))
         };
         Ok(items.iter().filter_map(pair).collect())
@@ -430,62 +172,65 @@ impl Executions {
         self.store.batch_get(&self.table, vec![nothing], &["execution"]).await.ok();
     }
 
-    /// The rows of these executions, in this order; those that are gone are left out.
+    /// The same, unless it has expired by `now`: then it says nothing of the execution that may be there.
+    pub async fn get_current(
+        &self,
+        id: &ExecutionId,
+        now: Timestamp,
+    ) -> Result<Option<Row>, Unavailable> {
+        let item = self.store.get(&self.table, key(id)).await?;
+        let item = item.filter(|item| !has_expired(item, now));
+        item.map(|item| to_row(&item)).transpose().map_err(unreadable)
+    }
+
+    /// The rows of these executions, in this order; those of which nothing was written are empty. May lag behind.
     pub async fn rows(&self, ids: &[ExecutionId]) -> Result<Vec<Row>, Unavailable> {
         let keys = ids.iter().map(key).collect();
         let items = self.store.batch_get(&self.table, keys, &[]).await?;
         let mut rows: HashMap<_, _> = items
             .iter()
             .filter_map(|item| to_row(item).ok())
-            .map(|row| (row.view.execution.clone(), row))
+            .map(|row| (row.execution.clone(), row))
             .collect();
-        Ok(ids.iter().filter_map(|id| rows.remove(id)).collect())
+        let row = |id: &ExecutionId| rows.remove(id).unwrap_or_else(|| Row::unwritten(id.clone()));
+        Ok(ids.iter().map(row).collect())
     }
 
-    /// The newest executions of a source in a span of time, and where to go on.
-    pub async fn recent(
-        &self,
-        source: &SourceName,
-        from: Option<Timestamp>,
-        to: Option<Timestamp>,
-        limit: i32,
-        start: Option<Cursor>,
-    ) -> Result<(Vec<Listed>, Option<Cursor>), Unavailable> {
-        let bound = |time: Option<Timestamp>, open: &str| {
-            text(time.map_or_else(|| open.to_owned(), |time| time.to_string()))
-        };
-        let key = Expression::new(
-            "#source = :source AND #created_at BETWEEN :from AND :to",
-            &["source", "created_at"],
-        )
-        .with(":source", text(source.as_str()))
-        .with(":from", bound(from, "0"))
-        .with(":to", bound(to, "9"));
-        self.listing(Query { index: Some("recent"), key, ..listing(limit, start) }).await
-    }
-
-    /// The newest executions that somebody should look at: `failed` or `stalled`.
+    /// The newest executions that an operator should look at, `failed` or `stalled`, in one shard; and where to go on.
+    /// `None` is where versions before the shards put them.
     pub async fn attention(
         &self,
         status: ViewStatus,
+        shard: Option<u64>,
         limit: i32,
         start: Option<Cursor>,
     ) -> Result<(Vec<Listed>, Option<Cursor>), Unavailable> {
+        let partition = match shard {
+            Some(shard) => format!("{}#{shard}", status.as_str()),
+            None => status.as_str().to_owned(),
+        };
         let key = Expression::new("#attention = :attention", &["attention"])
-            .with(":attention", text(status.as_str()));
-        self.listing(Query { index: Some("attention"), key, ..listing(limit, start) }).await
+            .with(":attention", text(partition));
+        let query = Query {
+            index: Some("attention"),
+            key,
+            descending: true,
+            limit: Some(limit),
+            start: start.map(to_key),
+            ..Query::default()
+        };
+        self.listing(query).await
+    }
+
+    /// The shards of its index.
+    pub fn shards(&self) -> Shards {
+        self.shards
     }
 
     async fn listing(&self, query: Query) -> Result<(Vec<Listed>, Option<Cursor>), Unavailable> {
         let (items, more) = self.store.query(&self.table, query).await?;
-        let listed = |item: &Item| {
-            Some(Listed {
-                execution: execution_of(item)?,
-                created_at: read_time(item, "created_at").ok()?,
-                cursor: to_cursor(item),
-            })
-        };
-        Ok((items.iter().filter_map(listed).collect(), more.as_ref().map(to_cursor)))
+        let found = items.iter().filter_map(|item| listed(item, "created_at")).collect();
+        Ok((found, more.as_ref().map(to_cursor)))
     }
 }
 
@@ -494,76 +239,44 @@ impl Executions {
 pub struct Listed {
     /// Which execution.
     pub execution: ExecutionId,
-    /// When it was created.
+    /// When its webhook was recorded.
     pub created_at: Timestamp,
     /// Where the entries after this one begin.
     pub cursor: Cursor,
 }
 
-fn listing(limit: i32, start: Option<Cursor>) -> Query {
-    Query {
-        descending: true,
-        limit: Some(limit),
-        start: start.map(|cursor| cursor.into_iter().map(|(k, v)| (k, text(v))).collect()),
-        ..Query::default()
-    }
-}
-
 /// The view's attributes beside the key, with the placeholders of their values.
 const VIEW_ATTRIBUTES: &[(&str, &str)] = &[
-    ("status", ":status"),
-    ("current_step", ":current_step"),
-    ("source", ":source"),
-    ("delivery_id", ":delivery_id"),
-    ("event_type", ":event_type"),
-    ("workflow", ":workflow"),
-    ("workflow_hash", ":workflow_hash"),
+    ("view", ":view"),
     ("created_at", ":created_at"),
-    ("updated_at", ":updated_at"),
-    ("error", ":error"),
-    ("filtered", ":filtered"),
-    ("keys", ":keys"),
-    ("key_count", ":key_count"),
-    ("steps", ":steps"),
     ("sequence", ":sequence"),
-    ("head", ":head"),
+    ("attention", ":attention"),
+    ("ended", ":ended"),
     ("ttl", ":ttl"),
 ];
 
-/// The part of the index `due` that an execution is in: its id is evenly distributed already.
-fn due_shard(id: &ExecutionId) -> u64 {
-    id.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
-        % DUE_SHARDS
+/// The partition of the index `attention` that an execution is in.
+fn attention(status: ViewStatus, id: &ExecutionId, shards: Shards) -> String {
+    format!("{}#{}", status.as_str(), shards.of(id))
 }
 
 fn key(id: &ExecutionId) -> Item {
     Item::from([("execution".into(), text(id.as_str()))])
 }
 
-/// No row, an older view, or one of an execution that expired before this one began.
-const NOT_PAST: &str =
-    "(attribute_not_exists(#execution) OR #sequence <= :sequence OR #created_at < :created_at)";
-
-fn not_past(view: &View) -> Expression {
-    with_place(view, Expression::new(NOT_PAST, &["execution", "sequence", "created_at"]))
+/// Whether a row may be deleted.
+fn has_expired(item: &Item, now: Timestamp) -> bool {
+    read_number(item, "ttl").is_ok_and(|ttl| Timestamp::from_ttl_seconds(ttl) < now)
 }
 
-/// The same, and not marked as a repeat.
-fn not_past_unmarked(view: &View) -> Expression {
-    let condition = format!("{NOT_PAST} AND attribute_not_exists(#repeat_of)");
-    let names = ["execution", "sequence", "created_at", "repeat_of"];
-    with_place(view, Expression::new(condition, &names))
-}
-
-fn with_place(view: &View, condition: Expression) -> Expression {
-    condition
-        .with(":sequence", number(view.sequence))
-        .with(":created_at", text(view.created_at.to_string()))
-}
-
-fn unchanged(read: &Due) -> Expression {
-    Expression::new("#generation = :generation", &["generation"])
-        .with(":generation", number(read.generation))
+/// No view, an older one, or one of an execution that expired before this one began: positions begin anew there.
+/// The values are those of the change.
+fn newer() -> Expression {
+    Expression::new(
+        "attribute_not_exists(#sequence) OR #created_at < :created_at \
+         OR (#created_at = :created_at AND #sequence < :sequence)",
+        &["sequence", "created_at"],
+    )
 }
 
 /// Whether a conditional write happened.
@@ -575,7 +288,7 @@ pub(crate) fn met(result: Result<(), WriteError>) -> Result<bool, Unavailable> {
     }
 }
 
-fn outage(error: WriteError) -> Unavailable {
+pub(crate) fn outage(error: WriteError) -> Unavailable {
     match error {
         WriteError::Unavailable(error) => error,
         error => Unavailable(error.to_string()),
@@ -590,8 +303,22 @@ fn execution_of(item: &Item) -> Option<ExecutionId> {
     ExecutionId::parse(read_text(item, "execution").ok()?)
 }
 
-fn to_cursor(item: &Item) -> Cursor {
+/// An entry of an index, by the attribute that holds its time.
+pub(crate) fn listed(item: &Item, time: &'static str) -> Option<Listed> {
+    Some(Listed {
+        execution: execution_of(item)?,
+        created_at: read_time(item, time).ok()?,
+        cursor: to_cursor(item),
+    })
+}
+
+/// The texts of a key.
+pub(crate) fn to_cursor(item: &Item) -> Cursor {
     let texts =
         item.iter().filter_map(|(name, value)| Some((name.clone(), value.as_s().ok()?.clone())));
     texts.collect()
+}
+
+pub(crate) fn to_key(cursor: Cursor) -> Item {
+    cursor.into_iter().map(|(name, value)| (name, text(value))).collect()
 }

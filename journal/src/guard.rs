@@ -39,44 +39,32 @@ guards! {
     WholeHistory,
     /// An append names the digest of the one before.
     LinkedHistory,
-    /// A due time is postponed only if it is still the one that was read.
-    PostponeGeneration,
-    /// A due row is claimed only if it is still the one that was read.
-    ClaimGeneration,
     /// A view is shown only if it is newer.
     NewerView,
-    /// An end is shown only if nothing later is.
-    EndNotPast,
-    /// The row of a new execution is made only where there is none.
-    OpenOnce,
-    /// The row of an earlier try is made anew beside a new first event.
-    ReopenAnew,
-    /// The row of another try is made anew before a redelivery is answered.
-    ReopenStranger,
-    /// 202 is said only when the row is durable.
-    RowBeforeAnswer,
+    /// The next timer is set before those that woke the execution are deleted.
+    NextTimerFirst,
+    /// A wait is appended before its timer is set.
+    AppendBeforeTimer,
+    /// A timer is deleted only if it is still the one that was handed over.
+    ClearsOwnTimer,
+    /// A fact has its timer before it is acknowledged.
+    TimerBeforeAnswer,
+    /// A fact that was recorded before has its timer set again.
+    RepeatedFactSetsTimer,
+    /// An execution that had ended has a timer before it is redriven.
+    TimerBeforeRedrive,
+    /// The audit sets timers before its cursor moves.
+    TimersBeforeCursor,
+    /// The audit passes again, over an index that lagged.
+    AuditPassesAgain,
+    /// An execution without a view counts as unfinished.
+    NoViewIsUnfinished,
+    /// The audit writes the views of what has ended.
+    AuditShowsEnds,
+    /// The audit leaves alone what rests and has its timer.
+    AuditLetsRest,
     /// 202 is said only when the first event is durable.
     EventBeforeAnswer,
-    /// A fact makes its execution due after it was appended, not before.
-    HastenAfterAppend,
-    /// A fact is acknowledged only when its execution is due.
-    HastenBeforeAnswer,
-    /// An answer that was given before makes its execution due again.
-    RepeatedAnswerHastens,
-    /// A redrive that was asked for before makes its execution due again.
-    RepeatedRedriveHastens,
-    /// Making an execution due makes its obligation another one.
-    HastenGeneration,
-    /// Whoever redrives an execution makes it owed again.
-    RedriveOwes,
-    /// Whoever postpones reads the row before the history.
-    RowBeforeHistory,
-    /// Whoever postpones looks for news first.
-    NewsBeforePostpone,
-    /// A wake-up acts only if its append is the last one.
-    LastAppendActs,
-    /// Only the row itself says what is due, not the index.
-    RowSaysDue,
     /// Every attempt that acts is claimed before it acts.
     ClaimBeforeActing,
     /// An attempt is claimed wherever it stands, not only beside others.
@@ -93,18 +81,12 @@ guards! {
     ClaimIsOwn,
     /// A claim lasts longer than the attempt.
     ClaimOutlastsAttempt,
-    /// The lease of a due row lasts longer than an invocation.
-    LeaseOutlastsInvocation,
-    /// A lease is extended before an attempt that may outlast it.
-    LeaseExtended,
     /// All attempts of a step carry the same key.
     StableKey,
     /// A timer ends when its time has come, not before.
     TimersOnTime,
     /// What is waited for is looked at again after an append.
     WaitAfterAppend,
-    /// A wait is appended before the due time is postponed.
-    AppendBeforePostpone,
     /// What acted is appended before what follows it acts.
     AppendBeforeNext,
     /// An execution's id derives from its delivery.
@@ -117,6 +99,10 @@ guards! {
     JournalDecides,
     /// An outcome is decided again after a conflict.
     OutcomeSurvivesConflict,
+    /// Only outcomes are: whatever else was decided is decided anew.
+    OnlyOutcomesSurvive,
+    /// An end is appended before calls under way are let go of.
+    EndBeforeLettingGo,
     /// What cannot follow is not decided.
     DecideRefuses,
     /// A large payload is stored before the event that names it.
@@ -133,10 +119,6 @@ guards! {
     SuspectsAlone,
     /// What has not ended ends as failed before its history expires.
     EndsBeforeExpiry,
-    /// A row without an execution is left for a while.
-    GraceForRows,
-    /// A row without an execution is removed only if it is still the one that was read.
-    DiscardUnchanged,
     /// 202 is said to a request of several events only when each of them is durable.
     WholeRequest,
     /// What is decided is appended before it is too much for one item.

@@ -214,6 +214,43 @@ pub fn fresh() -> String {
     data_encoding::BASE64URL_NOPAD.encode(&bytes)
 }
 
+/// Into how many parts each index is split, so that no part is written too often.
+///
+/// The number may be raised at any time: readers look at all parts up to the number, so what was written with a smaller
+/// one is still found, and a timer that was read names the part that it is in. It must not be lowered while anything is
+/// kept. How many a rate needs: `docs/deploy.md`, under *Shards*.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shards(u64);
+
+impl Shards {
+    /// The most there can be: a reader looks at each of them.
+    pub const MAX: u64 = 256;
+
+    /// So many; at least one, and at most [`Shards::MAX`].
+    pub fn new(number: u64) -> Self {
+        Self(number.clamp(1, Self::MAX))
+    }
+
+    /// The shard of an execution. Ids are evenly distributed already.
+    pub fn of(self, id: &ExecutionId) -> u64 {
+        let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        hash % self.0
+    }
+
+    /// All shards.
+    pub fn all(self) -> std::ops::Range<u64> {
+        0..self.0
+    }
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self(8)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +318,71 @@ mod tests {
         assert_eq!(ExecutionId::parse(""), None);
         assert_eq!(ExecutionId::parse("workflow#0123456789abcdef0"), None);
         assert_eq!(ExecutionId::parse("1763000000000"), None);
+    }
+
+    /// What one partition key takes: half of the 1,000 write units a second that DynamoDB gives it.
+    const UNITS_MAX: u64 = 500;
+
+    /// For how many seconds webhooks arrive.
+    const SECONDS: u64 = 20;
+
+    /// The most write units in one second at one partition key, if each webhook writes so many there.
+    fn busiest(rate: u64, shards: u64, units: u64) -> u64 {
+        let shards = Shards::new(shards);
+        let webhook = |number: u64| derived("github", &format!("d-{number}"));
+        (0..SECONDS)
+            .flat_map(|second| {
+                let mut written = [0; Shards::MAX as usize];
+                for number in 0..rate {
+                    written[shards.of(&webhook(second * rate + number)) as usize] += units;
+                }
+                written
+            })
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// The table of `docs/deploy.md`: webhooks a second of one source, and how many shards they need without timers and
+    /// with a timer each.
+    const SHARDS_NEEDED: [(u64, u64, u64); 4] =
+        [(800, 8, 8), (2_500, 8, 32), (5_000, 16, 64), (10_000, 32, 128)];
+
+    /// Every webhook has an entry in `received`. If all of them fail, each has one in `attention` as well, which has
+    /// partition keys of its own. A timer is set, claimed and deleted.
+    #[test]
+    fn no_partition_key_takes_more_than_half_of_its_limit() {
+        for (rate, without_timers, with_timers) in SHARDS_NEEDED {
+            let index = busiest(rate, without_timers, 1);
+            assert!(index <= UNITS_MAX, "{index} units of an index at {rate} webhooks a second");
+            let timers = busiest(rate, with_timers, 3);
+            assert!(timers <= UNITS_MAX, "{timers} units of timers at {rate} webhooks a second");
+        }
+    }
+
+    #[test]
+    fn the_default_number_of_shards_is_too_small_for_10_000_webhooks_a_second() {
+        let Shards(shards) = Shards::default();
+        assert!(busiest(10_000, shards, 1) > UNITS_MAX);
+        assert!(busiest(10_000, 32, 3) > UNITS_MAX);
+    }
+
+    #[test]
+    fn the_documented_numbers_of_shards_are_those_that_are_tested() {
+        let page = include_str!("../../docs/deploy.md");
+        for (rate, without_timers, with_timers) in SHARDS_NEEDED {
+            let thousands = format!("{},{:03}", rate / 1000, rate % 1000);
+            let rate = if rate < 1000 { rate.to_string() } else { thousands };
+            let row = format!("| {rate} | {without_timers} | {with_timers} |");
+            assert!(page.contains(&row), "docs/deploy.md has no row `{row}`");
+        }
+    }
+
+    #[test]
+    fn a_larger_number_of_shards_includes_every_shard_of_a_smaller_one() {
+        for shards in 1..Shards::MAX {
+            let (fewer, more) = (Shards::new(shards).all(), Shards::new(shards + 1).all());
+            assert!(fewer.start >= more.start && fewer.end <= more.end);
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! | `events` | B | a JSON array of events, [`crate::packed`]; the form says with which dictionary |
 //! | `at` | S | when it was appended |
 //! | `append` | S | a fresh name for this write |
+//! | `until` | S | until when the history rests after this append, see [`crate::table`]; absent if it does not |
+//! | `received` | S | only in the first append: the partition of the index `received`, `SOURCE#SHARD` |
 //! | `previous` | S | the digest of the append before it, see [`crate::chain`]; absent in the first one, and in those from before there were digests |
 //! | `ttl` | N | when it may be deleted, in seconds since 1970 |
 //!
@@ -101,6 +103,15 @@ pub fn malformed(attribute: &'static str, reason: impl Into<String>) -> Malforme
     MalformedItem { attribute, reason: reason.into() }
 }
 
+/// What stands beside the events of an append.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Beside {
+    /// Until when the history rests.
+    pub(crate) until: Option<Timestamp>,
+    /// The partition of the index `received`.
+    pub(crate) received: Option<String>,
+}
+
 /// The item of an append.
 pub(crate) fn from_append(
     id: &ExecutionId,
@@ -109,6 +120,7 @@ pub(crate) fn from_append(
     expires_at: Timestamp,
     at: Timestamp,
     name: &str,
+    beside: Beside,
 ) -> Item {
     let json = serde_json::to_vec(events.as_slice()).expect("events are JSON");
     let mut item = Item::from([
@@ -121,6 +133,8 @@ pub(crate) fn from_append(
         ("ttl".into(), number(expires_at.to_ttl_seconds())),
     ]);
     item.extend(after.digest.map(|digest| ("previous".into(), text(digest.to_string()))));
+    item.extend(beside.until.map(|until| ("until".into(), text(until.to_string()))));
+    item.extend(beside.received.map(|partition| ("received".into(), text(partition))));
     item
 }
 

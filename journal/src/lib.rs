@@ -12,7 +12,7 @@
 //! - [`view`]: what a reader is shown of it
 //! - [`payload`]: bodies and step results, inline or in an object store
 //! - [`packed`]: events as few bytes
-//! - [`item`], [`store`], [`table`], [`executions`]: the two tables
+//! - [`item`], [`store`], [`table`], [`executions`], [`timers`]: the three tables
 //! - [`verify`]: whether a history is the one that was written
 //! - [`stream`]: what the journal's stream tells, and what its readers answer
 //! - [`config`]: what `everhook.toml` says
@@ -44,6 +44,7 @@ pub mod schema;
 pub mod store;
 pub mod stream;
 pub mod table;
+pub mod timers;
 pub mod verify;
 
 pub mod ambient;
@@ -72,5 +73,19 @@ pub use quarantine::Quarantine;
 pub use secret::Secrets;
 pub use table::Journal;
 pub use time::{Clock, Timestamp};
+pub use timers::{Timer, Timers};
 pub use view::View;
 pub use workflow::Workflow;
+
+/// Where everything about executions is kept. A clone is the same places.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// The histories.
+    pub journal: Journal,
+    /// The views.
+    pub executions: Executions,
+    /// The timers.
+    pub timers: Timers,
+    /// The large payloads.
+    pub payloads: Payloads,
+}

@@ -259,6 +259,24 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The same of an index that may not be there any more: then `None`.
+    pub async fn query_if_indexed(
+        &self,
+        table: &str,
+        query: Query,
+    ) -> Result<Option<(Vec<Item>, Option<Item>)>, Unavailable> {
+        match self.query(table, query).await {
+            Ok(page) => Ok(Some(page)),
+            // DynamoDB has no code of its own for this.
+            Err(Unavailable(reason)) if reason.contains("does not have the specified index") => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Expression {
     /// An expression in which every attribute is written as `#name`.
     pub fn new(text: impl Into<String>, names: &[&'static str]) -> Self {
@@ -269,6 +287,11 @@ impl Expression {
     pub fn free_or_expired(before: Timestamp) -> Self {
         Self::new("attribute_not_exists(#execution) OR #ttl < :before", &["execution", "ttl"])
             .with(":before", number(before.as_millis().div_euclid(1000)))
+    }
+
+    /// That anything or nothing stands there.
+    pub fn always(key: &'static str) -> Self {
+        Self::new(format!("attribute_exists(#{key}) OR attribute_not_exists(#{key})"), &[key])
     }
 
     /// With `placeholder` (`:value`) standing for this value.

@@ -18,7 +18,7 @@ const NAMESPACE: &str = "Everhook";
 /// A document holds 100 values of one metric at most; what comes after would be lost.
 const VALUES_MAX: usize = 50;
 
-const COUNTERS: [&str; 12] = [
+const COUNTERS: [&str; 14] = [
     "Accepted",
     "Duplicate",
     "DuplicateBodies",
@@ -31,6 +31,8 @@ const COUNTERS: [&str; 12] = [
     "Due",
     "ShardsFailed",
     "Unreadable",
+    "AuditTimers",
+    "AuditViews",
 ];
 
 static COLLECTOR: OnceLock<&Collector> = OnceLock::new();
@@ -57,7 +59,9 @@ fn describe() {
     for name in ["StepDuration", "ExecutionDuration"] {
         metrics::describe_histogram!(name, Unit::Milliseconds, "");
     }
-    metrics::describe_histogram!("DueAge", Unit::Seconds, "");
+    for name in ["DueAge", "AuditAge"] {
+        metrics::describe_histogram!(name, Unit::Seconds, "");
+    }
 }
 
 /// Writes what was collected since the last time. To be called at the end of each invocation:
@@ -128,7 +132,7 @@ pub fn stalled() {
     counter!("Stalled").increment(1);
 }
 
-/// The sweep looked: how long the oldest due row has been due, how many were claimed,
+/// The sweep looked: how long the oldest timer has been due, how many were claimed,
 /// and how many shards of the index could not be read.
 pub fn swept(oldest: Duration, claimed: usize, shards_failed: usize) {
     // Without it for some minutes an alarm goes off: a look that missed a shard does not count as one.
@@ -140,6 +144,15 @@ pub fn swept(oldest: Duration, claimed: usize, shards_failed: usize) {
     if shards_failed > 0 {
         counter!("ShardsFailed").increment(shards_failed as u64);
     }
+}
+
+/// The audit went on: how far behind it is, and how many timers and views were missing.
+pub fn audited(behind: Duration, timers: usize, views: usize) {
+    // Without it for some minutes an alarm goes off.
+    histogram!("AuditAge").record(behind.as_secs_f64());
+    value();
+    counter!("AuditTimers").increment(timers as u64);
+    counter!("AuditViews").increment(views as u64);
 }
 
 /// Records of the stream that cannot be read.

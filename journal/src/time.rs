@@ -33,6 +33,12 @@ impl Timestamp {
         self.0.div_euclid(1000) + (self.0.rem_euclid(1000) > 0) as i64
     }
 
+    /// The moment of DynamoDB's `ttl`.
+    pub fn from_ttl_seconds(seconds: u64) -> Self {
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX / 1000).min(i64::MAX / 1000);
+        Self(seconds.saturating_mul(1000)).min(Self::LAST)
+    }
+
     /// Reads the text form; `None` for anything else.
     /// A moment that no [`Timestamp`] can have is the first or the last one that can be stored:
     /// `9999-12-31T23:59:59Z` is what many senders write for never.

@@ -188,12 +188,11 @@ pub async fn verify(
     // The row first: whatever it has seen must then be in the history.
     let row = executions.get(id).await?;
     let items = journal.items(id, Sequence::START).await?;
-    let row = row.filter(|row| row.view.expires_at > journal.now());
-    // A row without a history, as it was made, is from a webhook that nobody was answered 202 for.
-    if items.is_empty() && row.as_ref().is_none_or(|row| row.view.sequence <= Sequence::new(1)) {
+    let view = row.and_then(|row| row.view).filter(|view| view.expires_at > journal.now());
+    if items.is_empty() && view.is_none() {
         return Ok(None);
     }
-    let row = row.map(|row| (row.view.sequence, row.view.head));
+    let row = view.map(|view| (view.sequence, view.head));
     let examined = examine::examine(&items, row);
     let mut verified = Verified {
         execution_token: id.clone(),

@@ -11,31 +11,37 @@ use crate::id::{
 use crate::time::Timestamp;
 
 /// The status of an execution, as of one of its events.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct View {
     /// Which execution.
     pub execution: ExecutionId,
     /// Where it stands.
     pub status: ViewStatus,
     /// The step that is next, or the one that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_step: Option<StepName>,
     /// Who sent the webhook.
     pub source: SourceName,
     /// The sender's id of it.
     pub delivery_id: DeliveryId,
     /// What the sender calls this kind of event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_type: Option<String>,
     /// The workflow it went into.
     pub workflow: WorkflowName,
     /// The definition of it that it is pinned to. Kept only while it is unfinished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow_hash: Option<WorkflowHash>,
     /// When the webhook was received.
     pub created_at: Timestamp,
     /// When the execution last moved.
     pub updated_at: Timestamp,
     /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Cause>,
     /// The step that stopped it before its end, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filtered: Option<Filtered>,
     /// The names of the body's first top-level keys.
     pub keys: Vec<String>,
@@ -46,6 +52,7 @@ pub struct View {
     /// The event it is as of.
     pub sequence: Sequence,
     /// The digest of that event's append; unknown while it is being appended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Digest>,
     /// When it may be deleted.
     pub expires_at: Timestamp,

@@ -1,66 +1,78 @@
-//! One execution's actor: a thin shell over [`crate::advance::advance`].
+//! An execution while it is awake.
 //!
-//! It serialises the execution's wake-ups and keeps a panic to itself.
-//! Correctness never rests on it: the conditional append does that.
+//! The [registry](crate::registry) finds its actor by the execution's id. The actor keeps the folded history, and drives
+//! the execution for one wake-up after the other. A panic ends this actor and no other. Correctness never rests on
+//! actors: the conditional append decides between processes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use everhook_journal::Timestamp;
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use everhook_journal::{Execution, ExecutionId};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use crate::advance::{Advanced, Driver, Outage, Stint, advance_within};
-use crate::awake::News;
-use crate::bulkhead::Place;
-use crate::wakeup::Wake;
+use crate::advance::{Driver, Stint, advance_within};
+use crate::supervisor::Drive;
 
 /// Drives one execution.
 #[derive(Debug)]
-pub struct ExecutionActor {
+pub struct ExecutionActor;
+
+/// The arguments that an actor starts with.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Its execution.
+    pub execution: ExecutionId,
     /// How it is driven.
     pub driver: Arc<Driver>,
-    /// When it must have stopped.
-    pub deadline: Timestamp,
-    /// What happens to the execution meanwhile.
-    pub news: Arc<News>,
-    /// Whether steps that act are left to another process.
-    pub hands_over: bool,
+    /// How many actors are alive.
+    pub live: Arc<AtomicUsize>,
 }
 
-/// What an execution's actor is told.
+/// The state of an actor.
 #[derive(Debug)]
-pub enum ExecutionMessage {
-    /// The execution moved, or its time has come: make it go on from this place, and say how far it got.
-    Wake(Wake, Place, RpcReplyPort<Result<Advanced, Outage>>),
+pub struct Awake {
+    execution: ExecutionId,
+    driver: Arc<Driver>,
+    /// The execution as of the last append that this process knows.
+    known: Option<Execution>,
+    _live: Live,
+}
+
+/// Counts an actor for as long as it is alive, however it ends.
+#[derive(Debug)]
+struct Live(Arc<AtomicUsize>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Actor for ExecutionActor {
-    type Msg = ExecutionMessage;
-    type State = ();
-    type Arguments = ();
+    type Msg = Drive;
+    type State = Awake;
+    type Arguments = Beginning;
 
     async fn pre_start(
         &self,
         _myself: ActorRef<Self::Msg>,
-        (): (),
-    ) -> Result<(), ActorProcessingErr> {
-        Ok(())
+        Beginning { execution, driver, live }: Beginning,
+    ) -> Result<Awake, ActorProcessingErr> {
+        live.fetch_add(1, Ordering::SeqCst);
+        Ok(Awake { execution, driver, known: None, _live: Live(live) })
     }
 
     async fn handle(
         &self,
-        _myself: ActorRef<Self::Msg>,
-        message: Self::Msg,
-        (): &mut (),
+        myself: ActorRef<Self::Msg>,
+        Drive { told, news, place, limits, done }: Drive,
+        state: &mut Awake,
     ) -> Result<(), ActorProcessingErr> {
-        match message {
-            ExecutionMessage::Wake(wake, place, reply) => {
-                let Self { deadline, hands_over, .. } = *self;
-                let stint = Stint { deadline, news: &self.news, place: Some(place), hands_over };
-                let advanced = advance_within(&self.driver, &wake, stint).await;
-                // Nobody listens any more only if the whole invocation is being dropped.
-                reply.send(advanced).ok();
-                Ok(())
-            }
-        }
+        let stint = Stint { limits, news: &news, place: Some(place) };
+        let known = state.known.take();
+        let driven = advance_within(&state.driver, &state.execution, told, stint, known).await;
+        state.known = driven.known;
+        done.rested(myself, driven.result, state.known.as_ref());
+        Ok(())
     }
 }

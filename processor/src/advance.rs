@@ -18,28 +18,30 @@ use everhook_journal::payload::{PayloadError, Payloads};
 use everhook_journal::store::Unavailable;
 use everhook_journal::table::ReadError;
 use everhook_journal::{
-    Clock, Execution, ExecutionId, Executions, Head, Journal, SourceName, Timestamp,
+    Clock, Execution, ExecutionId, Executions, Head, Journal, SourceName, Storage, Timers,
+    Timestamp,
 };
+use tokio::sync::mpsc::UnboundedSender;
 
-use crate::awake::News;
 use crate::bulkhead::{Bulkhead, Lane, Measure, Place};
 use crate::calls::Calls;
-use crate::memory::Memory;
 use crate::plan::{FindError, Plans};
-use crate::recall::Recall;
 use crate::steps::Steps;
 use crate::suspects::Suspects;
-use crate::wakeup::{Cause, Wake};
+use crate::wakeup::{Cause, News, Told, Wake};
 
 use drive::Drive;
+use settle::Held;
 
 /// What it takes to drive executions.
 #[derive(Debug)]
 pub struct Driver {
     /// The histories.
     pub journal: Journal,
-    /// The rows.
+    /// The views.
     pub executions: Executions,
+    /// The timers.
+    pub timers: Timers,
     /// The large payloads.
     pub payloads: Payloads,
     /// The workflows.
@@ -48,12 +50,6 @@ pub struct Driver {
     pub clock: Clock,
     /// Makes the addresses that somebody may call back at; without it, nobody can.
     pub callbacks: Option<Callbacks>,
-    /// Whether a step may follow the one before in the same invocation.
-    pub run_ahead: bool,
-    /// What this process has gone beyond.
-    pub recall: Recall,
-    /// The states that this process has seen lately.
-    pub memory: Memory,
     /// The places to drive from: reading, deciding and computing take one, calls in flight do not.
     pub turns: Bulkhead,
     /// The calls in flight.
@@ -64,6 +60,8 @@ pub struct Driver {
     pub closing: AtomicBool,
     /// The executions that this process is driving, and those that may have killed an earlier one.
     pub suspects: Suspects,
+    /// Where those go that have to be driven alone, if this process does that.
+    pub alone: OnceLock<UnboundedSender<Wake>>,
 }
 
 impl Driver {
@@ -71,36 +69,33 @@ impl Driver {
     pub fn from_config(
         config: &Config,
         steps: Steps,
-        journal: Journal,
-        executions: Executions,
-        payloads: Payloads,
+        storage: Storage,
         clock: Clock,
     ) -> Result<Self, Problem> {
         let settings = &config.settings;
         let steps = steps.allowing(&settings.private_hosts);
+        let Storage { journal, executions, timers, payloads } = storage;
         let plans = Plans::from_config(config, journal.clone(), steps)?;
-        let run_ahead = settings.run_ahead;
         Ok(Self {
             journal,
             executions,
+            timers,
             payloads,
             plans,
             clock,
             callbacks: None,
-            run_ahead,
-            recall: Recall::default(),
-            memory: Memory::default(),
             turns: places(settings.concurrency),
             calls: Calls::default(),
             process: OnceLock::new(),
             closing: AtomicBool::new(false),
             suspects: Suspects::default(),
+            alone: OnceLock::new(),
         })
     }
 
-    /// Takes claims that this process did not make for lost: it alone drives executions.
-    pub fn is_alone(&self) {
-        self.process.get_or_init(|| everhook_journal::id::fresh().into());
+    /// Takes claims that this process did not make for lost: it alone drives executions. Returns what it is called.
+    pub fn is_alone(&self) -> Arc<str> {
+        self.process.get_or_init(|| everhook_journal::id::fresh().into()).clone()
     }
 
     /// Lets no further step begin.
@@ -137,29 +132,45 @@ pub enum Advanced {
     Ended,
     /// It waits for this time.
     Waiting(Timestamp),
-    /// It moved, and the record of its last append carries on.
+    /// It wants to go on, and this process lets go of it.
     Moved,
-    /// Somebody else moved it: their append's record carries on.
-    Superseded,
-    /// It cannot move, and somebody should look.
-    Parked,
+    /// It is left to a drive of it alone.
+    LeftAlone,
+    /// It cannot move, and an operator should look.
+    Stalled,
     /// There is no such execution.
     Absent,
     /// Its next step acts, and this process must end soon; with its source.
     Acts(SourceName),
 }
 
-/// Under what bounds an execution is driven.
-#[derive(Debug)]
-pub struct Stint<'s> {
+/// Under what bounds a drive is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
     /// When it must have stopped.
     pub deadline: Timestamp,
+    /// Whether steps that act are left to another process.
+    pub hands_over: bool,
+}
+
+/// What a drive is made with.
+#[derive(Debug)]
+pub struct Stint<'s> {
+    /// Its bounds.
+    pub limits: Limits,
     /// What happens to the execution meanwhile.
     pub news: &'s News,
     /// The place that it is driven from.
     pub place: Option<Place>,
-    /// Whether steps that act are left to another process.
-    pub hands_over: bool,
+}
+
+/// What a drive came to.
+#[derive(Debug)]
+pub struct Driven {
+    /// How far the execution got.
+    pub result: Result<Advanced, Outage>,
+    /// Its state as of the last append that is known, unless it has ended.
+    pub known: Option<Execution>,
 }
 
 /// Something that executions depend on did not answer.
@@ -180,66 +191,73 @@ pub async fn advance(
     deadline: Timestamp,
 ) -> Result<Advanced, Outage> {
     let place = Some(driver.turns.enter(&unknown_lane(), Measure::default()).await);
-    let news = &News::default();
-    advance_within(driver, wake, Stint { deadline, news, place, hands_over: false }).await
+    let limits = Limits { deadline, hands_over: false };
+    let stint = Stint { limits, news: &News::default(), place };
+    advance_within(driver, &wake.execution, wake.clone().into(), stint, None).await.result
 }
 
-/// Makes one execution go on as far as these bounds allow.
+/// Makes one execution go on as far as these bounds allow, from a state that is known if one is.
 pub async fn advance_within(
     driver: &Driver,
-    wake: &Wake,
+    id: &ExecutionId,
+    told: Told,
     stint: Stint<'_>,
-) -> Result<Advanced, Outage> {
-    let id = &wake.execution;
-    if let Cause::Appended(append) = wake.cause
-        && driver.recall.is_passed(id, append)
-    {
-        return Ok(Advanced::Superseded);
-    }
-    if wake.cause != Cause::Alone && driver.suspects.contains(id) {
-        return settle::put_off(driver, id, wake.cause).await;
+    known: Option<Execution>,
+) -> Driven {
+    let mut held = Held::new(told);
+    let mut known = known;
+    let result = match drive(driver, id, stint, &mut held, &mut known).await {
+        Ok(advanced) => Ok(advanced),
+        Err(Trouble::Outage(outage)) => Err(outage),
+        Err(Trouble::Own(reason)) => {
+            let expires_at = known.as_ref().map(|known| known.webhook.expires_at);
+            settle::stall(driver, id, &held, &reason, expires_at).await
+        }
+    };
+    Driven { result, known: known.filter(|known| !known.status.is_terminal()) }
+}
+
+async fn drive(
+    driver: &Driver,
+    id: &ExecutionId,
+    stint: Stint<'_>,
+    held: &mut Held,
+    known: &mut Option<Execution>,
+) -> Result<Advanced, Trouble> {
+    if held.cause != Cause::Alone && driver.suspects.contains(id) {
+        return Ok(settle::leave_alone(driver, id, held));
     }
     let mark = driver.suspects.mark(id);
-    let execution = match read(driver, id).await {
-        Ok(Some(execution)) => execution,
-        Ok(None) => return settle::absent(driver, id).await,
-        Err(Trouble::Outage(outage)) => return Err(outage),
-        Err(Trouble::Own(reason)) => return settle::park(driver, id, &reason).await,
+    let Some(execution) = read(driver, id, known.take()).await? else {
+        held.clear(driver, None).await;
+        return Ok(Advanced::Absent);
     };
-    // A wake-up acts only if its event is still the last: otherwise the later one's record will.
-    if let Cause::Appended(append) = wake.cause
-        && append < execution.last_append
-        && guard::holds(Guard::LastAppendActs)
-    {
-        return Ok(Advanced::Superseded);
+    *known = Some(execution.clone());
+    // A timer may outlive the end, as that of an expiry does: a view that is there is not written again, since a put
+    // that is refused is billed as well.
+    if execution.status.is_terminal() && settle::is_shown(driver, id, &execution).await? {
+        held.clear(driver, None).await;
+        return Ok(Advanced::Ended);
     }
     // This comes first: nothing else may keep it from an end.
     if !execution.status.is_terminal()
         && execution.last_chance() <= driver.clock.now()
         && guard::holds(Guard::EndsBeforeExpiry)
     {
-        return match settle::expire(driver, id, execution).await {
-            Ok(advanced) => Ok(advanced),
-            Err(Trouble::Outage(outage)) => Err(outage),
-            Err(Trouble::Own(reason)) => settle::park(driver, id, &reason).await,
-        };
+        return settle::expire(driver, id, execution, held).await;
     }
     let plan = match driver.plans.find(&execution.webhook.workflow).await {
         Ok(plan) => plan,
         Err(FindError::Unavailable(error)) => return Err(error.into()),
-        Err(error) => return settle::park(driver, id, &error.to_string()).await,
+        Err(error) => return Err(Trouble::Own(error.to_string())),
     };
-    let mut drive = Drive::new(driver, wake, &plan, stint, execution, mark);
+    let mut drive = Drive::new(driver, id, &plan, stint, execution, held, mark);
     let driven = Box::pin(drive.run()).await;
     if driven.is_err() {
         Box::pin(drive.save()).await;
     }
-    drive.remember();
-    match driven {
-        Ok(advanced) => Ok(advanced),
-        Err(Trouble::Outage(outage)) => Err(outage),
-        Err(Trouble::Own(reason)) => settle::park(driver, id, &reason).await,
-    }
+    *known = Some(drive.into_known());
+    driven
 }
 
 /// Why an execution cannot go on now.
@@ -265,9 +283,14 @@ impl From<PayloadError> for Trouble {
     }
 }
 
-/// The state as of the last acknowledged append. Only what this process has not seen is read.
-async fn read(driver: &Driver, id: &ExecutionId) -> Result<Option<Execution>, Trouble> {
-    let known = driver.memory.take(id, driver.clock.now());
+/// The state as of the last acknowledged append. Only what comes after the known state is read.
+async fn read(
+    driver: &Driver,
+    id: &ExecutionId,
+    known: Option<Execution>,
+) -> Result<Option<Execution>, Trouble> {
+    // Another execution may begin in the place of one that has expired.
+    let known = known.filter(|known| driver.clock.now() < known.webhook.expires_at);
     if !guard::holds(Guard::JournalDecides)
         && let Some(known) = known
     {

@@ -1,5 +1,7 @@
 //! The processor function: records of the journal's stream, or executions that are due, in; failed records out.
 
+mod messages;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,9 +12,7 @@ use aws_sdk_lambda::types::InvocationType;
 use everhook_journal::callback::Callbacks;
 use everhook_journal::config::Config;
 use everhook_journal::schema::Tables;
-use everhook_journal::{
-    Clock, ExecutionId, Executions, Journal, Secrets, Timestamp, environment, telemetry,
-};
+use everhook_journal::{Clock, ExecutionId, Secrets, Storage, Timestamp, environment, telemetry};
 use everhook_processor::{Acting, Driver, Invocation, Steps, Supervisor};
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -34,17 +34,20 @@ async fn run() -> Result<(), Error> {
     environment::observe();
     let config = Config::load(&environment::config_path())?;
     let (store, tables) = (environment::store(), Tables::from_env());
-    let journal = Journal::new(store.clone(), tables.journal, Clock::System);
-    let executions = Executions::new(store, tables.executions);
-    let payloads = environment::payloads()?;
+    let storage = Storage {
+        journal: tables.journal_in(&store, Clock::System),
+        executions: tables.executions_in(&store),
+        timers: messages::telling(tables.timers_in(&store)),
+        payloads: environment::payloads()?,
+    };
+    let (journal, payloads) = (storage.journal.clone(), storage.payloads.clone());
     let secrets = Secrets::from_env(config.folder.clone());
     let callback_key = secrets.fetch([Callbacks::reference(&config)]);
     let warm = async { tokio::join!(journal.warm(), payloads.warm(), callback_key) };
     environment::warm(warm).await;
     let callbacks = Callbacks::from_config(&config, &secrets, &environment::public_url());
     let steps = Steps::new().reading(secrets);
-    let mut driver =
-        Driver::from_config(&config, steps, journal, executions, payloads, Clock::System)?;
+    let mut driver = Driver::from_config(&config, steps, storage, Clock::System)?;
     match callbacks {
         Ok(callbacks) => driver = driver.with_callbacks(callbacks),
         // Whatever asks nobody goes on.

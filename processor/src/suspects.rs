@@ -6,8 +6,9 @@
 //! small write without a sync: it outlives the process, and that is all it has to. What only waits for a network call
 //! of a built-in step has no slot, so killing a server that waits makes nothing suspect.
 //!
-//! At the next start each execution with a slot has a death counted in its row, and is suspect: from then on only
-//! the sweep drives it, alone (see [`crate::alone`]), until one of its steps gets somewhere.
+//! At the next start each execution with a slot has a death counted, and is suspect: from then on it is only driven
+//! alone (see [`crate::alone`]), until one of its steps gets somewhere. Of one that has killed as many processes as
+//! [`DEATHS_MAX`](everhook_journal::executions::DEATHS_MAX) says, an operator has to say that it is driven again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -53,17 +54,23 @@ struct Slots {
     driven: Vec<Option<ExecutionId>>,
     free: Vec<usize>,
     /// The suspects, each with the slot that says so.
-    suspects: HashMap<ExecutionId, usize>,
+    suspects: HashMap<ExecutionId, Suspect>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Suspect {
+    slot: usize,
+    deaths: u64,
 }
 
 impl Suspects {
-    /// Keeps them in this folder from now on, and says which executions an earlier process was driving when it died.
-    /// They are suspect, and have to be [counted](Suspects::counted).
+    /// Keeps them in this folder from now on, and counts a death of each that an earlier process was driving when it
+    /// died. Returns all suspects, with how many processes each may have killed.
     ///
     /// A file that is missing or damaged is as good as empty; one that cannot be written is reported and not used.
-    pub fn keep_in(&self, folder: &Path) -> Vec<ExecutionId> {
+    pub fn keep_in(&self, folder: &Path) -> Vec<(ExecutionId, u64)> {
         let path = folder.join(FILE);
-        let (kept, driven) = match Kept::open(&path) {
+        let kept = match Kept::open(&path) {
             Ok(opened) => opened,
             Err(error) => {
                 let path = path.display();
@@ -71,8 +78,15 @@ impl Suspects {
                 return Vec::new();
             }
         };
+        let mut suspects: Vec<_> = kept
+            .slots()
+            .suspects
+            .iter()
+            .map(|(id, suspect)| (id.clone(), suspect.deaths))
+            .collect();
+        suspects.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
         match self.kept.set(kept) {
-            Ok(()) => driven,
+            Ok(()) => suspects,
             Err(_) => Vec::new(),
         }
     }
@@ -82,12 +96,10 @@ impl Suspects {
         self.kept.get().is_some()
     }
 
-    /// The deaths of those that an earlier process was driving have been counted.
-    pub fn counted(&self) {
-        let Some(kept) = self.kept.get() else { return };
-        for (id, slot) in kept.slots().suspects.clone() {
-            kept.write(slot, SUSPECT, &id);
-        }
+    /// How many processes may have died of an execution.
+    pub fn deaths(&self, id: &ExecutionId) -> u64 {
+        let kept = self.kept.get();
+        kept.and_then(|kept| kept.slots().suspects.get(id).copied()).map_or(0, |it| it.deaths)
     }
 
     /// Whether an execution may have killed a process.
@@ -98,9 +110,9 @@ impl Suspects {
     /// An execution is not suspect any more.
     pub fn clear(&self, id: &ExecutionId) {
         let Some(kept) = self.kept.get() else { return };
-        let slot = kept.slots().suspects.remove(id);
-        if let Some(slot) = slot {
-            kept.free(slot);
+        let suspect = kept.slots().suspects.remove(id);
+        if let Some(suspect) = suspect {
+            kept.free(suspect.slot);
         }
     }
 
@@ -178,7 +190,7 @@ impl Drop for Mark {
 }
 
 impl Kept {
-    fn open(path: &Path) -> io::Result<(Self, Vec<ExecutionId>)> {
+    fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
@@ -186,30 +198,38 @@ impl Kept {
         let file = options.open(path)?;
         let mut bytes = Vec::new();
         (&file).take((SLOTS_READ_MAX * SLOT_BYTES) as u64).read_to_end(&mut bytes)?;
-        let mut slots = Slots::default();
-        let mut driven = Vec::new();
-        let mut seen = HashSet::new();
         let many = (bytes.len() / SLOT_BYTES).max(SLOTS_AT_FIRST);
+        let mut driven = HashSet::new();
+        let mut suspects: HashMap<ExecutionId, Suspect> = HashMap::new();
         for (slot, bytes) in bytes.chunks_exact(SLOT_BYTES).enumerate() {
-            let Some((word, id)) = read(bytes) else { continue };
-            if word == DRIVING && seen.insert(id.clone()) {
-                driven.push(id.clone());
-            }
-            // One that was driven and suspect before keeps the slot that says it was driven.
-            if word == DRIVING || !slots.suspects.contains_key(&id) {
-                slots.suspects.insert(id, slot);
+            match read(bytes) {
+                Some(Slot::Driving(id)) => {
+                    suspects.entry(id.clone()).or_insert(Suspect { slot, deaths: 0 });
+                    driven.insert(id);
+                }
+                Some(Slot::Suspect(id, deaths)) => {
+                    let known = suspects.entry(id).or_insert(Suspect { slot, deaths });
+                    known.deaths = known.deaths.max(deaths);
+                }
+                None => {}
             }
         }
+        for id in &driven {
+            suspects.entry(id.clone()).and_modify(|suspect| suspect.deaths += 1);
+        }
+        let taken: HashSet<_> = suspects.values().map(|suspect| suspect.slot).collect();
+        let mut slots = Slots { suspects: suspects.clone(), ..Slots::default() };
         slots.driven.resize(many, None);
-        let taken: HashSet<_> = slots.suspects.values().copied().collect();
         slots.free = (0..many).rev().filter(|slot| !taken.contains(slot)).collect();
         let kept = Self { file, slots: Mutex::new(slots), has_failed: AtomicBool::new(false) };
-        for slot in 0..many {
-            if !taken.contains(&slot) {
-                kept.write_bytes(slot, &blank());
-            }
+        // Counted first, and only then what says that it was driven is blanked.
+        for (id, Suspect { slot, deaths }) in &suspects {
+            kept.write(*slot, &format!("{SUSPECT} {id} {deaths}"));
         }
-        Ok((kept, driven))
+        for slot in (0..many).filter(|slot| !taken.contains(slot)) {
+            kept.write_bytes(slot, &blank());
+        }
+        Ok(kept)
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -226,7 +246,7 @@ impl Kept {
             slots.driven[slot] = Some(id.clone());
             slot
         };
-        self.write(slot, DRIVING, id);
+        self.write(slot, &format!("{DRIVING} {id}"));
         slot
     }
 
@@ -237,9 +257,8 @@ impl Kept {
         slots.free.push(slot);
     }
 
-    fn write(&self, slot: usize, word: &str, id: &ExecutionId) {
+    fn write(&self, slot: usize, text: &str) {
         let mut bytes = blank();
-        let text = format!("{word} {id}");
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         self.write_bytes(slot, &bytes);
     }
@@ -271,10 +290,24 @@ fn blank() -> [u8; SLOT_BYTES] {
     bytes
 }
 
-fn read(bytes: &[u8]) -> Option<(&'static str, ExecutionId)> {
-    let (word, id) = std::str::from_utf8(bytes).ok()?.trim().split_once(' ')?;
-    let word = [DRIVING, SUSPECT].into_iter().find(|known| *known == word)?;
-    Some((word, ExecutionId::parse(id)?))
+/// What a slot says.
+enum Slot {
+    /// A process was computing for this execution.
+    Driving(ExecutionId),
+    /// So many processes may have died of this one.
+    Suspect(ExecutionId, u64),
+}
+
+fn read(bytes: &[u8]) -> Option<Slot> {
+    let mut words = std::str::from_utf8(bytes).ok()?.trim().split(' ');
+    let (word, id) = (words.next()?, ExecutionId::parse(words.next()?)?);
+    match (word, words.next()) {
+        (DRIVING, None) => Some(Slot::Driving(id)),
+        // Earlier versions counted the deaths elsewhere.
+        (SUSPECT, None) => Some(Slot::Suspect(id, 1)),
+        (SUSPECT, Some(deaths)) => Some(Slot::Suspect(id, deaths.parse().ok()?)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -288,47 +321,42 @@ mod tests {
     }
 
     /// A process over this folder, and what the one before was driving.
-    fn start(folder: &Path) -> (Suspects, Vec<ExecutionId>) {
+    fn start(folder: &Path) -> (Suspects, Vec<(ExecutionId, u64)>) {
         let suspects = Suspects::default();
-        let driven = suspects.keep_in(folder);
-        (suspects, driven)
+        let known = suspects.keep_in(folder);
+        (suspects, known)
     }
 
     #[test]
     fn only_what_was_driven_at_the_death_is_suspect() {
         let folder = tempfile::tempdir().unwrap();
-        let (suspects, driven) = start(folder.path());
-        assert_eq!(driven, []);
+        let (suspects, known) = start(folder.path());
+        assert_eq!(known, []);
         drop(suspects.mark(&id('A')));
         std::mem::forget(suspects.mark(&id('B')));
 
-        let (suspects, driven) = start(folder.path());
+        let (suspects, known) = start(folder.path());
 
-        assert_eq!(driven, [id('B')]);
+        assert_eq!(known, [(id('B'), 1)]);
         assert!(suspects.contains(&id('B')) && !suspects.contains(&id('A')));
         assert!(suspects.is_quiet() && !suspects.is_driven(&id('B')));
     }
 
     #[test]
-    fn a_suspect_stays_one_until_it_is_cleared() {
+    fn deaths_are_counted_until_the_suspect_is_cleared() {
         let folder = tempfile::tempdir().unwrap();
         std::mem::forget(start(folder.path()).0.mark(&id('A')));
-        // A death that was not counted yet is reported again.
-        assert_eq!(start(folder.path()).1, [id('A')]);
-        let (suspects, driven) = start(folder.path());
-        assert_eq!(driven, [id('A')]);
-        suspects.counted();
-
-        let (suspects, driven) = start(folder.path());
-        assert_eq!((driven, suspects.contains(&id('A'))), (vec![], true));
-        // Its next death is another one.
+        assert_eq!(start(folder.path()).1, [(id('A'), 1)]);
+        // It is not driven, so it is not counted again.
+        let (suspects, known) = start(folder.path());
+        assert_eq!((known, suspects.deaths(&id('A'))), (vec![(id('A'), 1)], 1));
         std::mem::forget(suspects.mark(&id('A')));
-        let (suspects, driven) = start(folder.path());
-        assert_eq!((driven, suspects.contains(&id('A'))), (vec![id('A')], true));
+        let (suspects, known) = start(folder.path());
+        assert_eq!((known, suspects.contains(&id('A'))), (vec![(id('A'), 2)], true));
 
         suspects.clear(&id('A'));
-        let (suspects, driven) = start(folder.path());
-        assert_eq!((driven, suspects.contains(&id('A'))), (vec![], false));
+        let (suspects, known) = start(folder.path());
+        assert_eq!((known, suspects.contains(&id('A'))), (vec![], false));
     }
 
     #[test]
@@ -340,10 +368,9 @@ mod tests {
             letters().for_each(|letter| std::mem::forget(suspects.mark(&id(letter))));
         }
 
-        let (_, mut driven) = start(folder.path());
+        let (_, known) = start(folder.path());
 
-        driven.sort_by(|left, right| left.as_str().cmp(right.as_str()));
-        assert_eq!(driven, letters().map(id).collect::<Vec<_>>());
+        assert_eq!(known, letters().map(|letter| (id(letter), 1)).collect::<Vec<_>>());
     }
 
     fn id_is_valid(letter: char) -> bool {
@@ -363,11 +390,11 @@ mod tests {
             format!("{whole}{:<63}\n", format!("dancing {}", id('B'))),
         ] {
             fs::write(folder.path().join(FILE), &damage).unwrap();
-            let (suspects, driven) = start(folder.path());
-            let expected = if damage.starts_with(&whole) { vec![id('A')] } else { vec![] };
-            assert_eq!(driven, expected, "{damage:?}");
+            let (suspects, known) = start(folder.path());
+            let expected = if damage.starts_with(&whole) { vec![(id('A'), 1)] } else { vec![] };
+            assert_eq!(known, expected, "{damage:?}");
             std::mem::forget(suspects.mark(&id('C')));
-            assert!(start(folder.path()).1.contains(&id('C')));
+            assert!(start(folder.path()).1.contains(&(id('C'), 1)));
         }
     }
 

@@ -1,65 +1,81 @@
-//! Fires what is due: retries, waits and lost wake-ups are one mechanism.
+//! Fires timers: hands over what is due, and marks what makes no progress.
+//!
+//! The sweep claims a timer before it hands it over, so that it is not handed over again at once. The claim is no lock: it
+//! ends after a while, and two drivers that receive the same timer are safe. One look is bounded by time; the next look
+//! finds what is left.
 
 use std::future::ready;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use everhook_journal::execution::{WATCHDOG, last_chance};
-use everhook_journal::executions::{DEATHS_MAX, DUE_SHARDS, Due, Row};
+use everhook_journal::executions::{DEATHS_MAX, died};
 use everhook_journal::guard::{self, Guard};
-use everhook_journal::store::{BATCH_GET_MAX, Unavailable};
-use everhook_journal::{Clock, ExecutionId, Executions, Timestamp, failpoint, telemetry};
-use futures_util::StreamExt;
+use everhook_journal::store::Unavailable;
+use everhook_journal::timers::{AGAIN_MAX, FIRED_MAX, Fired, Pending, Terms, pause};
+use everhook_journal::{
+    Clock, ExecutionId, Executions, Journal, Timer, Timers, Timestamp, failpoint, telemetry,
+};
 use futures_util::future::join_all;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 
-use crate::Invocation;
+use crate::{Driver, Invocation};
 
 /// How often the sweep looks.
-pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
+pub const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// How many rows of one shard one look takes.
-const DUE_ROWS_MAX: i32 = 100;
+/// How many timers of one shard are read at once.
+const PAGE: i32 = 100;
 
-/// How many rows are claimed and handed over together.
-const GROUP_ROWS_MAX: usize = 10;
+/// How many timers are claimed and handed over together.
+const GROUP_MAX: usize = 10;
 
-/// How many groups of one shard are claimed or handed over at once. All shards are looked at side by side.
+/// How many groups of one shard are claimed or handed over at once. All shards are looked at side by side, so with 8 of
+/// them 160 claims are in flight, which is enough for thousands of timers a second. With more of them, calls wait for the
+/// processor time of a small function until they time out; then a timer may be claimed and not handed over until its claim ends.
 const GROUPS_AT_ONCE: usize = 2;
 
-/// When a row is due again whose group could not be handed over.
+/// After how long a timer is tried again that could not be handed over.
 const NOT_HANDED_OVER: Duration = Duration::from_secs(10);
-
-/// How often an execution is fired without progress before it is stalled.
-const REDRIVES_MAX: u64 = 20;
-
-/// How many rows of one shard are looked at for claims to give back.
-const RELEASED_ROWS_MAX: i32 = 1_000;
-
-/// By when an execution is due at the latest that was being driven without a claim of its row.
-const HANDED_OVER_FOR: Duration = Duration::from_secs(120);
-
-/// The longest time between two tries at an execution that makes no progress.
-const REDRIVE_DELAY_MAX: Duration = Duration::from_secs(3600);
 
 /// When a stalled execution is tried again.
 const STALLED: Duration = Duration::from_secs(6 * 3600);
 
-/// Finds due rows and claims them. It cannot write to the journal.
+/// How far ahead to look for ends of claims that an earlier process left.
+const CLAIMS_AHEAD: Duration = Duration::from_secs(3600);
+
+/// How many timers of one shard are looked at for such claims.
+const RELEASED_MAX: i32 = 1_000;
+
+/// How many rows of an earlier version one look takes over from each shard.
+const TAKEN_OVER_MAX: i32 = 100;
+
+/// Finds timers that are due and claims them. It cannot write to the journal.
 #[derive(Debug, Clone)]
 pub struct Sweep {
+    timers: Timers,
     executions: Executions,
+    journal: Journal,
     clock: Clock,
-    /// Whether a claim without progress makes an execution suspect: where nothing else shows which ones a process
-    /// was driving when it died.
-    suspects_unmoved: bool,
+    /// This process, where a data folder belongs to one: timers that an earlier process claimed count as not claimed.
+    process: Option<Arc<str>>,
 }
 
-/// What one look came to.
+/// What is handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandOver {
+    /// Timers that were claimed.
+    Now(Invocation),
+    /// Timers that will be due soon, for messages that arrive when they are.
+    OnTime(Vec<Timer>),
+}
+
+/// The result of one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// How many executions were claimed and handed over.
+    /// How many timers were claimed and handed over.
     pub claimed: usize,
+    /// For how many a message was sent that arrives on time.
+    pub on_time: usize,
     /// How long the first of them had been due.
     pub oldest: Duration,
     /// How many shards could not be read.
@@ -70,63 +86,42 @@ impl Swept {
     fn and(self, other: Self) -> Self {
         Self {
             claimed: self.claimed + other.claimed,
+            on_time: self.on_time + other.on_time,
             oldest: self.oldest.max(other.oldest),
             shards_failed: self.shards_failed + other.shards_failed,
         }
     }
 }
 
-/// A row that was claimed.
-#[derive(Debug)]
-struct Claimed {
-    id: ExecutionId,
-    /// The obligation before the claim.
-    before: Due,
-    /// The obligation that the claim made.
-    due: Due,
-    deaths: u64,
-    is_suspect: bool,
-    overdue: Duration,
-}
-
 impl Sweep {
-    /// A sweep over these rows.
-    pub fn new(executions: Executions, clock: Clock) -> Self {
-        Self { executions, clock, suspects_unmoved: false }
+    /// A sweep over these timers.
+    pub fn new(timers: Timers, executions: Executions, journal: Journal, clock: Clock) -> Self {
+        Self { timers, executions, journal, clock, process: None }
     }
 
-    /// Suspects executions that made no progress since an earlier claim, and hands each of them over alone.
+    /// A sweep in the only process that drives executions.
     #[must_use]
-    pub fn suspecting_unmoved(self) -> Self {
-        Self { suspects_unmoved: true, ..self }
+    pub fn in_process(self, process: Arc<str>) -> Self {
+        Self { process: Some(process), ..self }
     }
 
-    /// Claims what is due now, for the processor to be woken for.
-    pub async fn claim(&self) -> Vec<Invocation> {
-        let claimed = Mutex::new(Vec::new());
-        let until = self.clock.now() + WATCHDOG;
-        self.look(until, |invocation| {
-            claimed.lock().unwrap_or_else(PoisonError::into_inner).push(invocation);
-            ready(true)
-        })
-        .await;
-        claimed.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Claims what is due now, a few rows at a time, and hands each few over as soon as they are claimed.
-    /// `hand_over` says whether it succeeded; if not, the claims are given back. No row is claimed after `until`.
+    /// Claims due timers, and hands over each group as soon as it is claimed. For timers that are due within `ahead` it
+    /// sends messages. `hand_over` says whether it succeeded; if not, the timers are tried again soon.
+    /// Nothing is claimed after `until`.
     ///
-    /// All shards are read side by side, so that the trouble of one shard delays no other.
+    /// All shards are read at once, so that an error of one shard delays no other.
     pub async fn look<F: Future<Output = bool>>(
         &self,
+        ahead: Duration,
         until: Timestamp,
-        hand_over: impl Fn(Invocation) -> F,
+        hand_over: impl Fn(HandOver) -> F,
     ) -> Swept {
         if !guard::holds(Guard::SweepComes) {
             return Swept::default();
         }
-        let shards = (0..DUE_SHARDS).map(|shard| self.look_at(shard, until, &hand_over));
-        let swept = join_all(shards).await.into_iter().fold(Swept::default(), Swept::and);
+        let looks = self.timers.shards().all();
+        let looks = looks.map(|shard| self.look_at(shard, ahead, until, &hand_over));
+        let swept = join_all(looks).await.into_iter().fold(Swept::default(), Swept::and);
         telemetry::swept(swept.oldest, swept.claimed, swept.shards_failed);
         swept
     }
@@ -134,50 +129,88 @@ impl Sweep {
     async fn look_at<F: Future<Output = bool>>(
         &self,
         shard: u64,
+        ahead: Duration,
         until: Timestamp,
-        hand_over: &impl Fn(Invocation) -> F,
+        hand_over: &impl Fn(HandOver) -> F,
     ) -> Swept {
-        let rows = match self.due_rows(shard).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                tracing::error!(shard, "could not look for what is due in shard {shard}: {error}");
-                return Swept { shards_failed: 1, ..Swept::default() };
+        let mut swept = Swept::default();
+        let mut start = None;
+        loop {
+            let now = self.clock.now();
+            // There would be no time left to hand over what is claimed now.
+            if now >= until {
+                return swept;
             }
-        };
-        let groups: Vec<_> = rows.chunks(GROUP_ROWS_MAX).map(<[_]>::to_vec).collect();
-        stream::iter(groups)
-            .map(|rows| self.claim_and_hand_over(rows, until, hand_over))
-            .buffer_unordered(GROUPS_AT_ONCE)
-            .fold(Swept::default(), |swept, group| ready(swept.and(group)))
-            .await
+            let page = self.timers.due(shard, now + ahead, PAGE, start.as_ref()).await;
+            let (pending, is_more) = match page {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::error!(shard, "could not look for timers in shard {shard}: {error}");
+                    return swept.and(Swept { shards_failed: 1, ..Swept::default() });
+                }
+            };
+            start = pending.last().map(|last| last.timer.clone());
+            swept = swept.and(self.fire(pending, now, until, hand_over).await);
+            if !is_more || start.is_none() {
+                return swept;
+            }
+        }
     }
 
-    /// The rows of one shard that are due, the longest due first. They may lag behind: a claim of one that has moved
-    /// meanwhile is refused.
-    async fn due_rows(&self, shard: u64) -> Result<Vec<(Row, Due)>, Unavailable> {
-        let now = self.clock.now();
-        let ids = self.executions.due(shard, now, DUE_ROWS_MAX).await?;
-        let rows = self.executions.rows(&ids).await?;
-        // The index lags behind: only the row itself says what is due.
-        let is_due = |due: &Due| due.at <= now || !guard::holds(Guard::RowSaysDue);
-        let due = |row: Row| row.due.filter(is_due).map(|due| (row, due));
-        Ok(rows.into_iter().filter_map(due).collect())
+    async fn fire<F: Future<Output = bool>>(
+        &self,
+        pending: Vec<Pending>,
+        now: Timestamp,
+        until: Timestamp,
+        hand_over: &impl Fn(HandOver) -> F,
+    ) -> Swept {
+        let (due, later): (Vec<_>, Vec<_>) =
+            pending.into_iter().partition(|pending| self.at(pending) <= now);
+        // A message claims its timer when it arrives. What was handed over before is claimed here, less and less often:
+        // while the processor is out, neither timers nor messages pile up.
+        let is_plain = |pending: &&Pending| pending.is_plain();
+        let on_time = later.iter().filter(is_plain).map(|pending| pending.timer.clone());
+        let on_time: Vec<_> = on_time.collect();
+        let messages = stream::iter(on_time.chunks(GROUP_MAX).map(<[_]>::to_vec))
+            .map(|timers| async move {
+                let many = timers.len();
+                let is_sent = hand_over(HandOver::OnTime(timers)).await;
+                Swept { on_time: if is_sent { many } else { 0 }, ..Swept::default() }
+            })
+            .buffer_unordered(GROUPS_AT_ONCE)
+            .fold(Swept::default(), |swept, group| ready(swept.and(group)));
+        let groups: Vec<_> = due.chunks(GROUP_MAX).map(<[_]>::to_vec).collect();
+        let claims = stream::iter(groups)
+            .map(|group| self.claim_and_hand_over(group, until, hand_over))
+            .buffer_unordered(GROUPS_AT_ONCE)
+            .fold(Swept::default(), |swept, group| ready(swept.and(group)));
+        let (messages, claims) = futures_util::future::join(messages, claims).await;
+        messages.and(claims)
+    }
+
+    /// When a timer is to be handed over. One that an earlier process claimed counts as not claimed: that process has died.
+    fn at(&self, pending: &Pending) -> Timestamp {
+        match &self.process {
+            Some(own) if pending.process.as_deref().is_some_and(|other| other != &**own) => {
+                pending.timer.due
+            }
+            _ => pending.at(),
+        }
     }
 
     async fn claim_and_hand_over<F: Future<Output = bool>>(
         &self,
-        rows: Vec<(Row, Due)>,
+        group: Vec<Pending>,
         until: Timestamp,
-        hand_over: &impl Fn(Invocation) -> F,
+        hand_over: &impl Fn(HandOver) -> F,
     ) -> Swept {
-        // What is claimed late could not be handed over any more.
         if self.clock.now() >= until {
             return Swept::default();
         }
-        let claims = rows.into_iter().map(|(row, due)| self.claim_one(row, due));
+        let claims = group.into_iter().map(|pending| self.claim_one(pending));
         let claimed: Vec<_> = join_all(claims).await.into_iter().flatten().collect();
         let (suspects, others): (Vec<_>, Vec<_>) =
-            claimed.into_iter().partition(|claimed| claimed.is_suspect);
+            claimed.into_iter().partition(|(fired, _)| self.is_suspect(fired));
         let alone = suspects.into_iter().map(|suspect| vec![suspect]);
         let groups = std::iter::once(others).filter(|others| !others.is_empty()).chain(alone);
         let handed_over = groups.map(|group| self.hand_over(group, hand_over));
@@ -186,199 +219,174 @@ impl Sweep {
 
     async fn hand_over<F: Future<Output = bool>>(
         &self,
-        group: Vec<Claimed>,
-        hand_over: &impl Fn(Invocation) -> F,
+        group: Vec<(Fired, Duration)>,
+        hand_over: &impl Fn(HandOver) -> F,
     ) -> Swept {
-        if hand_over(invocation(&group)).await {
-            let oldest = group.iter().map(|claimed| claimed.overdue).max().unwrap_or_default();
-            return Swept { claimed: group.len(), oldest, shards_failed: 0 };
+        let oldest = group.iter().map(|(_, overdue)| *overdue).max().unwrap_or_default();
+        let fired: Vec<_> = group.into_iter().map(|(fired, _)| fired).collect();
+        let invocation = match &fired[..] {
+            [one] if self.is_suspect(one) => Invocation::Alone(one.clone()),
+            _ => Invocation::Due(fired.clone()),
+        };
+        if hand_over(HandOver::Now(invocation)).await {
+            return Swept { claimed: fired.len(), oldest, ..Swept::default() };
         }
-        join_all(group.into_iter().map(|claimed| self.give_back(claimed))).await;
+        join_all(fired.iter().map(|fired| self.give_back(fired))).await;
         Swept::default()
     }
 
-    /// Claims a row; one row's trouble stays its own.
-    async fn claim_one(&self, row: Row, due: Due) -> Option<Claimed> {
-        let claimed = self.try_claim(&row, due).await;
+    /// Whether an execution may have killed a process: one of its attempts has a claim and no outcome, or its timer was
+    /// handed over without progress. On one machine the file of suspects says so instead.
+    fn is_suspect(&self, fired: &Fired) -> bool {
+        let is_suspect = fired.fired > 1 || fired.is_suspect;
+        is_suspect && self.process.is_none() && guard::holds(Guard::SuspectsAlone)
+    }
+
+    /// Claims a timer. An error concerns this timer alone.
+    async fn claim_one(&self, pending: Pending) -> Option<(Fired, Duration)> {
+        let claimed = self.try_claim(&pending).await;
         claimed.unwrap_or_else(|error| {
-            let id = &row.view.execution;
+            let id = &pending.timer.execution;
             tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
             None
         })
     }
 
-    async fn try_claim(&self, row: &Row, due: Due) -> Result<Option<Claimed>, Unavailable> {
-        let id = &row.view.execution;
+    async fn try_claim(&self, pending: &Pending) -> Result<Option<(Fired, Duration)>, Unavailable> {
+        let id = &pending.timer.execution;
         let now = self.clock.now();
-        let is_parked = row.parked.is_some();
-        let is_deadly = row.deaths >= DEATHS_MAX;
-        // One that is parked already keeps its reason, and is tried again.
-        if (due.redrives >= REDRIVES_MAX || is_deadly) && !is_parked {
-            return self.stall(id, now).await.map(|()| None);
+        let counts = self.process.is_none();
+        if counts && (pending.fired > 0 || pending.is_suspect) && !pending.is_stalled {
+            let row = self.executions.get_current(id, now).await?;
+            let (deaths, is_stalled) =
+                row.map_or((0, false), |row| (row.deaths, row.stalled.is_some()));
+            let reason = match (deaths, pending.fired) {
+                (DEATHS_MAX.., _) => Some(died(deaths)),
+                (_, FIRED_MAX..) => {
+                    Some(format!("no progress after it was woken {FIRED_MAX} times"))
+                }
+                _ => None,
+            };
+            // Of several timers of a stalled execution each is put off.
+            if is_stalled || reason.is_some() {
+                self.stall(pending, reason.filter(|_| !is_stalled), now).await?;
+                return Ok(None);
+            }
         }
-        let lease = match guard::holds(Guard::LeaseOutlastsInvocation) {
-            // If it takes another process with it, that must not be soon.
-            true if is_deadly => REDRIVE_DELAY_MAX,
-            true => lease(due.redrives),
-            false => Duration::from_secs(5),
+        let again_at = match pending.is_stalled && counts {
+            true => self.stalled_until(id, now).await?,
+            false => now + pause(pending.fired),
         };
-        if !self.executions.claim(id, &due, now + lease).await? {
+        let Some(fired) = self.timers.claim(pending, again_at, self.process.as_deref()).await?
+        else {
             return Ok(None);
-        }
-        failpoint::reached("sweep.claimed");
-        let is_suspect = row.deaths > 0 || (self.suspects_unmoved && due.redrives > 0);
-        Ok(Some(Claimed {
-            id: id.clone(),
-            before: due,
-            due: Due {
-                at: now + lease,
-                generation: due.generation + 1,
-                redrives: due.redrives + 1,
-            },
-            deaths: row.deaths,
-            is_suspect: is_suspect && guard::holds(Guard::SuspectsAlone),
-            // A stalled execution has a metric of its own, and is late on purpose.
-            overdue: if is_parked { now.since(due.at) } else { overdue(&due, now) },
-        }))
+        };
+        failpoint::reached("timer.claimed");
+        // Counted from the first due time, not from the last hand-over. A stalled one is late on purpose.
+        let overdue = match pending.is_stalled {
+            true => now.since(self.at(pending)),
+            false => now.since(pending.timer.due),
+        };
+        Ok(Some((fired, overdue)))
     }
 
-    /// Marks an execution as stalled, if its row still says so when it is read as of the last write.
-    async fn stall(&self, id: &ExecutionId, now: Timestamp) -> Result<(), Unavailable> {
-        let Some(row) = self.executions.get(id).await? else { return Ok(()) };
-        let Some(due) = row.due.filter(|due| due.at <= now && row.parked.is_none()) else {
-            return Ok(());
-        };
-        let reason = match (row.deaths, due.redrives) {
-            (DEATHS_MAX.., _) => died(row.deaths),
-            (_, REDRIVES_MAX..) => format!("no progress after {REDRIVES_MAX} tries"),
-            _ => return Ok(()),
-        };
-        // Not beyond the time at which it ends because its history expires.
-        let latest = last_chance(row.view.created_at, row.view.expires_at);
-        let until = (now + STALLED).min(latest.max(now + REDRIVE_DELAY_MAX));
-        if self.executions.park(id, &due, &reason, until).await? {
+    /// Marks an execution as stalled, if it is not, and tries it again after [`STALLED`].
+    async fn stall(
+        &self,
+        pending: &Pending,
+        reason: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), Unavailable> {
+        let id = &pending.timer.execution;
+        // Put off for long only once it is marked.
+        let soon = now + pause(pending.fired);
+        let Some(fired) = self.timers.claim(pending, soon, None).await? else { return Ok(()) };
+        if let Some(reason) = reason
+            && self
+                .executions
+                .stall(id, &reason, now, self.journal.lifetime(id).await?.expires_at)
+                .await?
+        {
             tracing::error!(execution.id = %id, "execution {id} is stalled: {reason}");
             telemetry::stalled();
         }
-        Ok(())
+        let until = self.stalled_until(id, now).await?;
+        self.timers.again(&fired, until, pending.fired, true).await.map(drop)
     }
 
-    /// Makes a claimed row due again soon, as if it had not been claimed.
-    async fn give_back(&self, claimed: Claimed) {
-        let Claimed { id, before, due, .. } = &claimed;
-        let at = self.clock.now() + NOT_HANDED_OVER;
-        // If this fails too, the claim was for a time.
-        if let Err(error) = self.executions.release(id, due, at, before.redrives).await {
-            tracing::warn!(execution.id = %id, "could not give back the claim of execution {id}: {error}");
-        }
-    }
-}
-
-impl Sweep {
-    /// Records that an earlier process died while it drove these executions, and makes them due:
-    /// from now on each of them is handed over alone. Returns those that had ended.
-    pub async fn count_deaths(
+    /// When a stalled execution is tried again: not after the time at which it ends because its history expires.
+    async fn stalled_until(
         &self,
-        driven: &[ExecutionId],
-    ) -> Result<Vec<ExecutionId>, Unavailable> {
-        let mut ended = Vec::new();
-        for id in driven {
-            // Without a row, its stream record leads to one.
-            let Some(row) = self.executions.get(id).await? else { continue };
-            match row.due {
-                Some(due) => self.count_death(&row, due).await?,
-                None => ended.push(id.clone()),
-            }
-        }
-        Ok(ended)
+        id: &ExecutionId,
+        now: Timestamp,
+    ) -> Result<Timestamp, Unavailable> {
+        let latest = self.journal.lifetime(id).await?.last_chance();
+        Ok((now + STALLED).min(latest.max(now + AGAIN_MAX)))
     }
 
-    /// Makes due what an earlier process was at when it ended: what it had claimed, and what is due soon anyway
-    /// because it had just been received or handed over. Says how many these are.
-    ///
-    /// For a server that knows that no other process drives executions: they need not wait until the claims end.
-    pub async fn release(&self) -> Result<usize, Unavailable> {
+    /// Makes a claimed timer due again soon, as if it had not been claimed.
+    async fn give_back(&self, fired: &Fired) {
+        let at = self.clock.now() + NOT_HANDED_OVER;
+        let again = self.timers.again(fired, at, fired.fired - 1, fired.is_stalled).await;
+        // If this fails too, the claim ends by itself.
+        if let Err(error) = again {
+            let id = &fired.timer.execution;
+            tracing::warn!(execution.id = %id, "a timer of execution {id} stays claimed: {error}");
+        }
+    }
+
+    /// Hands over what an earlier process had claimed for calls that it was making when it ended; says how many.
+    /// For the only process that drives executions: they need not wait until the claims end.
+    pub async fn release(&self, wake: impl Fn(Invocation)) -> Result<usize, Unavailable> {
         let mut released = 0;
         let now = self.clock.now();
-        for shard in 0..DUE_SHARDS {
-            let ids =
-                self.executions.due(shard, now + REDRIVE_DELAY_MAX, RELEASED_ROWS_MAX).await?;
-            for ids in ids.chunks(BATCH_GET_MAX) {
-                for row in self.executions.rows(ids).await? {
-                    let Some(due) = row.due.filter(|due| due.at > now) else { continue };
-                    // A webhook is handed over at once, and a call keeps the sweep away: both leave such a due time.
-                    let is_soon = due.redrives > 0 || due.at < now + HANDED_OVER_FOR;
-                    if is_soon && row.parked.is_none() {
-                        let id = &row.view.execution;
-                        released += usize::from(self.executions.release(id, &due, now, 0).await?);
-                    }
+        for shard in self.timers.shards().all() {
+            let (pending, _) =
+                self.timers.due(shard, now + CLAIMS_AHEAD, RELEASED_MAX, None).await?;
+            for pending in pending.into_iter().filter(|pending| pending.is_claim) {
+                if let Some((fired, _)) = self.claim_one(pending).await {
+                    released += 1;
+                    wake(Invocation::Due(vec![fired]));
                 }
             }
         }
         Ok(released)
     }
 
-    async fn count_death(&self, row: &Row, due: Due) -> Result<(), Unavailable> {
-        let (id, now) = (&row.view.execution, self.clock.now());
-        let deaths = row.deaths + 1;
-        self.executions.count_deaths(id, deaths).await?;
-        tracing::warn!(execution.id = %id, deaths, "a process died while it drove execution {id}");
-        // One that is stalled is tried when it is its time.
-        if row.parked.is_none() || deaths < DEATHS_MAX {
-            self.executions.release(id, &due, now, due.redrives).await?;
+    /// Sets timers for what rows of an earlier version say of due times; says for how many, and whether there are more.
+    pub async fn take_over(&self) -> Result<(usize, bool), Unavailable> {
+        let (owed, is_more) = self.executions.owed(TAKEN_OVER_MAX).await?;
+        let many = owed.len();
+        for owed in owed {
+            let timer = Timer { due: owed.due, execution: owed.execution.clone() };
+            let expires_at = owed.expires_at;
+            let terms = Terms { is_suspect: false, is_claim: true, is_stalled: false, expires_at };
+            self.timers.set_if_missing(&timer, terms).await?;
+            self.executions.take_over(&owed).await?;
         }
-        Ok(())
+        Ok((many, is_more))
     }
 }
 
-/// Why an execution is stalled that took its processes with it.
-fn died(deaths: u64) -> String {
-    format!(
-        "the process died {deaths} times while it drove this execution; look for what its steps do with this \
-         webhook, then redrive or cancel it"
-    )
+/// The delay of a message that arrives when a timer is due, in whole seconds: never too early by a second's part.
+pub fn delay_seconds(delay: Duration) -> i32 {
+    i32::try_from(delay.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
 }
 
-/// The invocation for one group.
-fn invocation(group: &[Claimed]) -> Invocation {
-    match group {
-        [one] if one.is_suspect => {
-            Invocation::Alone { execution: one.id.clone(), deaths: one.deaths }
+/// Claims the timers that messages name. Timers that are gone, or were handed over before, are left out.
+pub async fn claim_messages(driver: &Driver, timers: &[Timer]) -> Vec<Fired> {
+    let claims = timers.iter().map(|timer| async move {
+        let again_at = driver.clock.now() + pause(0);
+        let process = driver.process.get().map(|process| &**process);
+        match driver.timers.claim_unfired(timer, again_at, process).await {
+            Ok(fired) => fired,
+            Err(error) => {
+                let id = &timer.execution;
+                // The sweep's next look finds it.
+                tracing::warn!(execution.id = %id, "execution {id} is due, and {error}");
+                None
+            }
         }
-        _ => Invocation::Due(group.iter().map(|claimed| claimed.id.clone()).collect()),
-    }
-}
-
-/// Longer than an invocation may take, and longer after each try without progress.
-fn lease(redrives: u64) -> Duration {
-    let doublings = u32::try_from(redrives.min(16)).unwrap_or(16);
-    (WATCHDOG * 2u32.pow(doublings)).min(REDRIVE_DELAY_MAX)
-}
-
-/// How long an execution has been due. Each claim moves the due time on,
-/// so the claims that brought no progress count with their leases.
-fn overdue(due: &Due, now: Timestamp) -> Duration {
-    let claims = due.redrives.min(REDRIVES_MAX);
-    now.since(due.at) + (0..claims).map(lease).sum::<Duration>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lease_doubles_up_to_an_hour() {
-        let seconds = |redrives| lease(redrives).as_secs();
-        assert_eq!(
-            [seconds(0), seconds(1), seconds(5), seconds(6), seconds(20)],
-            [60, 120, 1920, 3600, 3600]
-        );
-    }
-
-    #[test]
-    fn claims_without_progress_count_as_due() {
-        let due = |redrives| Due { at: Timestamp::from_millis(0), generation: 1, redrives };
-        let overdue = |redrives| overdue(&due(redrives), Timestamp::from_millis(2_000)).as_secs();
-        assert_eq!([overdue(0), overdue(1), overdue(3)], [2, 62, 422]);
-    }
+    });
+    join_all(claims).await.into_iter().flatten().collect()
 }

@@ -2,10 +2,11 @@
 //!
 //! - [`project`]: the journal's records become newer views
 //! - [`status`]: `GET /status/{token}` and the operators' queries
-//! - [`list`]: pages of executions
+//! - `current`: an execution as it is now; [`list`]: pages of executions
 //! - [`shown`]: how an execution looks in JSON
 //! - [`workflows`]: which definitions unfinished executions run
 
+mod current;
 pub mod list;
 pub mod project;
 pub mod shown;

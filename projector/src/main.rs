@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use everhook_journal::schema::Tables;
 use everhook_journal::stream::Batch;
-use everhook_journal::{Clock, Executions, Journal, environment, telemetry};
+use everhook_journal::{Clock, environment, telemetry};
 use everhook_projector::Projector;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
@@ -14,9 +14,8 @@ async fn main() -> Result<(), Error> {
     environment::observe();
     let (store, tables) = (environment::store(), Tables::from_env());
     let projector = Arc::new(Projector {
-        journal: Journal::new(store.clone(), tables.journal, Clock::System),
-        executions: Executions::new(store, tables.executions),
-        clock: Clock::System,
+        journal: tables.journal_in(&store, Clock::System),
+        executions: tables.executions_in(&store),
     });
     environment::warm(projector.executions.warm()).await;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {

@@ -2,40 +2,41 @@
 
 use std::collections::BTreeMap;
 
-use everhook_journal::execution::WATCHDOG;
 use everhook_journal::store::Unavailable;
 use everhook_journal::stream::{Batch, BatchResponse, Record};
 use everhook_journal::table::ReadError;
-use everhook_journal::{Clock, Execution, ExecutionId, Executions, Journal, Sequence, View};
+use everhook_journal::{Event, Execution, ExecutionId, Executions, Journal, Sequence, View};
 
 /// What it takes to keep the views.
 #[derive(Debug)]
 pub struct Projector {
     /// The histories.
     pub journal: Journal,
-    /// The rows.
+    /// The views.
     pub executions: Executions,
-    /// The time.
-    pub clock: Clock,
 }
 
 /// Brings the views of the executions in the batch up to date.
 ///
-/// A view is a pure fold of a history and is written only if it is newer,
-/// so late, repeated and reordered records change nothing.
+/// A view is a pure fold of a history and is written only over an older one, so late, repeated and reordered records
+/// change nothing.
 pub async fn handle(projector: &Projector, batch: Batch) -> BatchResponse {
     if batch.unreadable > 0 {
         tracing::error!(records = batch.unreadable, "skipped records that cannot be read");
     }
     let mut latest: BTreeMap<&ExecutionId, Sequence> = BTreeMap::new();
-    for record in &batch.records {
+    // After its first append an execution is about to be driven: it neither rests nor has ended.
+    let first = Sequence::START.next();
+    for record in batch.records.iter().filter(|record| record.sequence > first) {
         let sequence = latest.entry(&record.execution).or_insert(record.sequence);
         *sequence = record.sequence.max(*sequence);
     }
     let ids: Vec<_> = latest.keys().map(|id| (*id).clone()).collect();
-    // One read tells which views are behind; usually none is, because the processor
-    // shows the end of an execution itself.
-    let shown = match projector.executions.sequences(&ids).await {
+    if ids.is_empty() {
+        return BatchResponse::Complete;
+    }
+    // One read tells which views are behind; usually none is, because the processor shows the end of an execution itself.
+    let shown = match projector.executions.sequences(&ids, projector.journal.now()).await {
         Ok(shown) => shown,
         Err(error) => {
             tracing::warn!("no view could be read: {error}");
@@ -56,12 +57,13 @@ pub async fn handle(projector: &Projector, batch: Batch) -> BatchResponse {
 }
 
 impl Projector {
-    /// Writes the view of one execution, if it is newer than the one that is shown.
+    /// Writes the view of one execution, if it is newer than the one that is shown and the execution rests or has ended:
+    /// what is in between is gone in a moment.
     pub async fn project(&self, id: &ExecutionId) -> Result<(), Unavailable> {
         let history = match self.journal.read(id, Sequence::START).await {
             Ok(history) => history,
             Err(ReadError::Unavailable(error)) => return Err(error),
-            // The processor parks such an execution, and that shows.
+            // The processor marks such an execution, and that shows.
             Err(error) => {
                 tracing::error!(execution.id = %id, "{error}");
                 return Ok(());
@@ -75,14 +77,13 @@ impl Projector {
                 return Ok(());
             }
         };
-        let view = View::of(id, &execution);
-        match execution.due_at() {
-            // A row that has to be made is due soon: it may have been missing for long.
-            Some(due_at) => {
-                let due_at = due_at.min(self.clock.now() + WATCHDOG);
-                self.executions.project(&view, due_at).await.map(drop)
-            }
-            None => self.executions.finish(&view).await.map(drop),
+        // One that was redriven does not stay shown as failed: its operator may have been told nothing.
+        let is_redriven = history
+            .last()
+            .is_some_and(|last| matches!(last.event, Event::ExecutionRedriven { .. }));
+        if execution.status.is_terminal() || execution.waits_until().is_some() || is_redriven {
+            self.executions.show(&View::of(id, &execution)).await?;
         }
+        Ok(())
     }
 }

@@ -66,17 +66,19 @@ pub struct ShownPage {
     pub cursor: Option<String>,
 }
 
-impl From<Row> for ShownExecution {
-    fn from(row: Row) -> Self {
-        let view = row.view;
-        let parked = |message| Cause { step: None, kind: "stalled".into(), message };
-        Self {
+impl ShownExecution {
+    /// What is shown of a row; nothing of one without a view.
+    pub fn of(row: Row) -> Option<Self> {
+        let view = row.view?;
+        let stalled = row.stalled.filter(|_| !view.status.is_terminal());
+        let reason = |message| Cause { step: None, kind: "stalled".into(), message };
+        Some(Self {
             execution_token: view.execution,
-            status: view.status,
+            status: if stalled.is_some() { ViewStatus::Stalled } else { view.status },
             current_step: view.current_step,
             created_at: view.created_at,
             last_updated: view.updated_at,
-            error: row.parked.map(parked).or(view.error),
+            error: stalled.map(reason).or(view.error),
             filtered: view.filtered,
             webhook_summary: ShownSummary {
                 event_type: view.event_type,
@@ -89,6 +91,6 @@ impl From<Row> for ShownExecution {
             workflow: view.workflow,
             sequence: view.sequence.get(),
             steps: view.steps,
-        }
+        })
     }
 }

@@ -10,11 +10,12 @@ use everhook_journal::table::ReadError;
 use everhook_journal::verify::{VerifyError, verify};
 use everhook_journal::view::ViewStatus;
 use everhook_journal::{
-    ExecutionId, Executions, Journal, Sequence, SourceName, Timestamp, gateway,
+    ExecutionId, Executions, Journal, Sequence, SourceName, Timers, Timestamp, gateway,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::current::current;
 use crate::list::{self, BadCursor, Filter, PAGE_DEFAULT, PAGE_MAX};
 use crate::shown::{ShownExecution, ShownPage};
 use crate::workflows;
@@ -24,8 +25,10 @@ use crate::workflows;
 pub struct StatusApi {
     /// The histories.
     pub journal: Journal,
-    /// The rows.
+    /// The views.
     pub executions: Executions,
+    /// The timers, which unfinished executions have.
+    pub timers: Timers,
     /// The large payloads.
     pub payloads: Payloads,
     /// The sources that are listed when none is named.
@@ -131,8 +134,9 @@ impl StatusApi {
     }
 
     async fn execution(&self, token: &str) -> Result<ApiGatewayV2httpResponse, Fault> {
-        let row = self.executions.get(&known(token)?).await?.ok_or_else(unknown)?;
-        Ok(to_json(&ShownExecution::from(row)))
+        let row = current(&self.journal, &self.executions, &known(token)?).await?;
+        let shown = row.and_then(ShownExecution::of).ok_or_else(unknown)?;
+        Ok(to_json(&shown))
     }
 
     async fn list(&self, query: &str) -> Result<ApiGatewayV2httpResponse, Fault> {
@@ -159,15 +163,14 @@ impl StatusApi {
                 }
             }
         }
-        let page =
-            list::page(&self.executions, &self.sources, &filter, limit, cursor.as_deref()).await?;
+        let page = list::page(self, &filter, limit, cursor.as_deref()).await?;
         let (rows, cursor) = page.map_err(|bad: BadCursor| Fault::Caller(400, bad.to_string()))?;
-        let executions = rows.into_iter().map(ShownExecution::from).collect();
+        let executions = rows.into_iter().filter_map(ShownExecution::of).collect();
         Ok(to_json(&ShownPage { executions, cursor }))
     }
 
     async fn workflows(&self) -> Result<ApiGatewayV2httpResponse, Fault> {
-        Ok(to_json(&workflows::in_use(&self.executions).await?))
+        Ok(to_json(&workflows::in_use(self).await?))
     }
 
     async fn events(&self, token: &str, query: &str) -> Result<ApiGatewayV2httpResponse, Fault> {

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use everhook_journal::id::WorkflowHash;
 use everhook_journal::store::Unavailable;
-use everhook_journal::{Executions, Timestamp, WorkflowName};
+use everhook_journal::{Timestamp, WorkflowName};
 use serde::{Deserialize, Serialize};
 
-/// How many unfinished executions of each shard are looked at.
-const LOOKED_AT: i32 = 125;
+use crate::StatusApi;
+use crate::list::unfinished;
+
+/// How many unfinished executions are looked at, about.
+const LOOKED_AT: usize = 1_000;
 
 /// The definitions that are in use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +31,7 @@ pub struct ShownWorkflows {
 pub struct ShownVersion {
     /// The workflow's name.
     pub workflow: WorkflowName,
-    /// Its content hash; none for executions whose rows do not say it.
+    /// Its content hash; none for executions of earlier versions whose rows do not say it.
     pub hash: Option<WorkflowHash>,
     /// How many of those that were looked at run it.
     pub unfinished: u64,
@@ -37,12 +40,13 @@ pub struct ShownVersion {
 }
 
 /// The definitions that unfinished executions run. Looks at a bounded number of them.
-pub(crate) async fn in_use(executions: &Executions) -> Result<ShownWorkflows, Unavailable> {
-    let (unfinished, more) = executions.unfinished(LOOKED_AT).await?;
-    let looked_at = unfinished.len();
+pub(crate) async fn in_use(api: &StatusApi) -> Result<ShownWorkflows, Unavailable> {
+    let (rows, more) = unfinished(api, LOOKED_AT).await?;
+    let views: Vec<_> = rows.into_iter().filter_map(|row| row.view).collect();
+    let looked_at = views.len();
     let mut versions: BTreeMap<_, (u64, Timestamp)> = BTreeMap::new();
-    for one in unfinished {
-        let hash = one.hash.as_ref().map(|hash| hash.as_str().to_owned());
+    for one in views {
+        let hash = one.workflow_hash.as_ref().map(|hash| hash.as_str().to_owned());
         let key = (one.workflow, hash);
         let (count, oldest) = versions.entry(key).or_insert((0, one.created_at));
         *count += 1;

@@ -2,7 +2,7 @@
 
 use everhook_journal::schema::Tables;
 use everhook_journal::store::Store;
-use everhook_journal::{Clock, ExecutionId, Journal, Recorded, Sequence};
+use everhook_journal::{Clock, ExecutionId, Recorded, Sequence};
 use everhook_projector::shown::ShownExecution;
 use everhook_projector::status::ShownEvents;
 
@@ -63,6 +63,6 @@ async fn repeat_of(command: &Replay, id: &ExecutionId) -> Option<ExecutionId> {
 async fn from_dynamodb(id: &ExecutionId, endpoint: &str) -> Result<Vec<Recorded>, Failure> {
     let aws = aws::at(endpoint).await;
     let store = Store::new(aws_sdk_dynamodb::Client::new(&aws));
-    let journal = Journal::new(store, Tables::from_env().journal, Clock::System);
+    let journal = Tables::from_env().journal_in(&store, Clock::System);
     journal.read(id, Sequence::START).await.map_err(Failure::of)
 }

@@ -6,6 +6,7 @@ use everhook_journal::config::Config;
 use everhook_journal::executions::Cursor;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::Store;
+use everhook_journal::table::Span;
 use everhook_journal::verify::{SeenAppend, Touched, Verified, verify};
 use everhook_journal::{
     Clock, ExecutionId, Executions, Journal, Payloads, SourceName, environment,
@@ -168,8 +169,8 @@ enum Position {
     Beginning,
     /// At the server's cursor.
     Cursor(String),
-    /// In the first of these sources, there.
-    Sources(Vec<SourceName>, Option<Cursor>),
+    /// In the first of these sources and shards, there; without a shard where earlier versions listed them.
+    Parts(Vec<(SourceName, Option<u64>)>, Option<Cursor>),
     End,
 }
 
@@ -182,8 +183,8 @@ impl Reach {
         let tables = Tables::from_env();
         let payloads = command.payloads.as_deref().map(environment::payloads_at).transpose();
         Ok(Self::Tables {
-            journal: Journal::new(store.clone(), tables.journal, Clock::System),
-            executions: Executions::new(store, tables.executions),
+            journal: tables.journal_in(&store, Clock::System),
+            executions: tables.executions_in(&store),
             payloads: payloads.map_err(Failure::of)?,
             config: command.config.path.clone(),
         })
@@ -206,7 +207,7 @@ impl Reach {
     ) -> Result<Option<Vec<ExecutionId>>, Failure> {
         match self {
             Self::Server(client) => listed(client, source, position).await,
-            Self::Tables { executions, config, .. } => {
+            Self::Tables { journal, executions, config, .. } => {
                 if matches!(position, Position::Beginning) {
                     let sources = match source {
                         Some(source) => vec![source.clone()],
@@ -215,14 +216,28 @@ impl Reach {
                             config.sources.keys().cloned().collect()
                         }
                     };
-                    *position = Position::Sources(sources, None);
+                    let parts = |source: SourceName| {
+                        let earlier = (source.clone(), None);
+                        let shards = journal.shards().all();
+                        let shards = shards.map(move |shard| (source.clone(), Some(shard)));
+                        shards.chain([earlier])
+                    };
+                    *position =
+                        Position::Parts(sources.into_iter().flat_map(parts).collect(), None);
                 }
-                let Position::Sources(sources, cursor) = position else { return Ok(None) };
-                let Some(of) = sources.first() else { return Ok(None) };
-                let page = executions.recent(of, None, None, PAGE, cursor.take()).await;
+                let Position::Parts(parts, cursor) = position else { return Ok(None) };
+                let Some((of, shard)) = parts.first() else { return Ok(None) };
+                let page = match shard {
+                    Some(shard) => {
+                        let (limit, start) = (Some(PAGE), cursor.take());
+                        let span = Span { descending: true, limit, start, ..Span::default() };
+                        journal.received(of, *shard, span).await
+                    }
+                    None => executions.recent(of, (None, None), PAGE, cursor.take()).await,
+                };
                 let (entries, more) = page.map_err(Failure::of)?;
                 if more.is_none() {
-                    sources.remove(0);
+                    parts.remove(0);
                 }
                 *cursor = more;
                 Ok(Some(entries.into_iter().map(|entry| entry.execution).collect()))
@@ -242,7 +257,7 @@ async fn listed(
     match std::mem::replace(position, Position::End) {
         Position::Beginning => {}
         Position::Cursor(cursor) => query.push(("cursor", cursor)),
-        Position::Sources(..) | Position::End => return Ok(None),
+        Position::Parts(..) | Position::End => return Ok(None),
     }
     let page: ShownPage = client.get("/executions", &query).await?;
     if let Some(cursor) = page.cursor {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use everhook_journal::execution::WATCHDOG;
+use everhook_journal::executions::DEATHS_MAX;
 use everhook_journal::{Clock, ExecutionId};
-use everhook_processor::{Invocation, Suspects};
+use everhook_processor::{Suspects, Wake, drive_alone};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -19,6 +19,9 @@ const AFTER_THAT: Duration = Duration::from_millis(100);
 const SURELY_ALONE: u64 = 2;
 const FIRST_TIME: Duration = Duration::from_millis(300);
 
+/// How long a drive alone may take, and how long it is waited for.
+const DRIVEN_WITHIN: Duration = Duration::from_secs(60);
+
 /// How often it is looked whether something rests.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -26,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// If the process dies, nothing else was being driven, so only the guilty execution is suspect again.
 pub(super) async fn take_turns(
     parts: Parts,
-    mut waiting: mpsc::UnboundedReceiver<Invocation>,
+    mut waiting: mpsc::UnboundedReceiver<Wake>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let suspects = parts.supervisor.driver().suspects.clone();
@@ -46,29 +49,44 @@ pub(super) async fn take_turns(
         while let Ok(next) = waiting.try_recv() {
             in_turn.push(next);
         }
-        let deaths = |invocation: &Invocation| match invocation {
-            Invocation::Alone { deaths, .. } => *deaths,
-            Invocation::Stream(_) | Invocation::Due(_) | Invocation::Acting(_) => 0,
-        };
-        let next = (0..in_turn.len()).min_by_key(|place| deaths(&in_turn[*place]));
+        let next =
+            (0..in_turn.len()).min_by_key(|place| suspects.deaths(&in_turn[*place].execution));
         let Some(next) = next.map(|place| in_turn.remove(place)) else { continue };
-        let Invocation::Alone { execution, deaths } = next.clone() else { continue };
+        let (execution, deaths) = (next.execution.clone(), suspects.deaths(&next.execution));
         if *stopped.borrow() {
             break;
+        }
+        if deaths >= DEATHS_MAX && !may_go_on(&parts, &execution).await {
+            continue;
         }
         until(|| suspects.is_quiet(), patience).await;
         patience = AFTER_THAT;
         let supervisor = parts.supervisor.clone();
         let drive = tokio::spawn(async move {
-            let deadline = Clock::System.now() + WATCHDOG;
-            everhook_processor::handle(&supervisor, next, deadline).await;
+            let deadline = Clock::System.now() + DRIVEN_WITHIN;
+            drive_alone(&supervisor, next, deadline).await;
         });
-        let alone = if deaths < SURELY_ALONE { FIRST_TIME } else { WATCHDOG };
+        let alone = if deaths < SURELY_ALONE { FIRST_TIME } else { DRIVEN_WITHIN };
         rests(&suspects, &execution, &drive, alone).await;
         while resting.try_join_next().is_some() {}
         resting.spawn(drive);
     }
     while resting.join_next().await.is_some() {}
+}
+
+/// Whether an execution that has killed too many processes is driven: once an operator has taken its mark away, or to
+/// end it before its history expires.
+async fn may_go_on(parts: &Parts, id: &ExecutionId) -> bool {
+    let executions = &parts.ingest.executions;
+    match executions.get(id).await {
+        Ok(row) if row.as_ref().is_none_or(|row| row.stalled.is_none()) => true,
+        Ok(_) => match parts.ingest.execution(id).await {
+            Ok(execution) => execution.last_chance() <= Clock::System.now(),
+            Err(_) => false,
+        },
+        // Its timer fires again.
+        Err(_) => false,
+    }
 }
 
 /// Waits until a drive has ended, or only waits for calls of built-in steps.

@@ -6,7 +6,6 @@ mod places;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body as EventBody;
@@ -118,9 +117,8 @@ async fn answer(door: &Door, caller: SocketAddr, request: Request, place: &Place
     let ingest = &door.parts.ingest;
     // A place is taken only by a webhook that is here and verified: strangers keep none from others.
     let admit = || {
-        let recorded = ingest.counts.accepted.load(Ordering::Relaxed);
-        let queued = door.parts.supervisor.driver().turns.waiting(source.as_str());
-        let entered = is_webhook.then(|| door.pressure.enter(source.as_str(), recorded, queued));
+        let waiting = door.parts.supervisor.driver().turns.waiting(source.as_str());
+        let entered = is_webhook.then(|| door.pressure.enter(source.as_str(), waiting));
         entered.transpose().map_err(Answer::from)
     };
     let response = match is_sources {

@@ -3,7 +3,7 @@
 //! Whoever is refused sends again; whoever was acknowledged is never refused afterwards.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everhook_ingest::answer::Answer;
@@ -28,11 +28,9 @@ pub struct Pressure(Arc<State>);
 
 #[derive(Debug)]
 struct State {
-    backlog_max: u64,
+    backlog_max: usize,
     /// By source; those that are unknown share a place.
     recording: Mutex<HashMap<Arc<str>, usize>>,
-    /// Webhooks that drivers were told of.
-    taken: AtomicU64,
     is_refusing: AtomicBool,
 }
 
@@ -53,19 +51,16 @@ impl Pressure {
     /// Refuses webhooks while so many wait to be carried on.
     pub fn new(backlog_max: usize) -> Self {
         Self(Arc::new(State {
-            backlog_max: backlog_max as u64,
+            backlog_max,
             recording: Mutex::default(),
-            taken: AtomicU64::new(0),
             is_refusing: AtomicBool::new(false),
         }))
     }
 
-    /// Lets a webhook of this source be recorded, or not now: this process has recorded so many of all sources,
-    /// and so many of this one wait to be driven. A burst of one source keeps no other out.
-    pub fn enter(&self, source: &str, recorded: u64, queued: usize) -> Result<Turn, Refused> {
+    /// Lets a webhook of this source be recorded, or not now: so many of it wait to be driven.
+    /// A burst of one source keeps no other out.
+    pub fn enter(&self, source: &str, waiting: usize) -> Result<Turn, Refused> {
         let state = &self.0;
-        let waiting = recorded.saturating_sub(state.taken.load(Ordering::Relaxed));
-        let waiting = waiting.max(queued as u64);
         let is_full = waiting >= state.backlog_max;
         // It is told once each time it begins and ends, however many are refused.
         if state.is_refusing.swap(is_full, Ordering::Relaxed) != is_full {
@@ -93,12 +88,6 @@ impl Pressure {
     /// How many webhooks are being recorded now.
     pub fn recording(&self) -> usize {
         self.0.recording().values().sum()
-    }
-
-    /// Drivers were told of so many webhooks. Those that an earlier process has recorded count as well:
-    /// they make room for as many more, once.
-    pub fn taken(&self, count: usize) {
-        self.0.taken.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 
@@ -137,15 +126,15 @@ mod tests {
     use super::*;
 
     fn enter_all(pressure: &Pressure) -> Vec<Turn> {
-        (0..RECORDED_AT_ONCE).map(|_| pressure.enter("a", 0, 0).unwrap()).collect()
+        (0..RECORDED_AT_ONCE).map(|_| pressure.enter("a", 0).unwrap()).collect()
     }
 
     #[test]
-    fn so_many_are_recorded_at_once_and_no_more() {
+    fn only_so_many_are_recorded_at_once() {
         let pressure = Pressure::new(10);
         let turns = enter_all(&pressure);
-        assert_eq!(pressure.enter("a", 0, 0).unwrap_err(), Refused::Recording);
-        assert_eq!(pressure.enter("a", 0, 0).unwrap_err(), Refused::Recording);
+        assert_eq!(pressure.enter("a", 0).unwrap_err(), Refused::Recording);
+        assert_eq!(pressure.enter("a", 0).unwrap_err(), Refused::Recording);
 
         drop(turns);
 
@@ -156,25 +145,22 @@ mod tests {
     fn a_burst_of_one_source_keeps_no_other_out() {
         let pressure = Pressure::new(10);
         let _turns = enter_all(&pressure);
-        assert_eq!(pressure.enter("a", 10 - 1, 10).unwrap_err(), Refused::Waiting);
-        assert_eq!(pressure.enter("a", 0, 0).unwrap_err(), Refused::Recording);
+        assert_eq!(pressure.enter("a", 10).unwrap_err(), Refused::Waiting);
+        assert_eq!(pressure.enter("a", 0).unwrap_err(), Refused::Recording);
 
-        assert!(pressure.enter("b", 0, 0).is_ok());
+        assert!(pressure.enter("b", 0).is_ok());
     }
 
     #[test]
-    fn so_many_wait_and_no_more_are_recorded_until_some_are_taken() {
+    fn no_more_are_recorded_while_too_many_wait() {
         let pressure = Pressure::new(2);
-        assert!(pressure.enter("a", 1, 0).is_ok());
-        assert_eq!(pressure.enter("a", 2, 0).unwrap_err(), Refused::Waiting);
-
-        pressure.taken(1);
-
-        assert!(pressure.enter("a", 2, 0).is_ok());
+        assert!(pressure.enter("a", 1).is_ok());
+        assert_eq!(pressure.enter("a", 2).unwrap_err(), Refused::Waiting);
+        assert!(pressure.enter("a", 1).is_ok());
     }
 
     #[test]
-    fn whoever_is_refused_is_told_when_to_send_again() {
+    fn a_refusal_says_when_to_send_again() {
         let response = Answer::from(Refused::Waiting).into_response("");
         assert_eq!(response.status_code, 503);
         assert_eq!(response.headers["retry-after"], LATER);

@@ -1,6 +1,5 @@
 //! Runs everything on one machine until it is told to stop.
 
-use std::future::ready;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,21 +8,19 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_dynamodb::Client;
 use everhook_journal::config::{Config, ConfigError};
-use everhook_journal::execution::WATCHDOG;
 use everhook_journal::schema::Tables;
 use everhook_journal::store::{Store, Unavailable};
-use everhook_journal::stream::{Batch, Record};
-use everhook_journal::{Clock, ExecutionId, Executions, Payloads, Secrets, Sequence, Timestamp};
-use everhook_processor::bulkhead::Lane;
+use everhook_journal::stream::Batch;
+use everhook_journal::{Clock, Payloads, Secrets, Timestamp};
+use everhook_processor::advance::unknown_lane;
 use everhook_processor::steps::aws::Endpoints;
-use everhook_processor::sweep::SWEEP_EVERY;
-use everhook_processor::{Cause, Invocation, Steps, Wake, wakeup};
+use everhook_processor::{Steps, wakeup};
 use futures_util::FutureExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::aws::{self, NoRegion};
@@ -34,7 +31,7 @@ use super::event_source::{BatchOutcome, EventSource, File, Filter, Function, Set
 use super::keys::KeyError;
 use super::objects::CollectError;
 use super::parts::PartsError;
-use super::{Doorbell, Engine, Parts, Pressure, alone, door, files, keys, objects};
+use super::{Doorbell, Engine, Parts, Pressure, door, files, keys, objects, timers};
 
 /// How often the embedded engine is rid of what has expired.
 const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -48,8 +45,12 @@ const OBJECTS: &str = "objects";
 /// How long stream records are kept, as in AWS.
 const STREAM_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// Which records wake anybody, as the deployed mappings have it: a removal is the expiry of an item.
+/// Which records the projector is given, as the deployed mapping has it: a removal is the expiry of an item.
 pub(super) const APPENDS: &str = r#"{"eventName":["INSERT","MODIFY"]}"#;
+
+/// Which records the processor is given: first appends only.
+pub(super) const RECEIVED: &str =
+    r#"{"eventName":["INSERT","MODIFY"],"dynamodb":{"Keys":{"sequence":{"N":["1"]}}}}"#;
 
 /// How many executions wait to be driven before batches of the stream wait too.
 const HANDED_OVER_MAX: usize = 50_000;
@@ -139,6 +140,23 @@ pub enum ServerError {
 impl Server {
     /// Starts everything; returns once webhooks are accepted.
     pub async fn start(options: &Options, steps: Steps) -> Result<Self, ServerError> {
+        Box::pin(Self::start_told(options, steps, true)).await
+    }
+
+    /// The same, but nothing wakes an execution whose webhook was just recorded: every record of the stream is lost.
+    #[doc(hidden)]
+    pub async fn start_without_stream(
+        options: &Options,
+        steps: Steps,
+    ) -> Result<Self, ServerError> {
+        Box::pin(Self::start_told(options, steps, false)).await
+    }
+
+    async fn start_told(
+        options: &Options,
+        steps: Steps,
+        is_told: bool,
+    ) -> Result<Self, ServerError> {
         files::allow_many();
         let config = Config::load(&options.config)?;
         let generated = options.data_dir.join("secrets");
@@ -158,21 +176,26 @@ impl Server {
         if !options.in_memory && !options.new_keys {
             keys::refuse_missing(&config, &generated, &client).await?;
         }
-        let executions = Executions::new(store.clone(), Tables::default().executions);
+        let executions = Tables::default().executions_in(&store);
         let parts =
             Parts::new(&config, &secrets, steps, store, payloads, clock, &url(address)).await?;
         if !options.in_memory {
             keys::refuse_others(&config, &secrets, &executions, options.new_keys).await?;
         }
         parts.ingest.publish().await?;
-        parts.ingest.arrivals.keep();
-        if engine.is_some() {
+        let is_alone = engine.is_some();
+        let mut parts = parts;
+        if !is_told && let Some(ingest) = Arc::get_mut(&mut parts.ingest) {
+            ingest.teller = None;
+        }
+        if is_alone {
             // The data folder is this process's alone.
-            parts.supervisor.driver().is_alone();
+            let process = parts.supervisor.driver().is_alone();
+            parts.sweep = parts.sweep.in_process(process);
         }
 
         let suspects = &parts.supervisor.driver().suspects;
-        let driven = match options.in_memory {
+        let suspects = match options.in_memory {
             true => Vec::new(),
             false => suspects.keep_in(&options.data_dir),
         };
@@ -180,12 +203,13 @@ impl Server {
         let doorbell = Doorbell::new();
         let pressure = Pressure::new(config.settings.backlog_max);
         let mut tasks = JoinSet::new();
-        for source in event_sources(options, &parts, &client, streams, &doorbell, &pressure).await?
-        {
-            tasks.spawn(source.run(stopped.clone()));
+        for source in event_sources(options, &parts, &client, streams, &doorbell).await? {
+            if is_told {
+                tasks.spawn(source.run(stopped.clone()));
+            }
         }
-        let is_alone = engine.is_some();
-        tasks.spawn(sweep(parts.clone(), doorbell.clone(), is_alone, driven, stopped.clone()));
+        let began = Clock::System.now();
+        tasks.spawn(timers::run(parts.clone(), is_alone, began, suspects, stopped.clone()));
         if let Some(engine) = &engine {
             tasks.spawn(upkeep(engine.clone(), stopped.clone()));
             let objects = (!options.in_memory).then(|| options.data_dir.join(OBJECTS));
@@ -296,7 +320,6 @@ async fn event_sources(
     client: &Client,
     streams: Streams,
     doorbell: &Doorbell,
-    pressure: &Pressure,
 ) -> Result<[EventSource; 2], ServerError> {
     let table = Tables::default().journal;
     let described = client.describe_table().table_name(&table).send().await;
@@ -318,11 +341,15 @@ async fn event_sources(
         checkpoint: kept(&format!("{name}-position.json")),
         failed_batches: kept(&format!("{name}-failed-batches.jsonl")),
     };
-    let appends = Filter::parse(APPENDS).expect("the pattern is one of names");
-    let settings = Settings { filters: vec![appends], ..Settings::default() };
-    let gathering = Settings { batching_window: PROJECTOR_WINDOW, ..settings.clone() };
+    let filters = |pattern| vec![Filter::parse(pattern).expect("our own pattern")];
+    let settings = Settings { filters: filters(RECEIVED), ..Settings::default() };
+    let gathering = Settings {
+        filters: filters(APPENDS),
+        batching_window: PROJECTOR_WINDOW,
+        ..Settings::default()
+    };
     Ok([
-        source("processor", settings, processor(parts, doorbell, pressure)),
+        source("processor", settings, processor(parts)),
         source("projector", gathering, projector(parts)),
     ])
 }
@@ -334,35 +361,25 @@ fn make_folder(folder: &Path) -> Result<(), ServerError> {
     })
 }
 
-/// Hands executions over and ends: a batch of the stream waits for none of them. Their rows are due in any case.
-fn processor(parts: &Parts, doorbell: &Doorbell, pressure: &Pressure) -> Function {
-    let shared = (parts.clone(), doorbell.clone(), pressure.clone());
+/// Hands executions over and ends: a batch of the stream waits for none of them. Usually their actors were told already.
+fn processor(parts: &Parts) -> Function {
+    let parts = parts.clone();
     Arc::new(move |event| {
-        let (parts, doorbell, pressure) = shared.clone();
+        let parts = parts.clone();
         async move {
             let batch = Batch::from_event(event);
             everhook_processor::tell(&batch);
-            let is_first = |record: &&Record| record.sequence.before() == Sequence::START;
-            pressure.taken(batch.records.iter().filter(is_first).count());
             let turns = &parts.supervisor.driver().turns;
             for wake in wakeup::from_batch(&batch) {
                 while turns.waiting_in_all() >= HANDED_OVER_MAX {
                     tokio::time::sleep(FULL_PAUSE).await;
                 }
-                hand_over(&parts, &doorbell, wake);
+                parts.supervisor.hand_over(wake, &unknown_lane());
             }
             Ok(BatchOutcome::Complete)
         }
         .boxed()
     })
-}
-
-fn hand_over(parts: &Parts, doorbell: &Doorbell, wake: Wake) {
-    let source = parts.ingest.arrivals.take(&wake.execution);
-    let lane: Lane = source.as_ref().map_or("", |source| source.as_str()).into();
-    let doorbell = doorbell.clone();
-    // What was appended is news too.
-    parts.supervisor.hand_over(wake, &lane, move || doorbell.ring());
 }
 
 fn projector(parts: &Parts) -> Function {
@@ -375,74 +392,6 @@ fn projector(parts: &Parts) -> Function {
         }
         .boxed()
     })
-}
-
-/// How often what is due is looked for: twice as often as in AWS, because looking costs nothing here.
-const LOOK_EVERY: Duration = Duration::from_millis(SWEEP_EVERY.as_millis() as u64 / 2);
-
-/// Looks for what is due, and drives it. What an earlier process was driving when it died is counted first.
-async fn sweep(
-    parts: Parts,
-    doorbell: Doorbell,
-    is_alone: bool,
-    mut driven: Vec<ExecutionId>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let (alone, waiting) = mpsc::unbounded_channel();
-    let turns = tokio::spawn(alone::take_turns(parts.clone(), waiting, stopped.clone()));
-    let mut is_released = !is_alone && driven.is_empty();
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stopped.wait_for(|stop| *stop) => break,
-        }
-        if !is_released {
-            is_released = release(&parts, is_alone, &mut driven).await;
-        }
-        let drive = |invocation| {
-            match invocation {
-                Invocation::Alone { .. } => return ready(alone.send(invocation).is_ok()),
-                Invocation::Due(ids) | Invocation::Acting(ids) => {
-                    for execution in ids {
-                        hand_over(&parts, &doorbell, Wake { execution, cause: Cause::Due });
-                    }
-                }
-                Invocation::Stream(_) => {}
-            }
-            ready(true)
-        };
-        let until = Clock::System.now() + WATCHDOG;
-        parts.sweep.look(until, drive).await;
-    }
-    turns.await.ok();
-}
-
-/// Makes due what an earlier process was at when it ended, and says whether that could be done.
-async fn release(parts: &Parts, is_alone: bool, driven: &mut Vec<ExecutionId>) -> bool {
-    let suspects = &parts.supervisor.driver().suspects;
-    // Noted before it is done: a process that is killed in between counts one death too few, not the same one again.
-    suspects.counted();
-    match parts.sweep.count_deaths(driven).await {
-        Ok(ended) => {
-            ended.iter().for_each(|id| suspects.clear(id));
-            driven.clear();
-        }
-        Err(error) => {
-            tracing::warn!("could not record which executions a process died of: {error}");
-            return false;
-        }
-    }
-    // The data folder is this process's alone: whatever claimed something before has died.
-    if !is_alone {
-        return true;
-    }
-    match parts.sweep.release().await {
-        Ok(0) => {}
-        Ok(count) => tracing::info!(count, "{count} interrupted executions continue"),
-        Err(error) => tracing::warn!("could not look for what was interrupted: {error}"),
-    }
-    true
 }
 
 /// Removes what no history names.

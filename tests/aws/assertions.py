@@ -23,6 +23,8 @@ PERMISSIONS = {
         ("JournalTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:Query", ""),
         ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem", ""),
         ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:DeleteItem", KEPT),
+        ("TimersTable.Arn", "dynamodb:PutItem", ""),
+        ("ProcessorFunction.Arn", "lambda:InvokeFunction", ""),
         ("${PayloadBucket.Arn}/payloads/*", "s3:PutObject", ""),
         (
             "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/*",
@@ -42,7 +44,9 @@ PERMISSIONS = {
         ("JournalTable.StreamArn", "dynamodb:DescribeStream dynamodb:GetRecords dynamodb:GetShardIterator", ""),
         ("${JournalTable.Arn}/stream/*", "dynamodb:ListStreams", ""),
         ("JournalTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:Query", ""),
-        ("ExecutionsTable.Arn", "dynamodb:DeleteItem dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem", ""),
+        ("ExecutionsTable.Arn", "dynamodb:GetItem dynamodb:UpdateItem", ""),
+        ("TimersTable.Arn", "dynamodb:DeleteItem dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem", ""),
+        ("TimersQueue.Arn", "sqs:DeleteMessage sqs:GetQueueAttributes sqs:ReceiveMessage sqs:SendMessage", ""),
         ("${PayloadBucket.Arn}/payloads/*", "s3:GetObject s3:PutObject", ""),
         ("PayloadBucket.Arn", "s3:ListBucket", ""),
         ("${FailedBatchesBucket.Arn}/aws/lambda/*", "s3:PutObject", OWN),
@@ -75,7 +79,7 @@ PERMISSIONS = {
         ("JournalTable.StreamArn", "dynamodb:DescribeStream dynamodb:GetRecords dynamodb:GetShardIterator", ""),
         ("${JournalTable.Arn}/stream/*", "dynamodb:ListStreams", ""),
         ("JournalTable.Arn", "dynamodb:Query", ""),
-        ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:PutItem dynamodb:UpdateItem", ""),
+        ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:UpdateItem", ""),
         ("${FailedBatchesBucket.Arn}/aws/lambda/*", "s3:PutObject", OWN),
         ("FailedBatchesBucket.Arn", "s3:ListBucket", OWN),
         ("KmsKeyArn", "kms:Decrypt kms:GenerateDataKey", "via dynamodb s3"),
@@ -83,11 +87,12 @@ PERMISSIONS = {
         TRACES,
     ],
     "StatusRole": [
-        ("JournalTable.Arn", "dynamodb:Query", ""),
+        ("JournalTable.Arn", "dynamodb:GetItem dynamodb:Query", ""),
         ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:GetItem", ""),
+        ("${JournalTable.Arn}/index/received", "dynamodb:Query", ""),
         ("${ExecutionsTable.Arn}/index/recent", "dynamodb:Query", ""),
-        ("${ExecutionsTable.Arn}/index/due", "dynamodb:Query", ""),
         ("${ExecutionsTable.Arn}/index/attention", "dynamodb:Query", ""),
+        ("TimersTable.Arn", "dynamodb:Query", ""),
         ("${PayloadBucket.Arn}/payloads/*", "s3:GetObject", ""),
         ("PayloadBucket.Arn", "s3:ListBucket", ""),
         ("KmsKeyArn", "kms:Decrypt", "via dynamodb s3"),
@@ -95,8 +100,12 @@ PERMISSIONS = {
         TRACES,
     ],
     "SweepRole": [
+        ("TimersTable.Arn", "dynamodb:GetItem dynamodb:PutItem dynamodb:Query dynamodb:UpdateItem", ""),
+        ("JournalTable.Arn", "dynamodb:GetItem dynamodb:Query", ""),
+        ("${JournalTable.Arn}/index/received", "dynamodb:Query", ""),
         ("${ExecutionsTable.Arn}/index/due", "dynamodb:Query", ""),
         ("ExecutionsTable.Arn", "dynamodb:BatchGetItem dynamodb:GetItem dynamodb:UpdateItem", ""),
+        ("TimersQueue.Arn", "sqs:SendMessage", ""),
         ("ProcessorFunction.Arn", "lambda:InvokeFunction", ""),
         ("KmsKeyArn", "kms:Decrypt", "via dynamodb"),
         ("SweepLogs.Arn", "logs:CreateLogStream logs:PutLogEvents", ""),
@@ -115,7 +124,14 @@ LISTED = {
 }
 TRUSTED = {role: "lambda.amazonaws.com" for role in PERMISSIONS} | {"SweepScheduleRole": "scheduler.amazonaws.com"}
 
-TABLES = {"EVERHOOK_JOURNAL_TABLE": "JournalTable", "EVERHOOK_EXECUTIONS_TABLE": "ExecutionsTable"}
+TABLES = {
+    "EVERHOOK_JOURNAL_TABLE": "JournalTable",
+    "EVERHOOK_EXECUTIONS_TABLE": "ExecutionsTable",
+    "EVERHOOK_SHARDS": "Shards",
+}
+TIMERS = {"EVERHOOK_TIMERS_TABLE": "TimersTable"}
+QUEUE = {"EVERHOOK_TIMERS_QUEUE": "TimersQueue"}
+PROCESSOR = {"EVERHOOK_PROCESSOR_FUNCTION": "ProcessorFunction"}
 USUAL = {"EVERHOOK_DEPLOYMENT": "AWS::StackName", "RUST_LOG": "LogLevel"}
 CONFIG = {"EVERHOOK_CONFIG": "/opt/everhook.toml"}
 PAYLOADS = {"EVERHOOK_PAYLOADS": "s3://${PayloadBucket}"}
@@ -127,7 +143,10 @@ FUNCTIONS = {
         | TABLES
         | CONFIG
         | PAYLOADS
+        | TIMERS
+        | PROCESSOR
         | {
+            "EVERHOOK_WAKE": {"Fn::If": ["WakesDirectly", "invoke", "stream"]},
             "EVERHOOK_GENERATED_SECRETS": "secretsmanager:${AWS::StackName}",
             "EVERHOOK_RETENTION": "${RetentionDays}d",
         },
@@ -139,6 +158,8 @@ FUNCTIONS = {
         | TABLES
         | CONFIG
         | PAYLOADS
+        | TIMERS
+        | QUEUE
         | {
             "EVERHOOK_GENERATED_SECRETS": "secretsmanager:${AWS::StackName}/steps",
             "EVERHOOK_PUBLIC_URL": "https://${HttpApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}",
@@ -146,13 +167,8 @@ FUNCTIONS = {
         True,
     ),
     "ProjectorFunction": ("projector", USUAL | TABLES, False),
-    "StatusFunction": ("status", USUAL | TABLES | CONFIG | PAYLOADS, True),
-    "SweepFunction": (
-        "sweep",
-        USUAL
-        | {"EVERHOOK_EXECUTIONS_TABLE": "ExecutionsTable", "EVERHOOK_PROCESSOR_FUNCTION": "ProcessorFunction"},
-        False,
-    ),
+    "StatusFunction": ("status", USUAL | TABLES | TIMERS | CONFIG | PAYLOADS, True),
+    "SweepFunction": ("sweep", USUAL | TABLES | TIMERS | QUEUE | PROCESSOR, False),
 }
 
 ROUTES = {
@@ -174,8 +190,14 @@ ROUTES = {
     "POST /sources/{source}/reverify": ("AWS_IAM", "IngestFunction"),
 }
 
-# Mapping -> (batch, window, at most so many batches of a shard at once).
+# Mapping of the stream -> (batch, window, at most so many batches of a shard at once).
 MAPPINGS = {"ProcessorFunction": (25, 0, 10), "ProjectorFunction": (100, 1, 2)}
+# Mapping of the stream -> what its filter lets pass: every append, or the first ones.
+APPENDS = {"eventName": ["INSERT", "MODIFY"]}
+FILTERS = {
+    "ProcessorFunction": APPENDS | {"dynamodb": {"Keys": {"sequence": {"N": ["1"]}}}},
+    "ProjectorFunction": APPENDS,
+}
 
 # Names that an access log may have. Paths, queries and headers hold tokens or what a sender chose.
 LOGGABLE = {
@@ -208,6 +230,9 @@ OURS = {
     "DueAge": {},
     "Due": {},
     "ShardsFailed": {},
+    "AuditAge": {},
+    "AuditTimers": {},
+    "AuditViews": {},
     "Unreadable": {},
 }
 # Namespace -> metric -> the sets of dimensions that AWS publishes it with, as far as they are used here.
@@ -255,6 +280,7 @@ DIMENSION_OF = {
 ALARMED = [
     ("DueAge", {}, "breaching"),
     ("DueAge", {}, "notBreaching"),
+    ("AuditAge", {}, "breaching"),
     ("Stalled", {}, "notBreaching"),
     ("Unreadable", {}, "notBreaching"),
     ("ExecutionDuration", {"Outcome": "failed"}, "notBreaching"),
@@ -271,12 +297,13 @@ ALARMED = [
     *[
         (metric, {"TableName": table}, "notBreaching")
         for metric in ("ReadThrottleEvents", "WriteThrottleEvents")
-        for table in ("JournalTable", "ExecutionsTable")
+        for table in ("JournalTable", "ExecutionsTable", "TimersTable")
     ],
     *[
-        ("WriteThrottleEvents", {"TableName": "ExecutionsTable", "GlobalSecondaryIndexName": index}, "notBreaching")
-        for index in ("due", "recent", "attention")
+        ("WriteThrottleEvents", {"TableName": table, "GlobalSecondaryIndexName": index}, "notBreaching")
+        for table, index in (("JournalTable", "received"), ("ExecutionsTable", "attention"))
     ],
+    ("ReadThrottleEvents", {"TableName": "JournalTable", "GlobalSecondaryIndexName": "received"}, "notBreaching"),
 ]
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -373,8 +400,14 @@ def unknown_metric(t, namespace, name, dimensions):
 # The assertions.
 
 
-def check_every_mapping_ends_retries_and_keeps_what_failed(t):
+def of_stream(t):
+    """The mappings of the journal's stream, by name."""
     mappings = t.of("AWS::Lambda::EventSourceMapping")
+    return {name: m for name, m in mappings.items() if plain(m["EventSourceArn"]) != "TimersQueue.Arn"}
+
+
+def check_every_mapping_ends_retries_and_keeps_what_failed(t):
+    mappings = of_stream(t)
     if sorted(plain(m["FunctionName"]) for m in mappings.values()) != sorted(MAPPINGS):
         yield f"the mappings are of {[plain(m['FunctionName']) for m in mappings.values()]}"
     for name, mapping in mappings.items():
@@ -400,8 +433,32 @@ def check_every_mapping_ends_retries_and_keeps_what_failed(t):
             yield f"{name}: what failed goes to {destination}, which is not the ARN of the bucket"
 
 
+def check_messages_for_timers_wake_the_processor(t):
+    mappings = t.of("AWS::Lambda::EventSourceMapping")
+    found = [m for m in mappings.values() if plain(m["EventSourceArn"]) == "TimersQueue.Arn"]
+    wanted = {
+        "EventSourceArn": {"Fn::GetAtt": ["TimersQueue", "Arn"]},
+        "FunctionName": {"Ref": "ProcessorFunction"},
+        "BatchSize": 10,
+        "ScalingConfig": {"MaximumConcurrency": 50},
+    }
+    if found != [wanted]:
+        yield f"the queue's mapping is {found}"
+    if set(t.of("AWS::SQS::Queue")) != {"TimersQueue"}:
+        yield f"the queues are {sorted(t.of('AWS::SQS::Queue'))}"
+    queue = t.resource("TimersQueue").get("Properties", {})
+    timeout = t.of("AWS::Lambda::Function")["ProcessorFunction"]["Timeout"]
+    # Lambda asks for six times the function's timeout. A message may wait 900 seconds until it is due.
+    if queue.get("VisibilityTimeout") != 6 * timeout or queue.get("MessageRetentionPeriod") != 3600:
+        yield f"messages come again or go at the wrong time: {queue}"
+    if queue.get("SqsManagedSseEnabled") is not True or "RedrivePolicy" in queue or "FifoQueue" in queue:
+        yield f"the queue is {queue}"
+    if t.of("AWS::SQS::QueuePolicy"):
+        yield "the queue has a policy of its own"
+
+
 def check_filters_are_patterns_that_let_every_append_pass(t):
-    for name, mapping in t.of("AWS::Lambda::EventSourceMapping").items():
+    for name, mapping in of_stream(t).items():
         filters = mapping.get("FilterCriteria", {}).get("Filters", [])
         if len(filters) != 1:
             yield f"{name} has {len(filters)} filters"
@@ -411,7 +468,7 @@ def check_filters_are_patterns_that_let_every_append_pass(t):
             except ValueError as error:
                 yield f"{name}: the pattern is no JSON: {error}"
                 continue
-            if set(pattern) != {"eventName"} or sorted(pattern["eventName"]) != ["INSERT", "MODIFY"]:
+            if pattern != FILTERS.get(plain(mapping["FunctionName"])):
                 yield f"{name}: the pattern is {pattern}"
 
 
@@ -636,7 +693,7 @@ def check_the_stage_throttles_and_logs_no_content(t):
 
 def check_tables_expire_and_can_be_restored(t):
     tables = t.of("AWS::DynamoDB::Table")
-    if set(tables) != {"JournalTable", "ExecutionsTable"}:
+    if set(tables) != {"JournalTable", "ExecutionsTable", "TimersTable"}:
         yield f"the tables are {sorted(tables)}"
     for name, table in tables.items():
         wanted = {
@@ -644,6 +701,13 @@ def check_tables_expire_and_can_be_restored(t):
             "TimeToLiveSpecification": {"AttributeName": "ttl", "Enabled": True},
             "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
             "DeletionProtectionEnabled": {"Ref": "DeletionProtection"},
+            "OnDemandThroughput": {
+                "Fn::If": [
+                    "HasMaxRequestUnits",
+                    {"MaxReadRequestUnits": {"Ref": "MaxRequestUnits"}, "MaxWriteRequestUnits": {"Ref": "MaxRequestUnits"}},
+                    {"Ref": "AWS::NoValue"},
+                ]
+            },
             "SSESpecification": {
                 "Fn::If": [
                     "HasKey",
@@ -659,31 +723,80 @@ def check_tables_expire_and_can_be_restored(t):
         # Not RetainExceptOnCreate: a protected table cannot be deleted when a first deployment is rolled back.
         if policies != ("Retain", "Retain"):
             yield f"{name} is deleted with the stack, or should be when its creation fails"
-    journal, executions = tables.get("JournalTable", {}), tables.get("ExecutionsTable", {})
-    if journal.get("StreamSpecification") != {"StreamViewType": "KEYS_ONLY"}:
-        yield f"the journal's stream is {journal.get('StreamSpecification')}"
-    if "StreamSpecification" in executions:
-        yield "the executions table has a stream"
-    if keys(journal) != "execution:S sequence:N":
-        yield f"the journal's key is {keys(journal)}"
-    shape = {"": keys(executions)}
-    for index in executions.get("GlobalSecondaryIndexes", []):
-        shape[index["IndexName"]] = keys(executions, index["KeySchema"])
-        if index["Projection"] != {"ProjectionType": "KEYS_ONLY"}:
-            yield f"the index {index['IndexName']} has more than keys"
-    if shape != {
-        "": "execution:S",
-        "due": "due_shard:N due_at:S",
-        "recent": "source:S created_at:S",
-        "attention": "attention:S created_at:S",
-    }:
-        yield f"the executions table is {shape}"
+    streams = {name: table["StreamSpecification"] for name, table in tables.items() if "StreamSpecification" in table}
+    if streams != {"JournalTable": {"StreamViewType": "KEYS_ONLY"}}:
+        yield f"the streams are {streams}"
+    for earlier, shapes in SHAPES.items():
+        for name, wanted in shapes.items():
+            table = chosen(tables.get(name, {}), {"HasDueIndex": earlier == "due-and-recent", "HasRecentIndex": earlier != "none"})
+            found = {"": keys(table)}
+            for index in table.get("GlobalSecondaryIndexes", []):
+                found[index["IndexName"]] = keys(table, index["KeySchema"])
+                if index["Projection"] != {"ProjectionType": "KEYS_ONLY"}:
+                    yield f"the index {index['IndexName']} has more than keys"
+            if found != wanted:
+                yield f"{name} is {found} with {earlier}"
+            # DynamoDB refuses an attribute that no key has.
+            used = {part.split(":")[0] for shape in wanted.values() for part in shape.split()}
+            defined = [a["AttributeName"] for a in table.get("AttributeDefinitions", [])]
+            if sorted(defined) != sorted(used):
+                yield f"{name} defines {defined} with {earlier}"
+    parameter = t.document["Parameters"].get("EarlierIndexes", {})
+    if (parameter.get("Default"), sorted(parameter.get("AllowedValues", []))) != ("none", sorted(SHAPES)):
+        yield f"EarlierIndexes is {parameter}"
+    conditions = {
+        "HasDueIndex": {"Fn::Equals": [{"Ref": "EarlierIndexes"}, "due-and-recent"]},
+        "HasRecentIndex": {"Fn::Not": [{"Fn::Equals": [{"Ref": "EarlierIndexes"}, "none"]}]},
+    }
+    for name, wanted in conditions.items():
+        if t.document["Conditions"].get(name) != wanted:
+            yield f"{name} is {t.document['Conditions'].get(name)}"
+
+
+# EarlierIndexes -> table -> the keys of the table and of its indexes. Between two neighbours one index comes or goes:
+# DynamoDB does one at a time.
+JOURNAL = {"": "execution:S sequence:N", "received": "received:S at:S"}
+EXECUTIONS = {"": "execution:S", "attention": "attention:S created_at:S"}
+TIMER = {"": "shard:S due:S"}
+RECENT, DUE = {"recent": "source:S created_at:S"}, {"due": "due_shard:N due_at:S"}
+SHAPES = {
+    "none": {"JournalTable": JOURNAL, "ExecutionsTable": EXECUTIONS, "TimersTable": TIMER},
+    "recent": {"JournalTable": JOURNAL, "ExecutionsTable": EXECUTIONS | RECENT, "TimersTable": TIMER},
+    "due-and-recent": {"JournalTable": JOURNAL, "ExecutionsTable": EXECUTIONS | RECENT | DUE, "TimersTable": TIMER},
+}
+
+
+def chosen(value, conditions):
+    """A part of the template where each of these conditions holds or not."""
+    if isinstance(value, dict):
+        if list(value) == ["Fn::If"] and value["Fn::If"][0] in conditions:
+            name, then, otherwise = value["Fn::If"]
+            return chosen(then if conditions[name] else otherwise, conditions)
+        return {key: chosen(item, conditions) for key, item in value.items()}
+    if isinstance(value, list):
+        items = [chosen(item, conditions) for item in value]
+        return [item for item in items if item != {"Ref": "AWS::NoValue"}]
+    return value
 
 
 def keys(table, schema=None):
     types = {a["AttributeName"]: a["AttributeType"] for a in table.get("AttributeDefinitions", [])}
     names = [key["AttributeName"] for key in schema or table.get("KeySchema", [])]
     return " ".join(f"{name}:{types.get(name)}" for name in names)
+
+
+def check_shards_and_wake_are_as_safe_as_they_can_be(t):
+    shards = t.document["Parameters"].get("Shards", {})
+    # journal/src/id.rs has the same bounds.
+    if (shards.get("Default"), shards.get("MinValue"), shards.get("MaxValue")) != (8, 1, 256):
+        yield f"Shards is {shards}"
+    source = (t.root / "journal/src/id.rs").read_text(encoding="utf-8")
+    if "MAX: u64 = 256" not in source or "Self(8)" not in source:
+        yield "journal/src/id.rs has other bounds of shards"
+    if t.document["Parameters"].get("WakeDirectly", {}).get("Default") != "false":
+        yield "every webhook costs an invocation more, if nothing is said"
+    if t.document["Conditions"].get("WakesDirectly") != {"Fn::Equals": [{"Ref": "WakeDirectly"}, "true"]}:
+        yield "WakeDirectly does not say whether ingest invokes the processor"
 
 
 def is_kept(resource):
@@ -790,6 +903,9 @@ def check_what_should_alarm_does(t):
     silent = t.resource("SweepSilentAlarm").get("Properties", {})
     if (silent.get("Statistic"), silent.get("ComparisonOperator"), silent.get("Threshold")) != ("SampleCount", "LessThanThreshold", 1):
         yield "a silent sweep does not alarm"
+    behind = t.resource("AuditBehindAlarm").get("Properties", {})
+    if (behind.get("Statistic"), behind.get("ComparisonOperator"), behind.get("Threshold")) != ("Maximum", "GreaterThanThreshold", 300):
+        yield "an audit that is behind does not alarm"
 
 
 def anchors(t):
@@ -875,6 +991,7 @@ def check_outputs_say_where_everything_is(t):
         "ReadDefaultSecret",
         "JournalTableName",
         "ExecutionsTableName",
+        "TimersTableName",
         "PayloadBucketName",
         "FailedBatchesBucketName",
         "AlarmTopicArn",

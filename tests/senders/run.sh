@@ -29,7 +29,7 @@ work="$(mktemp -d)"
 trap 'kill "${server:-}" 2>/dev/null || true; rm -rf "$work"' EXIT
 export GITHUB_SECRET='a secret of GitHub' STRIPE_SECRET='whsec_a-secret-of-stripe' TWILIO_TOKEN='0123456789abcdef' \
     BILLING_SECRET='whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
-target/debug/everhook serve --in-memory --data-dir "$work/data" --config "$folder/everhook.toml" \
+"${CARGO_TARGET_DIR:-target}/debug/everhook" serve --in-memory --data-dir "$work/data" --config "$folder/everhook.toml" \
     --listen 127.0.0.1:0 >"$work/out" 2>"$work/log" &
 server=$!
 for _ in $(seq 100); do

@@ -1,11 +1,10 @@
 //! Steps that filter, wait, look again, are passed over, or run at most once; what follows a failure.
 
-use everhook_journal::Sequence;
 use everhook_processor::advance::advance;
-use everhook_processor::{Cause, Wake};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::world::woken;
 
 #[tokio::test]
 async fn a_filter_ends_the_execution_as_completed_and_says_why() {
@@ -312,7 +311,7 @@ async fn what_precedes_a_step_that_acts_is_recorded_before_it_acts() {
     let world = world(workflow, steps).await;
     let id = world.accepted(&order(json!({}))).await;
 
-    let wake = Wake { execution: id.clone(), cause: Cause::Appended(Sequence::new(1)) };
+    let wake = woken(&id);
     let dying = advance(world.parts.supervisor.driver(), &wake, world.now() + HOUR);
     until_it_acts(dying, &acts).await;
 
@@ -346,7 +345,7 @@ async fn an_attempt_that_runs_at_most_once_is_claimed_first_and_never_made_again
     let id = world.accepted(&order(json!({}))).await;
     let records = world.records().await;
     let driver = world.parts.supervisor.driver();
-    let wake = Wake { execution: id.clone(), cause: Cause::Appended(Sequence::new(1)) };
+    let wake = woken(&id);
     let dying = advance(driver, &wake, world.now() + HOUR);
     until_it_acts(dying, &acts).await;
     assert_eq!(

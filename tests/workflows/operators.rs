@@ -1,5 +1,7 @@
 //! What operators do to executions: cancel and redrive.
 
+use everhook_journal::table::Draft;
+
 use super::*;
 
 const CHARGE: &str = r#"
@@ -88,43 +90,57 @@ async fn an_execution_that_is_cancelled_stops_and_can_be_redriven() {
 }
 
 #[tokio::test]
-async fn an_execution_is_redriven_even_if_the_record_of_it_is_lost() {
+async fn a_redrive_sets_a_timer_before_it_is_answered() {
     let charge = Counted::default();
     let steps =
         Steps::new().with("first", Counted::default().count()).with("charge", charge.failing(1));
     let world = world(CHARGE, steps).await;
     let id = world.accepted(&order(json!({}))).await;
     world.settle().await;
+    assert_eq!(world.timers().await, []);
 
     post(&world, &format!("/executions/{id}/redrive"), "").await;
     let lost = world.records().await;
     assert!(!lost.is_empty());
-    world.sweep().await;
-    world.settle().await;
+    // One for now, and the one that was set before the append, should the call have died after it.
+    let due: Vec<_> = world.timers().await.iter().map(|timer| timer.due).collect();
+    assert_eq!(due, [world.now(), world.now() + 30 * SECOND]);
+    world.fire().await;
 
     assert_eq!(world.status(&id).await["status"], "completed");
+    world.pass(30 * SECOND);
+    world.settle().await;
+    assert_eq!((charge.times(), world.timers().await), (2, vec![]));
+}
+
+/// A redrive of which nothing but the append was made: whoever made it died then, and the record is lost.
+async fn redriven_by_the_dead(world: &World, id: &ExecutionId) {
+    let ingest = &world.parts.ingest;
+    let execution = ingest.execution(id).await.unwrap();
+    let draft = Draft {
+        after: execution.head(),
+        events: Event::ExecutionRedriven { from: None }.into(),
+        at: world.now(),
+        expires_at: execution.webhook.expires_at,
+        until: None,
+        name: "redrive".into(),
+    };
+    ingest.journal.append(id, draft).await.unwrap();
+    world.records().await;
 }
 
 #[tokio::test]
-async fn a_redrive_that_nobody_came_for_is_made_due_when_it_is_asked_for_again() {
+async fn a_redrive_that_is_asked_for_again_sets_its_timer_again() {
     let charge = Counted::default();
     let steps =
         Steps::new().with("first", Counted::default().count()).with("charge", charge.failing(1));
     let world = world(CHARGE, steps).await;
     let id = world.accepted(&order(json!({}))).await;
     world.settle().await;
-    // Whoever redrove it died before the row was owed again, and the record is lost.
-    let ingest = &world.parts.ingest;
-    let execution = ingest.execution(&id).await.unwrap();
-    let redriven = Event::ExecutionRedriven { from: None };
-    let (head, ends) = (execution.head(), execution.webhook.expires_at);
-    let append = ingest.journal.append(&id, head, redriven.into(), ends, world.now(), "redrive");
-    append.await.unwrap();
-    world.records().await;
+    redriven_by_the_dead(&world, &id).await;
 
     assert_eq!(post(&world, &format!("/executions/{id}/redrive"), "").await.0, 409);
-    assert_eq!(world.sweep().await, 1);
-    world.settle().await;
+    assert_eq!(world.fire().await, 1);
 
     assert_eq!(world.status(&id).await["status"], "completed");
 }

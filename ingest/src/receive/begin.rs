@@ -1,20 +1,19 @@
-//! An execution begins: event 1 and the row, both durable, and what is known of the same id and the same body.
+//! An execution begins: event 1, durable, and what is known of the same id and the same body.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use everhook_journal::event::{Event, IdOrigin, Recorded, Webhook};
-use everhook_journal::execution::WATCHDOG;
-use everhook_journal::executions::Opened;
 use everhook_journal::guard::{self, Guard};
-use everhook_journal::id::{self, BodyKey, Sequence};
+use everhook_journal::id::{self, BodyKey};
 use everhook_journal::store::Unavailable;
-use everhook_journal::table::{AppendError, ReadError};
-use everhook_journal::{Execution, ExecutionId, Head, Timestamp, View, failpoint, telemetry};
+use everhook_journal::table::{AppendError, Draft, ReadError};
+use everhook_journal::{ExecutionId, Head, Timestamp, telemetry};
 
 use super::arrived::{By, Known};
 use super::{Ingest, Outage, count};
 use crate::answer::Accepted;
+use crate::source::Source;
 
 /// What is at the first position of an execution.
 enum Begun {
@@ -32,21 +31,21 @@ enum Repeat {
 }
 
 impl Ingest {
-    /// Makes the first event durable, and its row; finds it if that was done before.
+    /// Makes the first event durable; finds it if that was done before.
     pub(super) async fn begin(
         &self,
         known: &Known,
-        window: Duration,
+        source: &Source,
         webhook: Arc<Webhook>,
         now: Timestamp,
     ) -> Result<Accepted, Outage> {
         let id = known.execution(&self.key, &webhook.source);
-        let (begun, came_with) = self.open_history(&id, known, &webhook, now).await?;
+        let (begun, came_with) = self.open_history(&id, known, source, &webhook, now).await?;
         if let Begun::Before(first) = &begun {
             let is_old = known.by == By::BodyForAWhile
-                && !is_within(window, &webhook, first.as_deref(), now);
+                && !is_within(source.dedup_window, &webhook, first.as_deref(), now);
             if is_old && guard::holds(Guard::WindowEnds) {
-                return self.begin_again(known, window, webhook, id, now).await;
+                return self.begin_again(known, source, webhook, id, now).await;
             }
         }
         self.accepted(begun, id, came_with, Repeat::OtherId, known.by, &webhook).await
@@ -57,18 +56,18 @@ impl Ingest {
     async fn begin_again(
         &self,
         known: &Known,
-        window: Duration,
+        source: &Source,
         webhook: Arc<Webhook>,
         first: ExecutionId,
         now: Timestamp,
     ) -> Result<Accepted, Outage> {
-        let source = &webhook.source;
+        let (window, name) = (source.dedup_window, &webhook.source);
         let step = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
         let id = if step == 0 {
-            known.appearance(&self.key, source, &id::fresh())
+            known.appearance(&self.key, name, &id::fresh())
         } else {
             let from = received_at(&webhook, now).as_millis().div_euclid(step).saturating_mul(step);
-            let at = |from: i64| known.appearance(&self.key, source, &from.to_string());
+            let at = |from: i64| known.appearance(&self.key, name, &from.to_string());
             // The one before is read first: a window may begin in one step and end in the next.
             let before = at(from.saturating_sub(step));
             let event_1 = match self.journal.first(&before).await {
@@ -84,7 +83,7 @@ impl Ingest {
             }
             at(from)
         };
-        let (begun, _) = self.open_history(&id, known, &webhook, now).await?;
+        let (begun, _) = self.open_history(&id, known, source, &webhook, now).await?;
         self.accepted(begun, id, first, Repeat::Later, known.by, &webhook).await
     }
 
@@ -114,56 +113,46 @@ impl Ingest {
                 true
             }
         };
-        // Also of a duplicate: the first try may have died before it marked the row.
+        // Also of a duplicate: the first try may have died before it marked it.
         self.tell_repeat(&id, webhook, &came_with, repeat).await?;
         let repeat_of = (came_with != id).then_some(came_with);
         Ok(Accepted { execution: id, duplicate, repeat_of })
     }
 
-    /// Appends event 1 and makes the row. Also says which execution the body came with first.
+    /// Appends event 1. Also says which execution the body came with first.
     async fn open_history(
         &self,
         id: &ExecutionId,
         known: &Known,
+        source: &Source,
         webhook: &Arc<Webhook>,
         now: Timestamp,
     ) -> Result<(Begun, ExecutionId), Outage> {
-        let first = Sequence::START.next();
-        let event = Event::WebhookReceived(webhook.clone());
-        let event_1 = event.clone();
-        let recorded = Recorded { sequence: first, first, at: now, event: event_1, digest: None };
-        let execution = Execution::begin(&recorded).expect("a webhook begins an execution");
-        let view = View::of(id, &execution);
-        let due_at = now + WATCHDOG;
-        let name = id::fresh();
-        // The stream may tell of it before the append returns.
-        self.arrivals.note(id, &webhook.source);
-        let (appended, opened, came_with) = tokio::join!(
-            self.journal.append(id, Head::START, event.into(), webhook.expires_at, now, &name),
-            self.open(&view, due_at),
-            self.first_with(id, known, webhook, now),
-        );
-        let opened = match opened {
-            Err(_) if !guard::holds(Guard::RowBeforeAnswer) => Opened::Made,
-            opened => opened?,
+        let draft = Draft {
+            after: Head::START,
+            events: Event::WebhookReceived(webhook.clone()).into(),
+            at: now,
+            expires_at: webhook.expires_at,
+            until: None,
+            name: id::fresh(),
         };
+        let tell = |early| async move {
+            if let Some(teller) = self.teller.as_ref().filter(|teller| teller.early == early) {
+                (teller.tell)(id, &webhook.source).await;
+            }
+        };
+        let (appended, came_with, ()) = tokio::join!(
+            self.journal.append(id, draft),
+            self.first_with(id, known, source, webhook, now),
+            tell(true),
+        );
         let came_with = came_with?;
         let begun = match appended {
             Ok(_) => {
-                if opened != Opened::Made && guard::holds(Guard::ReopenAnew) {
-                    self.executions.reopen(&view, due_at).await?;
-                }
+                tell(false).await;
                 Begun::Now
             }
             Err(AppendError::Conflict { existing, .. }) => {
-                // The first try may have died before its row, beside one that is about to be removed.
-                if let Opened::Stands { created_at } = opened
-                    && let Some(Ok(first)) = existing.first().map(Execution::begin)
-                    && created_at != Some(first.created_at)
-                    && guard::holds(Guard::ReopenStranger)
-                {
-                    self.executions.reopen(&View::of(id, &first), due_at).await?;
-                }
                 Begun::Before(existing.into_iter().next().map(Box::new))
             }
             Err(AppendError::Unavailable(_)) if !guard::holds(Guard::EventBeforeAnswer) => {
@@ -174,28 +163,23 @@ impl Ingest {
         Ok((begun, came_with))
     }
 
-    /// Makes the row; says whether there was none.
-    async fn open(&self, view: &View, due_at: Timestamp) -> Result<Opened, Unavailable> {
-        let opened = self.executions.open(view, due_at).await;
-        failpoint::reached("row.after");
-        opened
-    }
-
-    /// The execution that this body came with first. Only where somebody could have made up the id:
-    /// the same request under an id that is signed, or that is the body's own, is a redelivery.
+    /// The execution that this body came with first. Only where the sender of a recorded request could have made up the
+    /// id, and the source wants to know: the same request under an id that is signed, or that is the body's own, is a
+    /// redelivery.
     async fn first_with(
         &self,
         id: &ExecutionId,
         known: &Known,
+        source: &Source,
         webhook: &Webhook,
         now: Timestamp,
     ) -> Result<ExecutionId, Unavailable> {
         match known.origin {
-            IdOrigin::Unsigned => {
+            IdOrigin::Unsigned if source.remember_bodies => {
                 let body = BodyKey::derive(&self.key, &webhook.source, &known.digest);
                 self.executions.first_with(&body, id, webhook.expires_at, now).await
             }
-            IdOrigin::Signed | IdOrigin::Body => Ok(id.clone()),
+            IdOrigin::Unsigned | IdOrigin::Signed | IdOrigin::Body => Ok(id.clone()),
         }
     }
 
@@ -207,7 +191,8 @@ impl Ingest {
         came_with: &ExecutionId,
         repeat: Repeat,
     ) -> Result<(), Unavailable> {
-        if came_with != id && self.executions.mark_repeat(id, came_with).await? {
+        if came_with != id && self.executions.mark_repeat(id, came_with, webhook.expires_at).await?
+        {
             count(&self.counts.repeated);
             telemetry::repeated_body();
             let how = match repeat {

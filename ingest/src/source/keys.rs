@@ -37,6 +37,12 @@ const COMMON: &[Key] = &[
         Form::Duration,
         "how long equal bodies without an id count as one delivery; \"0s\" for never; up to 30d",
     ),
+    key(
+        "remember_bodies",
+        Form::Flag,
+        "whether a body that comes again under another unsigned id is flagged; false saves a write a webhook",
+    )
+    .usual("true"),
 ];
 
 const ID_UNIQUE: Key = key(

@@ -105,8 +105,6 @@ pub const SETTINGS: &[Key] = &[
         "how many webhooks may wait to be carried on before one machine refuses more",
     )
     .usual("10000"),
-    key("run_ahead", Form::Flag, "whether a step may follow the one before in the same invocation")
-        .usual("true"),
     key(
         "private_hosts",
         Form::Texts,

@@ -140,6 +140,14 @@ impl Section {
         std::mem::take(&mut self.entries)
     }
 
+    /// Refuses a key that earlier versions knew, and says why.
+    pub fn refuse(&self, key: &str, why: &str) -> Result<(), Problem> {
+        match self.entries.get(key) {
+            None => Ok(()),
+            Some(entry) => Err(self.problem_at(entry.line, format!("`{key}` {why}"))),
+        }
+    }
+
     /// Refuses keys that nobody read.
     pub fn finish(self) -> Result<(), Problem> {
         match self.entries.iter().next() {

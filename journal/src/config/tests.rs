@@ -65,8 +65,9 @@ fn a_wrong_file_says_where_and_what() {
             "line 2: [settings]: `retention` must be a duration such as \"30s\", \"15m\" or \"7d\"",
         ),
         (
-            "[settings]\nrun_ahead = \"yes\"",
-            "line 2: [settings]: `run_ahead` must be true or false",
+            "[settings]\nrun_ahead = true",
+            "line 2: [settings]: `run_ahead` has no meaning any more: an execution always goes on as far as it can; \
+             remove the line",
         ),
         (
             "[settings]\nbody_bytes_max = -1",
@@ -223,13 +224,12 @@ fn an_empty_file_is_a_configuration_without_sources() {
 
 #[test]
 fn all_settings_are_read() {
-    let text = "[settings]\nretention = \"30d\"\nrun_ahead = false\nbody_bytes_max = 1_000\n\
+    let text = "[settings]\nretention = \"30d\"\nbody_bytes_max = 1_000\n\
                 concurrency = 8\nbacklog_max = 9\nprivate_hosts = [\"ci.internal\"]\nexecution_key = \"env:KEY\"\n\
                 callback_key = \"env:CALLBACKS\"\npublic_url = \"https://hooks.example.com\"\n";
 
     let expected = Settings {
         retention: Some(Duration::from_secs(30 * 24 * 3600)),
-        run_ahead: false,
         body_bytes_max: 1_000,
         concurrency: 8,
         backlog_max: 9,

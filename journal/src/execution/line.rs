@@ -207,10 +207,10 @@ impl Line {
         let number = state.attempts + 1;
         match &state.stage {
             Stage::Ready => match &state.left {
-                Some(claim) if claim.holds(now) => found.wake_at(claim.until),
+                Some(claim) if claim.holds(now) => found.claimed(claim.until),
                 _ => found.add(path(), Move::Attempt(number)),
             },
-            Stage::Claimed(claim) if claim.holds(now) => found.wake_at(claim.until),
+            Stage::Claimed(claim) if claim.holds(now) => found.claimed(claim.until),
             Stage::Claimed(_) => found.add(path(), Move::Interrupt(number)),
             Stage::Waiting { until } => found.at(*until, now, path, Move::EndWait(number)),
             Stage::Retrying { until } | Stage::Polling { until } => found.timer(*until, now),

@@ -12,6 +12,8 @@ pub struct Survey {
     pub wake: Option<Timestamp>,
     /// The latest time that has come of those that attempts wait for.
     pub timer: Option<Timestamp>,
+    /// When the first claim ends that holds.
+    pub claim: Option<Timestamp>,
 }
 
 /// What can be done with a step.
@@ -56,6 +58,12 @@ impl Survey {
         } else {
             self.wake_at(time);
         }
+    }
+
+    /// An attempt is claimed until a time.
+    pub(super) fn claimed(&mut self, until: Timestamp) {
+        self.claim = Some(self.claim.map_or(until, |claim| claim.min(until)));
+        self.wake_at(until);
     }
 
     pub(super) fn wake_at(&mut self, time: Timestamp) {

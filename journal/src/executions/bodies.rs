@@ -50,13 +50,16 @@ impl Executions {
         &self,
         id: &ExecutionId,
         first: &ExecutionId,
+        expires_at: Timestamp,
     ) -> Result<bool, Unavailable> {
-        let change = Expression::new("SET #repeat_of = :first", &["repeat_of"])
-            .with(":first", text(first.as_str()));
-        let unmarked = Expression::new(
-            "attribute_exists(#execution) AND attribute_not_exists(#repeat_of)",
-            &["execution"],
-        );
+        let change = Expression::new(
+            "SET #repeat_of = :first, #ttl = if_not_exists(#ttl, :ttl)",
+            &["repeat_of", "ttl"],
+        )
+        .with(":first", text(first.as_str()))
+        .with(":ttl", number(expires_at.to_ttl_seconds()));
+        // Its view may come later.
+        let unmarked = Expression::new("attribute_not_exists(#repeat_of)", &[]);
         met(self.store.update(&self.table, key(id), change, unmarked).await)
     }
 }

@@ -1,31 +1,21 @@
-//! How a view and what is owed become an item of the executions table, and back.
+//! How a view becomes an item of the executions table, and back.
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::chain::Digest;
 use crate::id::{
-    DeliveryId, ExecutionId, Sequence, SourceName, StepName, WorkflowHash, WorkflowName,
+    DeliveryId, ExecutionId, Sequence, Shards, SourceName, StepName, WorkflowHash, WorkflowName,
 };
 use crate::item::{
     MalformedItem, malformed, number, read_number, read_optional, read_text, read_time, text,
 };
+use crate::packed;
 use crate::store::Item;
 use crate::time::Timestamp;
 use crate::view::{View, ViewStatus};
 
-use super::{Due, Row, due_shard, execution_of};
-
-pub(super) fn with_due(mut item: Item, due_at: Timestamp, generation: u64) -> Item {
-    let shard = execution_of(&item).map_or(0, |id| due_shard(&id));
-    item.insert("due_at".into(), text(due_at.to_string()));
-    item.insert("due_shard".into(), number(shard));
-    item.insert("generation".into(), number(generation));
-    item
-}
-
-fn json(value: &impl serde::Serialize) -> AttributeValue {
-    text(serde_json::to_string(value).expect("a view is JSON"))
-}
+use super::{Row, attention, execution_of};
 
 /// The JSON of an attribute that may be missing.
 fn read_json<T: serde::de::DeserializeOwned>(
@@ -37,52 +27,55 @@ fn read_json<T: serde::de::DeserializeOwned>(
         .transpose()
 }
 
-pub(super) fn to_item(view: &View) -> Item {
+pub(super) fn to_item(view: &View, shards: Shards) -> Item {
+    let json = serde_json::to_string(view).expect("a view is JSON");
     let mut item = Item::from([
         ("execution".into(), text(view.execution.as_str())),
-        ("status".into(), text(view.status.as_str())),
-        ("source".into(), text(view.source.as_str())),
-        ("delivery_id".into(), text(view.delivery_id.as_str())),
-        ("workflow".into(), text(view.workflow.as_str())),
-        ("created_at".into(), text(view.created_at.to_string())),
-        ("updated_at".into(), text(view.updated_at.to_string())),
-        ("keys".into(), json(&view.keys)),
-        ("key_count".into(), number(view.key_count)),
-        ("steps".into(), json(&view.steps)),
         ("sequence".into(), number(view.sequence)),
+        ("view".into(), AttributeValue::B(Blob::new(packed::pack(json.as_bytes())))),
+        ("created_at".into(), text(view.created_at.to_string())),
         ("ttl".into(), number(view.expires_at.to_ttl_seconds())),
     ]);
-    let mut optional = |name: &str, value: Option<AttributeValue>| {
-        if let Some(value) = value {
-            item.insert(name.into(), value);
-        }
-    };
-    optional("current_step", view.current_step.as_ref().map(|step| text(step.as_str())));
-    optional("workflow_hash", view.workflow_hash.as_ref().map(|hash| text(hash.as_str())));
-    optional("head", view.head.as_ref().map(|digest| text(digest.to_string())));
-    optional("event_type", view.event_type.clone().map(text));
-    optional("error", view.error.as_ref().map(json));
-    optional("filtered", view.filtered.as_ref().map(json));
-    let failed = view.status == ViewStatus::Failed;
-    optional("attention", failed.then(|| text(view.status.as_str())));
+    if view.status.is_terminal() {
+        item.insert("ended".into(), AttributeValue::Bool(true));
+    }
+    if view.status == ViewStatus::Failed {
+        let partition = attention(view.status, &view.execution, shards);
+        item.insert("attention".into(), text(partition));
+    }
     item
 }
 
 pub(super) fn to_row(item: &Item) -> Result<Row, MalformedItem> {
-    let parked = read_optional(item, "parked");
-    let due = match item.get("due_at") {
-        Some(_) => Some(Due {
-            at: read_time(item, "due_at")?,
-            generation: read_number(item, "generation")?,
-            redrives: read_number(item, "redrives").unwrap_or(0),
-        }),
+    let execution = execution_of(item).ok_or_else(|| malformed("execution", "not an id"))?;
+    let view = match item.get("view") {
+        Some(AttributeValue::B(bytes)) => {
+            let json = packed::unpack(bytes.as_ref())
+                .map_err(|error| malformed("view", error.to_string()))?;
+            // The position says where to look; the text around it stays out of logs.
+            let view = serde_json::from_slice(&json);
+            Some(view.map_err(|e| malformed("view", format!("not a view, at {}", e.column())))?)
+        }
+        Some(_) => return Err(malformed("view", "not binary")),
+        None if item.contains_key("status") => Some(to_earlier_view(item)?),
         None => None,
     };
+    let stalled = read_optional(item, "stalled").or_else(|| read_optional(item, "parked"));
+    let repeat_of = read_optional(item, "repeat_of");
+    let repeat_of = repeat_of.as_deref().and_then(ExecutionId::parse);
+    let alone = item.get("alone").and_then(|names| names.as_ss().ok());
+    let deaths = read_number(item, "deaths").unwrap_or(0)
+        + alone.map_or(0, |names| u64::try_from(names.len()).unwrap_or(u64::MAX));
+    Ok(Row { execution, view, stalled, deaths, repeat_of })
+}
+
+/// The view of a row that a version before 0.2 wrote.
+fn to_earlier_view(item: &Item) -> Result<View, MalformedItem> {
     let status = ViewStatus::parse(read_text(item, "status")?)
         .ok_or_else(|| malformed("status", "not a status"))?;
-    let view = View {
+    Ok(View {
         execution: execution_of(item).ok_or_else(|| malformed("execution", "not an id"))?,
-        status: if parked.is_some() { ViewStatus::Stalled } else { status },
+        status,
         current_step: read_optional(item, "current_step").map(StepName::new),
         source: SourceName::new(read_text(item, "source")?),
         delivery_id: DeliveryId::new(read_text(item, "delivery_id")?),
@@ -101,14 +94,6 @@ pub(super) fn to_row(item: &Item) -> Result<Row, MalformedItem> {
         sequence: Sequence::new(read_number(item, "sequence")?),
         // One that cannot be read is as good as none: it only serves to compare.
         head: read_optional(item, "head").as_deref().and_then(Digest::parse),
-        expires_at: Timestamp::from_millis(
-            i64::try_from(read_number(item, "ttl")?)
-                .unwrap_or(i64::MAX / 1000)
-                .saturating_mul(1000),
-        ),
-    };
-    let repeat_of = read_optional(item, "repeat_of");
-    let repeat_of = repeat_of.as_deref().and_then(ExecutionId::parse);
-    let deaths = read_number(item, "deaths").unwrap_or(0);
-    Ok(Row { view, due, parked, deaths, repeat_of })
+        expires_at: Timestamp::from_ttl_seconds(read_number(item, "ttl")?),
+    })
 }

@@ -17,7 +17,7 @@ use crate::samples::{
 fn item(events: Vec<Event>) -> Item {
     let events = Events::new(events).unwrap();
     let after = Head { sequence: Sequence::new(1), digest: Some(before()) };
-    from_append(&id(), after, &events, at(604_800), at(2), "append-1")
+    from_append(&id(), after, &events, at(604_800), at(2), "append-1", Beside::default())
 }
 
 /// The digest of the append before.
@@ -305,7 +305,8 @@ fn an_append_from_before_there_were_digests_was_stored_whole() {
 #[test]
 fn the_first_append_carries_no_digest() {
     let events = Events::from(received(&[]));
-    let first = from_append(&id(), Head::START, &events, at(604_800), at(1), "append-1");
+    let first =
+        from_append(&id(), Head::START, &events, at(604_800), at(1), "append-1", Beside::default());
     assert_eq!(first.get("previous"), None);
 }
 

@@ -1,54 +1,72 @@
-//! What the protocol could get wrong: each takes one of its guards away.
+//! What must hold, and mistakes that the protocol could make. Each mistake removes one of its safety checks.
 
-/// A mistake, made on purpose.
+/// What must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Property {
+    /// 202 is answered only when event 1 is durable.
+    EventBefore202,
+    /// An append changes nothing that was recorded before.
+    HistoryUnchanged,
+    /// An execution that has not ended, or whose view does not say so, has a timer, or the audit ahead of it. A living
+    /// driver is not enough.
+    NeverForgotten,
+    /// The timer of an execution that wants something is due in time: once the audit is over, and once a signal is
+    /// answered.
+    TimerInTime,
+    /// From every state, what happens without luck leads to an end that the view shows, with no timer left. So a state
+    /// in which nothing more happens is such an end.
+    Ends,
+    /// No attempt is called twice without a crash of its driver.
+    CalledOnce,
+    /// No attempt of a step that acts at most once is called twice.
+    AtMostOnce,
+    /// The view never goes backwards, and is never ahead of the history.
+    ViewForward,
+}
+
+/// A mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mutant {
-    /// An append puts its item whatever is there.
-    AppendWithoutCondition,
-    /// An outcome that met a conflict is appended after whatever came first, without deciding it again.
-    ConflictNotDecidedAgain,
-    /// An append whose reply was lost takes its own item for somebody else's.
-    OwnAppendNotKnown,
-    /// 202 as soon as event 1 is durable.
-    AcknowledgedBeforeRow,
-    /// 202 as soon as the row is durable.
+    /// Ingest answers 202 before event 1 is durable.
     AcknowledgedBeforeEvent,
-    /// A row that stands there already is left as it is.
-    RowNotMadeAnew,
-    /// The same, only when event 1 is there already as well.
-    RowOfAnotherTryTrusted,
-    /// A row without an execution is removed whatever became of it.
-    DiscardWithoutCondition,
-    /// A row without an execution is removed by its generation, whenever it was made.
-    DiscardByGenerationAlone,
-    /// The obligation is moved whatever its generation.
-    PostponeWithoutGeneration,
-    /// The history is not looked at again between reading the generation and waiting.
-    WaitWithoutLookingAgain,
-    /// The sweep claims a row whatever became of it.
-    ClaimWithoutGeneration,
-    /// There is no sweep.
+    /// An append overwrites what is at its position.
+    AppendWithoutCondition,
+    /// The audit's cursor moves before the timer is set.
+    CursorBeforeTimers,
+    /// The audit passes once.
+    NoSecondPass,
+    /// The audit takes an execution without a view for one that has ended.
+    MissingViewMeansEnded,
+    /// The audit does not write the view of an execution that has ended.
+    AuditShowsNoEnds,
+    /// The sweep never runs.
     NoSweep,
-    /// The sweep removes the due time when it hands an execution over.
-    ClaimTakesDueAway,
-    /// The end is shown before it is appended.
-    EndShownBeforeAppend,
-    /// The end is shown, and the row stays due.
-    EndShownStillDue,
-    /// A driver stops after the last append and shows nothing.
-    EndNotShown,
-    /// An attempt that must not be made twice is not claimed.
-    ActWithoutClaim,
-    /// Whoever lost the claim makes the attempt as well.
-    ActAfterLostClaim,
-    /// A claimed attempt has no time limit.
-    ActAfterLimit,
-    /// Each attempt has an idempotency key of its own.
-    KeyOfAttempt,
-    /// The next step begins before the outcome of the one before is appended.
-    RunAheadOfAppend,
-    /// An answer is acknowledged before the execution is made due.
-    AnsweredBeforeDue,
-    /// A step that may take long does not keep the sweep away.
-    NoExtension,
+    /// A timer is deleted when a driver receives it, before the driver has done anything.
+    TimerDeletedOnReceipt,
+    /// A driver deletes the timer that woke it and returns; the next timer is set after that.
+    NextTimerAfterReturn,
+    /// A driver deletes a timer by its time alone, also one that was set again since it was handed over.
+    DeletesAnyTimer,
+    /// A driver deletes the timer that woke it before it has written the view of the end.
+    TimerDeletedBeforeEndShown,
+    /// Neither drivers nor the audit write the view of an execution that has ended.
+    EndNeverShown,
+    /// A caller gets its answer before the timer is set.
+    AnsweredBeforeTimer,
+    /// A caller that repeats a signal gets its answer without a timer.
+    RepeatedSignalSetsNoTimer,
+    /// A redrive of an execution that has ended sets no timer ahead of its append.
+    NoTimerBeforeRedrive,
+    /// An attempt is made without a claim.
+    NoClaim,
+    /// A driver replaces another driver's claim that has not expired.
+    ClaimOfAnotherIgnored,
+    /// A driver makes the attempt although another driver's append came before its claim.
+    ActsOnRefusedClaim,
+    /// A driver does not look again, right before the call, whether its claim has expired.
+    ClaimNotLookedAtAgain,
+    /// The outcome of an attempt is dropped when another append came first.
+    OutcomeDroppedOnConflict,
+    /// A view is written over a newer one.
+    ViewWithoutNewer,
 }

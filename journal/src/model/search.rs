@@ -1,97 +1,102 @@
-//! Breadth first through everything that can happen, and back from every good end.
+//! Breadth first through every state that can be reached, and back from every good end.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt::Write;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{Hash, Hasher};
 
+use super::mutant::Property;
 use super::world::{Change, State, World};
 
-/// Everything that can happen, or the shortest way to something that must not.
+/// Every state that can be reached, or the shortest way to a violation.
 #[derive(Debug)]
 pub(super) struct Explored {
     pub(super) states: usize,
     pub(super) transitions: usize,
     pub(super) depth: usize,
-    pub(super) wrong: Option<Wrong>,
+    pub(super) violation: Option<Violation>,
 }
 
-/// Something that must not happen, and the shortest way there.
+/// A violation, and the shortest way to it.
 #[derive(Debug)]
-pub(super) struct Wrong {
-    pub(super) what: &'static str,
+pub(super) struct Violation {
+    pub(super) what: Property,
     pub(super) steps: usize,
     pub(super) story: String,
 }
 
-/// How a state was first met.
-struct Met {
+/// How a state was first reached.
+struct Reached {
     from: u32,
     by: &'static str,
     depth: u32,
 }
 
+/// The states that were reached, each once, with how.
+struct Found {
+    states: Vec<State>,
+    reached: Vec<Reached>,
+    /// A hash table of places in `states`; 0 is free, so that places count from 1.
+    table: Vec<u32>,
+}
+
 /// Looks at every state that can be reached, once.
 pub(super) fn explore(world: &mut World) -> Explored {
-    let mut numbers: HashMap<State, u32, BuildHasherDefault<Folding>> = HashMap::default();
-    let mut states = vec![world.first()];
-    let mut met = vec![Met { from: 0, by: "nothing has happened", depth: 0 }];
-    // Those that can happen with nobody's help but the due time's: from, to.
+    let mut found = Found { states: Vec::new(), reached: Vec::new(), table: vec![0; 1 << 16] };
+    found.add(world.first(), Reached { from: 0, by: "", depth: 0 });
+    // From, to: steps that happen without luck.
     let mut owed: Vec<(u32, u32)> = Vec::new();
     let mut changes: Vec<Change> = Vec::new();
-    let (mut transitions, mut place) = (0, 0);
-    numbers.insert(states[0], 0);
-    while place < states.len() {
-        let from = u32::try_from(place).expect("there are fewer");
-        let state = states[place];
+    let (mut transitions, mut from) = (0, 0);
+    while from < found.states.len() {
+        let state = found.states[from];
         world.changes(&state, &mut changes);
         transitions += changes.len();
+        let depth = found.reached[from].depth + 1;
         for change in changes.drain(..) {
-            let to = change.to.sorted();
-            let number = match numbers.entry(to) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(free) => {
-                    let number = u32::try_from(states.len()).expect("there are fewer");
-                    free.insert(number);
-                    states.push(to);
-                    met.push(Met { from, by: change.by, depth: met[place].depth + 1 });
-                    number
-                }
-            };
-            if let Some(what) = change.broken.or_else(|| world.wrong(&to)) {
-                let mut story = tell(world, &states, &met, from);
+            let to = world.canonical(change.to);
+            let place = to_place(from);
+            let (number, is_new) = found.add(to, Reached { from: place, by: change.by, depth });
+            let violated = change.broken.or_else(|| is_new.then(|| world.violated(&to)).flatten());
+            if let Some(what) = violated {
+                let mut story = found.tell(world, place);
                 line(&mut story, change.by, world, &to);
-                let wrong = Wrong { what, steps: met[place].depth as usize + 1, story };
-                return told(&states, transitions, &met, Some(wrong));
+                let violation = Violation { what, steps: depth as usize, story };
+                return found.explored(transitions, Some(violation));
             }
-            if change.owed && number != from {
-                owed.push((from, number));
+            if change.owed && number != place {
+                owed.push((place, number));
             }
         }
-        place += 1;
+        from += 1;
     }
-    let wrong = stuck(world, &states, owed).map(|number| Wrong {
-        what: "an acknowledged execution cannot end by its due time alone",
-        steps: met[number as usize].depth as usize,
-        story: tell(world, &states, &met, number),
+    let lost = lost(world, &found.states, &owed).map(|place| Violation {
+        what: Property::Ends,
+        steps: found.reached[place as usize].depth as usize,
+        story: found.tell(world, place),
     });
-    told(&states, transitions, &met, wrong)
+    found.explored(transitions, lost)
 }
 
-fn told(states: &[State], transitions: usize, met: &[Met], wrong: Option<Wrong>) -> Explored {
-    let depth = met.last().map_or(0, |met| met.depth as usize);
-    Explored { states: states.len(), transitions, depth, wrong }
-}
-
-/// The first state that is owed an end and from which there is no way to it.
-fn stuck(world: &World, states: &[State], mut owed: Vec<(u32, u32)>) -> Option<u32> {
-    owed.sort_unstable_by_key(|(_, to)| *to);
+/// The first state with an execution from which no owed steps lead to a good end. Whatever can happen by luck, a fair
+/// schedule then never ends well; and a state in which nothing happens any more is such a state, unless it is one.
+fn lost(world: &World, states: &[State], owed: &[(u32, u32)]) -> Option<u32> {
+    // The steps to each state, one after the other.
+    let mut ends = vec![0usize; states.len() + 1];
+    for (_, to) in owed {
+        ends[*to as usize + 1] += 1;
+    }
+    for place in 0..states.len() {
+        ends[place + 1] += ends[place];
+    }
+    let (starts, mut free) = (ends.clone(), ends);
+    let mut before = vec![0u32; owed.len()];
+    for (from, to) in owed {
+        before[free[*to as usize]] = *from;
+        free[*to as usize] += 1;
+    }
     let mut is_fine: Vec<bool> = states.iter().map(|state| world.is_well_ended(state)).collect();
-    let mut open: Vec<usize> = (0..states.len()).filter(|number| is_fine[*number]).collect();
-    while let Some(number) = open.pop() {
-        let number = u32::try_from(number).expect("there are fewer");
-        let first = owed.partition_point(|(_, to)| *to < number);
-        for (from, _) in owed[first..].iter().take_while(|(_, to)| *to == number) {
+    let mut open: Vec<usize> = (0..states.len()).filter(|place| is_fine[*place]).collect();
+    while let Some(place) = open.pop() {
+        for from in &before[starts[place]..starts[place + 1]] {
             let from = *from as usize;
             if !is_fine[from] {
                 is_fine[from] = true;
@@ -99,67 +104,103 @@ fn stuck(world: &World, states: &[State], mut owed: Vec<(u32, u32)>) -> Option<u
             }
         }
     }
-    let found = (0..states.len()).find(|number| states[*number].acknowledged && !is_fine[*number]);
-    found.map(|number| u32::try_from(number).expect("there are fewer"))
+    is_fine.iter().position(|is_fine| !is_fine).map(to_place)
 }
 
-/// The shortest way to a state, a line a step.
-fn tell(world: &World, states: &[State], met: &[Met], mut number: u32) -> String {
-    let mut way = Vec::new();
-    while number != 0 {
-        way.push(number);
-        number = met[number as usize].from;
+impl Found {
+    /// Adds a state; says its place, and whether it is new.
+    fn add(&mut self, state: State, reached: Reached) -> (u32, bool) {
+        if self.states.len() * 2 >= self.table.len() {
+            let table = vec![0; self.table.len() * 4];
+            self.table = table;
+            for place in 0..self.states.len() {
+                let slot = self.slot(&self.states[place]);
+                self.table[slot] = to_place(place + 1);
+            }
+        }
+        let slot = self.slot(&state);
+        if self.table[slot] != 0 {
+            return (self.table[slot] - 1, false);
+        }
+        self.states.push(state);
+        self.reached.push(reached);
+        self.table[slot] = to_place(self.states.len());
+        (self.table[slot] - 1, true)
     }
-    let mut story = String::new();
-    for number in way.into_iter().rev() {
-        let number = number as usize;
-        line(&mut story, met[number].by, world, &states[number]);
+
+    /// The slot of the table that has this state, or is free for it.
+    fn slot(&self, state: &State) -> usize {
+        let mut hash = Folding::default();
+        state.hash(&mut hash);
+        let mask = self.table.len() - 1;
+        let mut slot = hash.finish() as usize & mask;
+        while self.table[slot] != 0 && self.states[self.table[slot] as usize - 1] != *state {
+            slot = (slot + 1) & mask;
+        }
+        slot
     }
-    story
+
+    /// The shortest way to a state, a line a step.
+    fn tell(&self, world: &World, place: u32) -> String {
+        let mut way = Vec::new();
+        let mut place = place as usize;
+        while place != 0 {
+            way.push(place);
+            place = self.reached[place].from as usize;
+        }
+        let mut story = String::new();
+        for place in way.into_iter().rev() {
+            line(&mut story, self.reached[place].by, world, &self.states[place]);
+        }
+        story
+    }
+
+    fn explored(&self, transitions: usize, violation: Option<Violation>) -> Explored {
+        let depth = self.reached.last().map_or(0, |reached| reached.depth as usize);
+        Explored { states: self.states.len(), transitions, depth, violation }
+    }
+}
+
+fn to_place(place: usize) -> u32 {
+    u32::try_from(place).expect("there are fewer states")
 }
 
 fn line(story: &mut String, by: &str, world: &World, state: &State) {
     writeln!(story, "{by:<56} {}", world.words(state)).expect("a text takes more text");
 }
 
-/// A quick hash for small values: each word is folded into what is there.
+/// A fast hash for small values: each word is folded into what is there.
 #[derive(Default)]
 struct Folding(u64);
 
+impl Folding {
+    fn fold(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+}
+
 impl Hasher for Folding {
     fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
+        self.0 ^ (self.0 >> 29)
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
-        }
+        bytes.iter().for_each(|byte| self.fold(u64::from(*byte)));
     }
 
     fn write_u8(&mut self, word: u8) {
-        self.write_u64(word.into());
+        self.fold(word.into());
     }
 
     fn write_u16(&mut self, word: u16) {
-        self.write_u64(word.into());
-    }
-
-    fn write_u32(&mut self, word: u32) {
-        self.write_u64(word.into());
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+        self.fold(word.into());
     }
 
     fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
+        self.fold(word as u64);
     }
 
     fn write_isize(&mut self, word: isize) {
-        self.write_u64(word.cast_unsigned() as u64);
+        self.fold(word.cast_unsigned() as u64);
     }
 }

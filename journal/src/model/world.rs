@@ -1,63 +1,97 @@
-//! The two tables, everyone who is at work on them, and what is always so.
+//! The tables, every process that is at work on them, and what must always hold.
 
 use super::driver::Driver;
-use super::mutant::Mutant;
-use super::others::{Caller, Ingest, Projector, Sweep};
-use super::pasts::{LAST, NONE, NOTHING, Order, Past, Pasts, Tick, after, with};
+use super::histories::{Claim, EMPTY, Histories, HistoryId, LAST, Order, Tick, later};
+use super::mutant::{Mutant, Property};
+use super::others::{Audit, Caller, Ingest, Signal};
 
-/// A row of the executions table. Its generation is not a number here:
-/// whoever read it knows whether it is still the one that was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Row {
-    /// The event that its view is as of.
-    pub(super) sequence: u8,
-    /// Whether its view shows an end.
-    pub(super) ended: bool,
-    pub(super) created: Tick,
-    pub(super) due: Option<Tick>,
+/// How often the audit passes. The product's third pass is like its second.
+pub(super) const PASSES: u8 = 2;
+
+/// A timer in the table, at the tick that it is due.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Timer {
+    #[default]
+    Absent,
+    /// It is handed over as soon as it is due.
+    Set,
+    /// It was handed over at this tick, and is handed over again at the next one.
+    Claimed,
 }
 
-/// Everything there is at one moment.
+/// A timer that was handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Handed {
+    /// The timer that is due at this tick, and is still the same.
+    Same(Tick),
+    /// It was set again or handed over again since, so its holder can neither claim nor delete it. Only a mutant, which
+    /// deletes any timer, uses the tick.
+    Other(Tick),
+}
+
+impl Handed {
+    pub(super) fn due(self) -> Tick {
+        match self {
+            Self::Same(due) | Self::Other(due) => due,
+        }
+    }
+}
+
+/// Everything at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct State {
     pub(super) now: Tick,
-    pub(super) history: Past,
-    pub(super) row: Option<Row>,
-    /// Whether the sender has a 202.
+    pub(super) history: HistoryId,
+    /// The history that the view is a fold of; [`EMPTY`] if there is no view.
+    pub(super) view: HistoryId,
+    pub(super) timers: [Timer; LAST as usize + 1],
+    /// How often the record of the first append may still be delivered.
+    pub(super) records: u8,
+    /// How many passes of the audit have their cursor after the execution.
+    pub(super) passed: u8,
     pub(super) acknowledged: bool,
-    pub(super) ingests: [Option<Ingest>; 2],
+    pub(super) ingests: [Ingest; 2],
     pub(super) drivers: [Option<Driver>; 2],
-    pub(super) sweep: Sweep,
+    pub(super) audit: Audit,
+    /// How many more crashes and lost hand-overs there may be.
+    pub(super) crashes: u8,
     pub(super) caller: Caller,
-    pub(super) projector: Projector,
-    /// Of each step: which attempts acted, if it is one that acts at most once.
-    pub(super) acted: [u8; 2],
-    /// Of each step: under which idempotency key it acted; 0 is the one that all its attempts share.
-    pub(super) keys: [u8; 2],
+    /// What the projector has read; [`EMPTY`] if nothing.
+    pub(super) projected: HistoryId,
+    /// Which attempts were called, see [`bit`]. A crash of its driver takes an attempt out, unless it acts at most once.
+    pub(super) called: u8,
 }
 
-/// What may come of a state.
+/// A step from one state to another.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) by: &'static str,
-    /// Whether it happens even if every record is lost and nobody sends, calls or fails any more.
+    /// Whether it happens without luck: no record is delivered, no caller calls again, nothing fails.
     pub(super) owed: bool,
     pub(super) to: State,
-    /// What it breaks.
-    pub(super) broken: Option<&'static str>,
+    /// The property that it violates.
+    pub(super) broken: Option<Property>,
 }
 
-/// A workflow and who is at work.
+/// A workflow, and which processes are at work.
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) pasts: Pasts,
+    pub(super) histories: Histories,
     pub(super) mutant: Option<Mutant>,
-    /// How many requests of the sender are under way at once; if none, a 202 was said before all else.
+    /// How many requests of the sender are under way at once. If none, event 1 was acknowledged before all else.
     pub(super) ingests: usize,
-    /// Which steps' attempts may fail.
-    pub(super) may_fail: [bool; 2],
-    /// Whether the projector is at work as well.
+    /// Whether the first attempt at the first step may fail.
+    pub(super) may_fail: bool,
+    pub(super) signal: Option<Signal>,
+    /// How often the record of the first append may be delivered.
+    pub(super) records: u8,
+    pub(super) crashes: u8,
     pub(super) projects: bool,
+}
+
+/// The place of an attempt in [`State::called`].
+pub(super) fn bit(claim: Claim) -> u8 {
+    1 << (claim.step * 2 + claim.attempt - 1)
 }
 
 impl World {
@@ -67,10 +101,18 @@ impl World {
 
     /// Where everything begins.
     pub(super) fn first(&mut self) -> State {
-        let mut state = State::default();
+        let mut state = State { crashes: self.crashes, ..State::default() };
         if self.ingests == 0 {
-            state.history = self.pasts.follow(NOTHING, with(NONE, Order::Receive(0))).1;
-            state.open(0);
+            state.begin(self.histories.follow(EMPTY, &[Order::Receive], 0).1, self.records);
+            if self.signal == Some(Signal::Redrive) {
+                // It has failed and is shown, and its record and the audit's passes are over.
+                let claim = self.histories.claim(state.history, 0, 1, 0);
+                let claimed = self.histories.follow(state.history, &[claim], 0).1;
+                let fail = self.histories.failed(0, 1, 0);
+                state.history = self.histories.follow(claimed, &[fail, Order::End], 0).1;
+                state.view = state.history;
+                state.passed = PASSES;
+            }
             state.acknowledged = true;
         }
         state
@@ -81,174 +123,220 @@ impl World {
         self.tick(state, changes);
         self.ingest(state, changes);
         self.deliver(state, changes);
-        for place in 0..state.drivers.len() {
-            if place == 0 || state.drivers[place] != state.drivers[place - 1] {
-                self.drive(state, place, changes);
+        for slot in 0..state.drivers.len() {
+            if slot == 0 || state.drivers[slot] != state.drivers[slot - 1] {
+                self.drive(state, slot, changes);
             }
         }
         self.sweep(state, changes);
+        self.audit(state, changes);
         self.call(state, changes);
         self.project(state, changes);
     }
 
-    /// What is wrong in a state, if anything is.
-    pub(super) fn wrong(&self, state: &State) -> Option<&'static str> {
-        let past = self.pasts.get(state.history);
-        if past.wrong.is_some() {
-            return past.wrong;
+    /// The property that a state violates.
+    pub(super) fn violated(&self, state: &State) -> Option<Property> {
+        if state.history == EMPTY {
+            return state.acknowledged.then_some(Property::EventBefore202);
         }
-        if state.acknowledged && state.history == NOTHING {
-            return Some("acknowledged, and event 1 is not there");
+        let (history, view) = (self.histories.get(state.history), self.histories.get(state.view));
+        if view.sequence > history.sequence {
+            return Some(Property::ViewForward);
         }
-        let Some(row) = state.row else {
-            return state.acknowledged.then_some("acknowledged, and there is no row");
+        let is_shown = history.ended && view.sequence == history.sequence;
+        let is_audited = state.passed == self.passes();
+        let timer = (0..=LAST).filter_map(|due| state.timer_at(due)).min();
+        let Some(timer) = timer else {
+            return (is_audited && !is_shown).then_some(Property::NeverForgotten);
         };
-        if row.ended && !past.ended {
-            return Some("the row shows an end that the history does not have");
-        }
-        if row.due.is_none() && !past.ended {
-            return Some("an unfinished execution owes nothing");
-        }
-        if row.ended != row.due.is_none() {
-            return Some("a row shows an end and is due, or neither");
-        }
-        if row.sequence > past.sequence.max(1) {
-            return Some("the row is ahead of the history");
-        }
-        let due = row.due.filter(|_| state.acknowledged)?;
-        // Whoever called back and has no reply yet is not promised anything.
-        let waits = if past.answered && state.caller != Caller::Answered {
-            Some(LAST)
-        } else {
-            past.waits_until
+        // What has ended wants nothing.
+        let wanted = self.wants_at(state)?;
+        let is_answered = history.has_signal && state.caller == Caller::Answered;
+        let is_promised = match history.has_signal {
+            // The caller of a signal is promised nothing before its answer, and then at once.
+            true => is_answered && (is_audited || history.ends_with_signal),
+            false => is_audited,
         };
-        let latest = after(state.now, 1).max(waits.unwrap_or(0));
-        (due > latest).then_some("the row is due later than the execution has something to do")
+        let is_late = is_promised && timer > wanted.max(state.now) + 1;
+        is_late.then_some(Property::TimerInTime)
     }
 
-    /// Whether an execution has come to its end, and shows it.
+    /// Whether a process may crash now.
+    pub(super) fn may_crash(state: &State) -> bool {
+        state.now < LAST && state.crashes > 0
+    }
+
+    /// Whether the execution has ended, its view says so, and no timer is left; or nothing has begun.
     pub(super) fn is_well_ended(&self, state: &State) -> bool {
-        let row = state.row.is_some_and(|row| row.ended && row.due.is_none());
-        row && self.pasts.get(state.history).ended
+        let (history, view) = (self.histories.get(state.history), self.histories.get(state.view));
+        let is_shown = history.ended && view.ended && view.sequence == history.sequence;
+        let has_timer = (0..=LAST).any(|due| state.timer_at(due).is_some());
+        state.history == EMPTY || (is_shown && !has_timer)
+    }
+
+    /// Writes a view, if it is newer; says what that violates.
+    pub(super) fn show(&self, to: &mut State, history: HistoryId) -> Option<Property> {
+        let sequence = |history| self.histories.get(history).sequence;
+        let (old, new) = (sequence(to.view), sequence(history));
+        if new > old || self.is(Mutant::ViewWithoutNewer) {
+            to.view = history;
+        }
+        (sequence(to.view) < old).then_some(Property::ViewForward)
+    }
+
+    /// A state in one form, see [`State::canonical`].
+    pub(super) fn canonical(&self, mut state: State) -> State {
+        if !self.is(Mutant::DeletesAnyTimer) {
+            for slot in &mut state.drivers {
+                *slot = slot.and_then(Driver::without_stale_timer);
+            }
+        }
+        state.canonical()
+    }
+
+    /// A driver crashes: an attempt whose outcome it has not recorded may be made again, unless it acts at most once.
+    pub(super) fn crashed(&self, state: &State, slot: usize) -> State {
+        let mut to = *state;
+        to.crashes -= 1;
+        let driver = to.drivers[slot].take();
+        if let Some(claim) = driver.and_then(|driver| driver.unrecorded())
+            && !self.histories.is_at_most_once(claim.step)
+        {
+            to.called &= !bit(claim);
+        }
+        to
     }
 
     /// A state in words.
     pub(super) fn words(&self, state: &State) -> String {
-        let events = self.pasts.get(state.history).events.iter();
-        let events: Vec<_> = events
-            .map(|it| match it.event.step() {
-                Some(step) => format!("{} {step}", it.event.name()),
-                None => it.event.name().to_owned(),
-            })
-            .collect();
-        let row = match state.row {
-            None => "none".to_owned(),
-            Some(row) => {
-                let due = row.due.map_or("nothing".into(), |due| format!("at {due}"));
-                let (n, end) = (row.sequence, if row.ended { ", ended" } else { "" });
-                format!("as of {n}{end}, due {due}")
-            }
-        };
-        let said = if state.acknowledged { ", 202" } else { "" };
-        format!("time {}, row {row}{said}, [{}]", state.now, events.join(", "))
+        let timers = (0..=LAST).filter_map(|due| match state.timers[usize::from(due)] {
+            Timer::Absent => None,
+            Timer::Set => Some(format!("{due}")),
+            Timer::Claimed => Some(format!("{due} claimed")),
+        });
+        format!(
+            "time {}, view of {} events, timers [{}], audit {}, [{}]",
+            state.now,
+            self.histories.get(state.view).sequence,
+            timers.collect::<Vec<_>>().join(", "),
+            state.passed,
+            self.histories.words(state.history)
+        )
     }
 
+    /// Time passes, but no attempt and no append of its outcome outlast the claim.
     fn tick(&self, state: &State, changes: &mut Vec<Change>) {
-        if state.now == LAST {
+        let outlasts =
+            |driver: &Driver| driver.unrecorded().is_some_and(|claim| claim.until <= state.now + 1);
+        if state.now == LAST
+            || state.history == EMPTY
+            || state.drivers.iter().flatten().any(outlasts)
+        {
             return;
         }
         let mut to = State { now: state.now + 1, ..*state };
-        // Nobody outlives the time that an invocation has.
-        for ingest in &mut to.ingests {
-            *ingest = ingest.filter(|ingest| to.now <= ingest.started + 1);
-        }
-        for driver in &mut to.drivers {
-            *driver = driver.filter(Driver::outlives_a_tick);
+        let claimed = to.timers.iter_mut().filter(|timer| **timer == Timer::Claimed);
+        claimed.for_each(|timer| *timer = Timer::Set);
+        // A request is recorded within its time, or not at all.
+        to.ingests = [Ingest::Absent; 2];
+        // The timer ahead of a redrive leaves its handler so much time for the append, and no more.
+        let is_ahead = matches!(to.caller, Caller::SetTimerAhead(_) | Caller::Append(_));
+        if is_ahead && self.signal == Some(Signal::Redrive) {
+            to.caller = Caller::Idle;
         }
         changes.push(Change::owed("time passes", to));
     }
 }
 
 impl Change {
-    /// Something that happens by the due time alone.
     pub(super) fn owed(by: &'static str, to: State) -> Self {
         Self { by, owed: true, to, broken: None }
     }
 
-    /// Something that happens, or does not.
     pub(super) fn perhaps(by: &'static str, to: State) -> Self {
         Self { by, owed: false, to, broken: None }
     }
 }
 
 impl State {
-    /// The same, with those alike in one order.
-    pub(super) fn sorted(mut self) -> Self {
-        if self.ingests[0] > self.ingests[1] {
-            self.ingests.swap(0, 1);
+    /// The same state in one form: equal processes are in one order, and so are timers that were due before now, which
+    /// differ in nothing but their time.
+    pub(super) fn canonical(mut self) -> Self {
+        let now = usize::from(self.now);
+        for end in (1..now).rev() {
+            for due in 0..end {
+                if self.rank(due) > self.rank(due + 1) {
+                    self.swap_timers(due, due + 1);
+                }
+            }
         }
-        if self.drivers[0] > self.drivers[1] {
-            self.drivers.swap(0, 1);
-        }
+        self.ingests.sort_unstable();
+        self.drivers.sort_unstable();
         self
     }
 
-    /// The obligation is another one: whoever read it before knows an old generation.
-    pub(super) fn regenerate(&mut self) {
-        for driver in self.drivers.iter_mut().flatten() {
-            driver.outdate();
-        }
-        for ingest in self.ingests.iter_mut().flatten() {
-            ingest.outdate();
-        }
-        self.sweep.outdate();
+    fn rank(&self, due: usize) -> (Timer, usize) {
+        let holds = |handed: Option<Handed>| handed.is_some_and(|it| usize::from(it.due()) == due);
+        let drivers = self.drivers.iter().flatten().filter(|driver| holds(driver.timer));
+        (self.timers[due], drivers.count())
     }
 
-    /// `Executions::open`: says when the row was made that stands there already.
-    pub(super) fn open(&mut self, created: Tick) -> Option<Tick> {
-        if let Some(row) = self.row {
-            return Some(row.created);
-        }
-        let due = Some(after(created, 1));
-        self.row = Some(Row { sequence: 1, ended: false, created, due });
-        self.regenerate();
-        None
-    }
-
-    /// `Executions::project`.
-    pub(super) fn show(&mut self, pasts: &Pasts, past: Past, due: Tick) -> bool {
-        let known = pasts.get(past);
-        let older = |row: Row| row.sequence < known.sequence || row.created < known.created;
-        if self.row.is_some_and(|row| !older(row)) {
-            return false;
-        }
-        let due = self.row.and_then(|row| row.due).unwrap_or(due);
-        if self.row.is_none_or(|row| row.due.is_none()) {
-            self.regenerate();
-        }
-        let (sequence, ended, created) = (known.sequence, known.ended, known.created);
-        self.row = Some(Row { sequence, ended, created, due: Some(due) });
-        true
-    }
-
-    /// `Executions::finish`.
-    pub(super) fn finish(&mut self, pasts: &Pasts, past: Past) {
-        let known = pasts.get(past);
-        let past = |row: Row| row.sequence > known.sequence && row.created >= known.created;
-        if !self.row.is_some_and(past) {
-            let (sequence, ended, created) = (known.sequence, known.ended, known.created);
-            self.row = Some(Row { sequence, ended, created, due: None });
-            self.regenerate();
+    fn swap_timers(&mut self, one: usize, two: usize) {
+        self.timers.swap(one, two);
+        let drivers = self.drivers.iter_mut().flatten().filter_map(|driver| driver.timer.as_mut());
+        for handed in drivers {
+            let (Handed::Same(due) | Handed::Other(due)) = handed;
+            *due = match usize::from(*due) {
+                due if due == one => two as Tick,
+                due if due == two => one as Tick,
+                _ => *due,
+            };
         }
     }
 
-    /// `Executions::postpone` and `Executions::claim`, by somebody to whom the generation is still the same.
-    pub(super) fn move_due(&mut self, is_same: bool, until: Tick) -> bool {
-        match &mut self.row {
-            Some(row) if is_same => row.due = Some(until),
-            _ => return false,
+    /// Event 1 is appended: its record is in the stream, and may be delivered so often.
+    pub(super) fn begin(&mut self, begun: HistoryId, records: u8) {
+        self.history = begun;
+        self.records = records;
+    }
+
+    /// The same with one crash less to come.
+    pub(super) fn after_crash(self) -> Self {
+        Self { crashes: self.crashes - 1, ..self }
+    }
+
+    /// When a timer is to be handed over; `None` if there is none.
+    pub(super) fn timer_at(&self, due: Tick) -> Option<Tick> {
+        match self.timers[usize::from(due)] {
+            Timer::Absent => None,
+            Timer::Set => Some(due),
+            Timer::Claimed => Some(later(self.now, 1)),
         }
-        self.regenerate();
-        true
+    }
+
+    /// Sets a timer. One that was due before is due now.
+    pub(super) fn set_timer(&mut self, due: Tick) {
+        self.change_timer(due.max(self.now), Timer::Set);
+    }
+
+    /// Claims a timer, to hand it over.
+    pub(super) fn claim_timer(&mut self, due: Tick) {
+        let claimed = if self.now < LAST { Timer::Claimed } else { Timer::Set };
+        self.change_timer(due, claimed);
+    }
+
+    pub(super) fn delete_timer(&mut self, due: Tick) {
+        self.change_timer(due, Timer::Absent);
+    }
+
+    /// Every process that holds this timer now holds another one than the one in the table.
+    fn change_timer(&mut self, due: Tick, timer: Timer) {
+        self.timers[usize::from(due)] = timer;
+        let drivers = self.drivers.iter_mut().flatten().filter_map(|driver| driver.timer.as_mut());
+        for handed in drivers {
+            if *handed == Handed::Same(due) {
+                *handed = Handed::Other(due);
+            }
+        }
     }
 }

@@ -19,7 +19,15 @@ fn history(form: u64, appends: &[usize]) -> (Vec<Item>, (Sequence, Option<Digest
     let mut head = Head::START;
     let mut append = |events: Vec<Event>, name: String| {
         let events = Events::new(events).unwrap();
-        let item = item::from_append(&id(), head, &events, at(604_800), at(2), &name);
+        let item = item::from_append(
+            &id(),
+            head,
+            &events,
+            at(604_800),
+            at(2),
+            &name,
+            item::Beside::default(),
+        );
         let item = if form == FORM_TEXT { in_form_1(item) } else { item };
         head = item::to_append(&item).unwrap().recorded.last().unwrap().head();
         items.push(item);

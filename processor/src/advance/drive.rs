@@ -8,11 +8,10 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
-use everhook_journal::execution::{Move, Stage, Task, WATCHDOG};
+use everhook_journal::execution::{Move, Stage, Task};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::{
-    Command, Event, Execution, ExecutionId, Next, Status, StepName, Timestamp, View, ambient,
-    failpoint,
+    Command, Event, Execution, ExecutionId, Next, Status, StepName, Timestamp, ambient,
 };
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -20,10 +19,10 @@ use futures_util::{FutureExt, StreamExt};
 use crate::bulkhead::{Lane, Measure, Place};
 use crate::plan::Plan;
 use crate::suspects::Mark;
-use crate::wakeup::{Cause, Wake};
 
 use super::inputs::Inputs;
 use super::perform::{Performed, Turn, condition, perform};
+use super::settle::Held;
 use super::{Advanced, Driver, Stint, Trouble, moves, settle};
 
 /// What must be left of an invocation's time beyond a step's own.
@@ -39,7 +38,15 @@ const AT_ONCE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Something under way for a step, and what it comes to.
-type UnderWay<'d> = Pin<Box<dyn Future<Output = (StepName, Result<Came, Trouble>)> + Send + 'd>>;
+type UnderWay<'d> = Pin<Box<dyn Future<Output = Ended> + Send + 'd>>;
+
+/// What something under way came to.
+struct Ended {
+    path: StepName,
+    /// On which decisions it was computed; none if it acted, on what was appended.
+    basis: Option<u64>,
+    came: Result<Came, Trouble>,
+}
 
 /// A step that waits for a place to call from.
 type Waiting<'d> = Pin<Box<dyn Future<Output = (StepName, Place)> + Send + 'd>>;
@@ -55,9 +62,10 @@ enum Came {
 /// One wake-up under way.
 pub(super) struct Drive<'d> {
     driver: &'d Driver,
-    wake: &'d Wake,
+    id: &'d ExecutionId,
     plan: &'d Plan,
     stint: Stint<'d>,
+    held: &'d mut Held,
     lane: Lane,
     inputs: Inputs,
     /// The state that the journal gives, as far as we know.
@@ -65,12 +73,9 @@ pub(super) struct Drive<'d> {
     /// The state with what is decided.
     execution: Execution,
     /// What is decided and not yet appended.
-    decided: Vec<(Command, Event)>,
-    decided_bytes: usize,
-    /// Until when the sweep leaves the execution to us.
-    lease: Timestamp,
-    /// Whether the sweep counts this as a try without progress.
-    is_counted: bool,
+    decided: Vec<Decided>,
+    /// How often decisions were dropped because another driver appended first.
+    dropped: u64,
     /// What is under way.
     attempts: FuturesUnordered<UnderWay<'d>>,
     attempted: HashSet<StepName>,
@@ -85,8 +90,6 @@ pub(super) struct Drive<'d> {
     places: HashMap<StepName, Place>,
     /// The steps whose turn to call comes later.
     later: HashMap<StepName, Timestamp>,
-    /// Whether an attempt has ended.
-    moved: bool,
     /// Whether the end was shown while a call was in flight.
     lingers: bool,
     /// How this ends once nothing is under way any more.
@@ -95,10 +98,20 @@ pub(super) struct Drive<'d> {
     mark: Mark,
 }
 
+/// A decision that is not yet appended.
+struct Decided {
+    command: Command,
+    event: Event,
+    /// About how many bytes of it are inline.
+    bytes: usize,
+    /// Whether it is the outcome of an attempt: it survives another driver's append. All else is decided anew.
+    is_outcome: bool,
+}
+
 /// What a drive waited for.
 enum Waited {
     /// Something that was under way has ended.
-    Ended(StepName, Result<Came, Trouble>),
+    Ended(Ended),
     /// A step may call.
     Place(StepName, Place),
     /// The execution was moved.
@@ -118,29 +131,25 @@ enum Flushed {
 impl<'d> Drive<'d> {
     pub(super) fn new(
         driver: &'d Driver,
-        wake: &'d Wake,
+        id: &'d ExecutionId,
         plan: &'d Plan,
         stint: Stint<'d>,
         execution: Execution,
+        held: &'d mut Held,
         mark: Mark,
     ) -> Self {
-        let lease = match wake.cause {
-            Cause::Appended(_) | Cause::HandedOver => execution.created_at + WATCHDOG,
-            Cause::Due | Cause::Alone => driver.clock.now() + WATCHDOG,
-        };
         Self {
             driver,
-            wake,
+            id,
             plan,
             stint,
+            held,
             lane: execution.webhook.source.as_str().into(),
             inputs: Inputs::default(),
             appended: execution.clone(),
             execution,
             decided: Vec::new(),
-            decided_bytes: 0,
-            lease,
-            is_counted: wake.cause == Cause::Due,
+            dropped: 0,
             attempts: FuturesUnordered::new(),
             attempted: HashSet::new(),
             claimed: HashMap::new(),
@@ -149,7 +158,6 @@ impl<'d> Drive<'d> {
             queued: HashSet::new(),
             places: HashMap::new(),
             later: HashMap::new(),
-            moved: false,
             lingers: false,
             stopping: None,
             mark,
@@ -162,11 +170,16 @@ impl<'d> Drive<'d> {
             self.look_up().await?;
             if self.attempts.is_empty()
                 && let Some(advanced) = self.stopping.clone()
+                && !self.execution.status.is_terminal()
             {
-                return match self.flush().await? {
-                    Flushed::Stop(advanced) => Ok(advanced),
-                    Flushed::GoOn => Ok(advanced),
-                };
+                if let Flushed::Stop(advanced) = self.flush().await? {
+                    return Ok(advanced);
+                }
+                if self.execution.status.is_terminal() {
+                    continue;
+                }
+                self.rest(self.driver.clock.now()).await?;
+                return Ok(advanced);
             }
             if !self.has_room_for(0)
                 && let Flushed::Stop(advanced) = self.flush().await?
@@ -174,29 +187,25 @@ impl<'d> Drive<'d> {
                 return Ok(advanced);
             }
             let next = self.execution.next(&plan.workflow, self.now());
-            let ends = !matches!(next, Next::Do { .. } | Next::Wait { .. } | Next::Fire { .. });
-            if self.rests() && !ends && self.attempts.is_empty() {
-                return match self.flush().await? {
-                    Flushed::Stop(advanced) => Ok(advanced),
-                    Flushed::GoOn => self.rest().await,
-                };
-            }
             match next {
                 // An operator may redrive it while a call is in flight: what comes of it counts then.
                 Next::Nothing if self.is_cancelled() && !self.attempts.is_empty() => {
                     self.linger().await?;
                 }
                 Next::Nothing => {
-                    // Whatever is still being done for it comes too late.
-                    self.let_go();
                     self.stopping = None;
+                    if !guard::holds(Guard::EndBeforeLettingGo) {
+                        self.let_go();
+                    }
                     if self.has_decided() {
                         if let Flushed::Stop(advanced) = self.flush().await? {
                             return Ok(advanced);
                         }
-                        // Another driver may have appended first: what was decided again may be less than the end.
+                        // Another driver may have appended first: then this is not the end.
                         continue;
                     }
+                    // Whatever is still being done for it comes too late.
+                    self.let_go();
                     return self.end().await;
                 }
                 Next::Complete { filtered } => {
@@ -206,8 +215,17 @@ impl<'d> Drive<'d> {
                     }
                 }
                 Next::GiveUp { cause } => {
-                    self.let_go();
+                    if !guard::holds(Guard::EndBeforeLettingGo) {
+                        self.let_go();
+                    }
                     self.decide(Command::GiveUp(cause), 0)?;
+                    if let Flushed::Stop(advanced) = self.flush().await? {
+                        return Ok(advanced);
+                    }
+                    // Only now nothing that is under way is wanted, unless another driver appended first.
+                    if matches!(self.appended.status, Status::Failing { .. }) {
+                        self.let_go();
+                    }
                 }
                 Next::Fail { cause } => self.decide(Command::Fail(cause), 0)?,
                 // What follows may act outside: the claim that is appended with this lets one driver go there.
@@ -220,8 +238,8 @@ impl<'d> Drive<'d> {
                         }
                         continue;
                     }
-                    if !guard::holds(Guard::AppendBeforePostpone) {
-                        settle::wait(self.driver, self.id(), &self.appended, until).await?;
+                    if !guard::holds(Guard::AppendBeforeTimer) {
+                        self.rest(until).await?;
                     }
                     if self.has_decided() {
                         if let Flushed::Stop(advanced) = self.flush().await? {
@@ -233,7 +251,8 @@ impl<'d> Drive<'d> {
                         }
                     }
                     if until > self.driver.clock.now() {
-                        return settle::wait(self.driver, self.id(), &self.execution, until).await;
+                        self.rest(until).await?;
+                        return Ok(Advanced::Waiting(until));
                     }
                 }
                 Next::Do { tasks, wake } => {
@@ -262,7 +281,7 @@ impl<'d> Drive<'d> {
                 && !self.later.contains_key(&task.path)
         };
         let open: Vec<_> = tasks.into_iter().filter(is_open).collect();
-        if open.is_empty() || self.stopping.is_some() || self.rests() {
+        if open.is_empty() || self.stopping.is_some() {
             if !self.attempts.is_empty() || !self.waiting.is_empty() {
                 return self.idle(wake).await;
             }
@@ -272,14 +291,15 @@ impl<'d> Drive<'d> {
             // Only turns that come later are left, unless something was appended meanwhile.
             return match wake.filter(|wake| *wake > now && self.stopping.is_none()) {
                 Some(wake) => {
-                    settle::wait(self.driver, self.id(), &self.execution, wake).await.map(Some)
+                    self.rest(wake).await?;
+                    Ok(Some(Advanced::Waiting(wake)))
                 }
                 None => Ok(None),
             };
         }
         match open.iter().find(|task| self.is_quick(task)).cloned() {
             Some(task) => self.quickly(task).await,
-            None if self.stint.hands_over && guard::holds(Guard::BatchesHandOver) => {
+            None if self.stint.limits.hands_over && guard::holds(Guard::BatchesHandOver) => {
                 // What was only computed is computed again: an append of its own would cost more.
                 Ok(Some(Advanced::Acts(self.execution.webhook.source.clone())))
             }
@@ -288,19 +308,19 @@ impl<'d> Drive<'d> {
         }
     }
 
-    /// Leaves the state to whoever drives the execution next in this process.
-    pub(super) fn remember(self) {
-        let id = self.id();
-        self.driver.memory.put(id, self.appended);
+    /// The state as of the last append that this drive knows.
+    pub(super) fn into_known(self) -> Execution {
+        self.appended
     }
 
     fn id(&self) -> &'d ExecutionId {
-        &self.wake.execution
+        self.id
     }
 
-    /// Whether the next step is left to the record of the append.
-    fn rests(&self) -> bool {
-        self.moved && !self.driver.run_ahead
+    /// Lets go of the execution until this time.
+    async fn rest(&mut self, until: Timestamp) -> Result<(), Trouble> {
+        let rest = settle::rest(self.driver, self.id, &self.execution, self.held, until);
+        rest.await.map_err(Trouble::Outage)
     }
 
     fn is_quick(&self, task: &Task<'_>) -> bool {
@@ -338,16 +358,16 @@ impl<'d> Drive<'d> {
         let turn = self.turn(&task, number).await?;
         let looks = self.is_conditional(&task, number)
             && !(turn.ready.quick && task.step.at_most_once.is_none());
-        let path = task.path.clone();
+        let (path, basis) = (task.path.clone(), Some(self.dropped));
         let mut made: UnderWay<'d> = Box::pin(async move {
             let came = match looks {
                 true => Ok(condition(driver, &turn).await.map_or(Came::Wanted(number), Came::To)),
                 false => perform(driver, turn).await.map(Came::To),
             };
-            (task.path, came)
+            Ended { path: task.path, basis, came }
         });
         match ambient::timeout(AT_ONCE, &mut made).await {
-            Ok((_, came)) => match came? {
+            Ok(ended) => match ended.came? {
                 Came::To(performed) => self.record(performed).await,
                 Came::Wanted(number) => {
                     self.wanted.insert((path, number));
@@ -365,7 +385,6 @@ impl<'d> Drive<'d> {
 
     /// Decides what came of something that acted nowhere outside.
     async fn record(&mut self, (command, bytes): Performed) -> Result<Option<Advanced>, Trouble> {
-        self.moved |= ends_attempt(&command);
         if self.has_room_for(bytes) {
             return self.decide(command, bytes).map(|()| None);
         }
@@ -393,7 +412,8 @@ impl<'d> Drive<'d> {
         let now = self.driver.clock.now();
         let mut most = wake.map_or(Duration::from_secs(3600), |wake| wake.since(now));
         if self.attempts.is_empty() {
-            most = most.min(PATIENCE);
+            let left = self.stint.limits.deadline.since(now).saturating_sub(MARGIN);
+            most = most.min(PATIENCE).min(left);
         }
         // Others drive meanwhile.
         self.stint.place = None;
@@ -401,7 +421,7 @@ impl<'d> Drive<'d> {
         let waited = mark.rest(async {
             tokio::select! {
                 biased;
-                Some((path, came)) = attempts.next() => Waited::Ended(path, came),
+                Some(ended) = attempts.next() => Waited::Ended(ended),
                 Some((path, place)) = waiting.next() => Waited::Place(path, place),
                 () = stint.news.heard() => Waited::News,
                 () = ambient::sleep(most) => Waited::Enough,
@@ -409,22 +429,23 @@ impl<'d> Drive<'d> {
         });
         let mut ended = None;
         match waited.await {
-            Waited::Ended(path, came) => ended = Some((path, came)),
+            Waited::Ended(first) => ended = Some(first),
             Waited::Place(path, place) => {
                 self.queued.remove(&path);
                 self.places.insert(path, place);
             }
             Waited::News => {}
             Waited::Enough => {
-                if self.attempts.is_empty() && most == PATIENCE {
+                let is_due = wake.is_some_and(|wake| wake <= self.driver.clock.now());
+                if self.attempts.is_empty() && !is_due {
                     self.come_back_later();
                 }
             }
         }
         let entering = self.driver.turns.enter(&self.lane, Measure::default());
         self.stint.place = Some(self.mark.rest(entering).await);
-        while let Some((path, came)) = ended {
-            self.ended(path, came?)?;
+        while let Some(next) = ended {
+            self.ended(next)?;
             if !self.has_room_for(0) {
                 // What has ended as well is gathered after this is appended.
                 return Ok(());
@@ -435,14 +456,15 @@ impl<'d> Drive<'d> {
         Ok(())
     }
 
-    fn ended(&mut self, path: StepName, came: Came) -> Result<(), Trouble> {
+    fn ended(&mut self, Ended { path, basis, came }: Ended) -> Result<(), Trouble> {
         self.attempted.remove(&path);
-        match came {
-            Came::To((command, bytes)) => {
-                self.moved = true;
-                // Another driver may have recorded its outcome, or ended what it belongs to.
-                self.decide_if_it_fits(command, bytes).map(drop)
-            }
+        // It was computed from what another driver has recorded otherwise.
+        if basis.is_some_and(|basis| basis != self.dropped) {
+            return Ok(());
+        }
+        match came? {
+            // Another driver may have recorded its outcome, or ended what it belongs to.
+            Came::To((command, bytes)) => self.decide_outcome(command, bytes),
             Came::Wanted(number) => {
                 self.wanted.insert((path, number));
                 Ok(())
@@ -470,17 +492,6 @@ impl<'d> Drive<'d> {
         if guard::holds(Guard::TimersOnTime) { now } else { now + Duration::from_secs(10) }
     }
 
-    /// Leaves the next step to the record of the last append.
-    async fn rest(&mut self) -> Result<Advanced, Trouble> {
-        self.driver.recall.passed(self.id(), self.execution.last_append.before());
-        match self.execution.next(&self.plan.workflow, self.driver.clock.now()) {
-            Next::Wait { until } => {
-                settle::wait(self.driver, self.id(), &self.execution, until).await
-            }
-            _ => Ok(Advanced::Moved),
-        }
-    }
-
     /// Whether an operator has ended it, as far as the journal says.
     fn is_cancelled(&self) -> bool {
         !self.has_decided() && matches!(self.appended.status, Status::Cancelled { .. })
@@ -505,33 +516,23 @@ impl<'d> Drive<'d> {
         let ended = waited.await;
         let entering = self.driver.turns.enter(&self.lane, Measure::default());
         self.stint.place = Some(self.mark.rest(entering).await);
-        if let Some((path, came)) = ended {
+        if let Some(ended) = ended {
             self.read_again(Vec::new()).await?;
-            self.ended(path, came?)?;
+            self.ended(ended)?;
         }
         Ok(())
     }
 
-    /// Shows the end and lets go of the obligation.
+    /// Shows the end, and lets go of the execution.
     async fn end(&mut self) -> Result<Advanced, Trouble> {
-        let view = View::of(self.id(), &self.execution);
-        failpoint::reached("finish.before");
-        if guard::holds(Guard::EndShown) {
-            self.driver.executions.finish(&view).await?;
-        }
-        failpoint::reached("finish.after");
-        self.driver.recall.passed(self.id(), self.execution.last_append);
+        let end = settle::end(self.driver, self.id, &self.execution, self.held);
+        end.await.map_err(Trouble::Outage)?;
         Ok(Advanced::Ended)
     }
 }
 
-/// Whether a command is how an attempt ended.
-fn ends_attempt(command: &Command) -> bool {
-    matches!(command, Command::CompleteStep(..) | Command::FailStep(..) | Command::FilterStep(..))
-}
-
 impl fmt::Debug for Drive<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Drive").field("wake", self.wake).finish_non_exhaustive()
+        f.debug_struct("Drive").field("execution", self.id).finish_non_exhaustive()
     }
 }

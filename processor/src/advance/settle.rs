@@ -1,156 +1,185 @@
-//! What a drive leaves behind in the executions table when it stops before the end.
+//! How a drive lets go of an execution: what is written, and in which order.
+//!
+//! One that has not ended has its next timer first; only then the timers that woke it are deleted. One that has ended
+//! has its view first. A process that dies in between leaves a timer too many, never one too few.
 
 use std::time::Duration;
 
 use everhook_journal::event::Cause as Reason;
-use everhook_journal::execution::WATCHDOG;
-use everhook_journal::executions::{DEATHS_MAX, Row};
 use everhook_journal::guard::{self, Guard};
 use everhook_journal::id::fresh;
-use everhook_journal::table::{AppendError, ReadError};
-use everhook_journal::{Command, Execution, ExecutionId, Timestamp, View, failpoint, telemetry};
+use everhook_journal::table::{AppendError, Draft, Lifetime};
+use everhook_journal::timers::{Fired, Terms};
+use everhook_journal::{
+    Command, Execution, ExecutionId, Timer, Timestamp, View, failpoint, telemetry,
+};
 
-use crate::wakeup::Cause;
+use crate::wakeup::{Cause, Told, Wake};
 
 use super::{Advanced, Driver, Outage, Trouble, tell, words};
 
-/// How long a row without an execution is left, in case its webhook is still being recorded.
-const ABSENT_GRACE: Duration = Duration::from_secs(600);
-
 /// When an execution that cannot move is tried again.
-const PARKED: Duration = Duration::from_secs(3600);
+const STALLED: Duration = Duration::from_secs(3600);
 
-/// How often moving a row is tried while somebody else moves it too.
-const TRIES_MAX: usize = 4;
+/// What a drive was told, and what it owes for that.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Why the execution was woken.
+    pub(super) cause: Cause,
+    /// The timers that woke it, and are still there.
+    timers: Vec<Fired>,
+    /// Whether this drive recorded that a step got somewhere.
+    pub(super) got_further: bool,
+}
 
-/// Leaves an execution until this time. Its row may say sooner, never later.
-pub(super) async fn wait(
+impl Held {
+    pub(super) fn new(told: Told) -> Self {
+        Self { cause: told.cause, timers: told.timers, got_further: false }
+    }
+
+    /// It is told this meanwhile.
+    pub(super) fn add(&mut self, told: Told) {
+        let mut own = Told { cause: self.cause, timers: std::mem::take(&mut self.timers) };
+        own.add(told);
+        (self.cause, self.timers) = (own.cause, own.timers);
+    }
+
+    /// Whether a process may have died of the execution, and nothing has cleared it since.
+    fn is_suspect(&self) -> bool {
+        !self.got_further && self.timers.iter().any(|fired| fired.is_suspect)
+    }
+
+    /// Deletes the timers that woke it, all but the next one. One that stays wakes it in vain.
+    pub(super) async fn clear(&self, driver: &Driver, next: Option<&Timer>) {
+        for fired in self.timers.iter().filter(|fired| Some(&fired.timer) != next) {
+            failpoint::reached("timer.clear");
+            if let Err(error) = driver.timers.clear(fired).await {
+                let id = &fired.timer.execution;
+                tracing::warn!(execution.id = %id, "a timer of execution {id} stays: {error}");
+            }
+        }
+    }
+}
+
+/// Lets go of an execution until this time.
+pub(super) async fn rest(
     driver: &Driver,
     id: &ExecutionId,
     execution: &Execution,
+    held: &Held,
     until: Timestamp,
-) -> Result<Advanced, Trouble> {
-    // Whatever it waits for, it must be driven again before its history expires.
-    let latest = execution.last_chance().max(driver.clock.now() + Duration::from_secs(1));
-    let until = until.min(latest);
-    for _ in 0..TRIES_MAX {
-        // The generation is read before the history: what is appended after this read
-        // either shows in the history below, or changes the generation.
-        let row = driver.executions.get(id).await?;
-        let news = match driver.journal.read(id, execution.head()).await {
-            Ok(news) => news,
-            Err(ReadError::Unavailable(error)) => return Err(error.into()),
-            Err(error) => return Err(Trouble::Own(words(&error))),
-        };
-        let row = match guard::holds(Guard::RowBeforeHistory) {
-            true => row,
-            false => driver.executions.get(id).await?,
-        };
-        if !news.is_empty() && guard::holds(Guard::NewsBeforePostpone) {
-            return Ok(Advanced::Superseded);
-        }
-        // One that is stalled because it killed processes is tried again when its row says so,
-        // and not when the claim that a dead process left ends.
-        let is_deadly = |row: &Row| row.parked.is_some() && row.deaths >= DEATHS_MAX;
-        if row.as_ref().is_some_and(is_deadly) {
-            return Ok(Advanced::Parked);
-        }
-        failpoint::reached("wait.before");
-        let due = row.and_then(|row| row.due);
-        let moved = match due {
-            Some(due) if due.at == until => true,
-            Some(due) => driver.executions.postpone(id, &due, until).await?,
-            None => driver.executions.project(&View::of(id, execution), until).await?,
-        };
-        if moved {
-            // Until then a late record of the last append has nothing to do.
-            driver.recall.passed(id, execution.last_append);
-            return Ok(Advanced::Waiting(until));
-        }
-    }
-    // Somebody else is at it; whatever they leave is due within the watchdog's time.
-    Ok(Advanced::Superseded)
-}
-
-/// Keeps the sweep away from a step that may run until `needed`; returns until when it is kept away.
-pub(super) async fn extend(
-    driver: &Driver,
-    id: &ExecutionId,
-    needed: Timestamp,
-) -> Result<Timestamp, Outage> {
-    let until = needed.max(driver.clock.now() + WATCHDOG);
-    let Some(due) = driver.executions.get(id).await?.and_then(|row| row.due) else {
-        return Ok(until);
+) -> Result<(), Outage> {
+    let next = Timer {
+        due: until.min(execution.last_chance().max(driver.clock.now())),
+        execution: id.clone(),
     };
-    if due.at >= needed || !guard::holds(Guard::LeaseExtended) {
-        return Ok(due.at);
+    let is_stalled = !held.got_further && held.timers.iter().any(|fired| fired.is_stalled);
+    let terms = Terms {
+        is_suspect: held.is_suspect(),
+        is_claim: execution.is_end_of_claim(until),
+        is_stalled,
+        expires_at: execution.webhook.expires_at,
+    };
+    if !guard::holds(Guard::NextTimerFirst) {
+        held.clear(driver, Some(&next)).await;
     }
-    // If it fails, the sweep has just claimed the row and may wake a second driver; both are safe.
-    driver.executions.postpone(id, &due, until).await?;
-    Ok(until)
+    failpoint::reached("timer.set");
+    driver.timers.set(&next, terms).await?;
+    let was_stalled = held.timers.iter().any(|fired| fired.is_stalled);
+    if held.got_further && (was_stalled || held.cause == Cause::Alone) {
+        driver.executions.unstall(id).await?;
+    }
+    held.clear(driver, Some(&next)).await;
+    Ok(())
 }
 
-/// Marks an execution as not moving, for somebody to look, and tries it again later.
-pub(super) async fn park(
+/// Shows the end of an execution, then lets go of it.
+pub(super) async fn end(
     driver: &Driver,
     id: &ExecutionId,
+    execution: &Execution,
+    held: &Held,
+) -> Result<(), Outage> {
+    failpoint::reached("end.before");
+    if guard::holds(Guard::EndShown) {
+        driver.executions.show(&View::of(id, execution)).await?;
+    }
+    failpoint::reached("end.after");
+    held.clear(driver, None).await;
+    Ok(())
+}
+
+/// Whether the view of an execution is as new as its history.
+pub(super) async fn is_shown(
+    driver: &Driver,
+    id: &ExecutionId,
+    execution: &Execution,
+) -> Result<bool, Outage> {
+    let view = driver.executions.get(id).await?.and_then(|row| row.view);
+    // Another execution may have had this id before, and expired.
+    Ok(view.is_some_and(|view| {
+        view.created_at == execution.created_at && view.sequence >= execution.sequence
+    }))
+}
+
+/// Marks an execution as not moving, for an operator to look, and tries it again later.
+pub(super) async fn stall(
+    driver: &Driver,
+    id: &ExecutionId,
+    held: &Held,
     reason: &str,
+    expires_at: Option<Timestamp>,
 ) -> Result<Advanced, Outage> {
-    tracing::error!(execution.id = %id, "execution {id} is parked: {reason}");
-    let row = driver.executions.get(id).await?;
+    tracing::error!(execution.id = %id, "execution {id} is stalled: {reason}");
+    let now = driver.clock.now();
+    let expires_at = expires_at.unwrap_or(Lifetime::unknown(now).expires_at);
     // It is news once, however often it is tried.
-    if row.as_ref().is_none_or(|row| row.parked.is_none()) {
+    if driver.executions.stall(id, reason, now, expires_at).await? {
         telemetry::stalled();
     }
-    if let Some(due) = row.and_then(|row| row.due) {
-        driver.executions.park(id, &due, reason, driver.clock.now() + PARKED).await?;
-    }
-    Ok(Advanced::Parked)
+    let next = Timer { due: now + STALLED, execution: id.clone() };
+    let terms = Terms { is_suspect: false, is_claim: false, is_stalled: true, expires_at };
+    driver.timers.set(&next, terms).await?;
+    held.clear(driver, Some(&next)).await;
+    Ok(Advanced::Stalled)
 }
 
-/// Leaves an execution to the sweep, which drives it alone: it may have killed a process.
-pub(super) async fn put_off(
-    driver: &Driver,
-    id: &ExecutionId,
-    cause: Cause,
-) -> Result<Advanced, Outage> {
-    // A row that was made after the death does not tell the sweep yet.
-    if cause == Cause::Due {
-        driver.executions.count_deaths(id, 1).await?;
+/// Leaves an execution that may have killed a process to a drive of it alone, in this process.
+pub(super) fn leave_alone(driver: &Driver, id: &ExecutionId, held: &mut Held) -> Advanced {
+    let mut timers = std::mem::take(&mut held.timers);
+    let wake = Wake { execution: id.clone(), cause: Cause::Alone, timer: timers.pop() };
+    if let Some(alone) = driver.alone.get() {
+        alone.send(wake).ok();
     }
-    Ok(Advanced::Superseded)
+    Advanced::LeftAlone
 }
 
-/// Leaves an execution whose attempt was claimed and came to nothing to the sweep, which drives it alone:
-/// it may have killed the process that made the attempt. Nothing if it is for this driver to go on.
+/// Leaves an execution whose attempt was claimed and came to nothing to a drive of it alone: it may have killed the
+/// process that made the attempt. `None` if it is for this drive to go on.
 ///
-/// This is for processes that keep no list of what they drive, as in AWS. A claim is an append, and a row that was
-/// moved because of it says nothing of a death.
+/// This is for processes that keep no list of what they drive, as in AWS. The timer for it says so, and such a
+/// timer is fired for a drive alone.
 pub(super) async fn suspect(
     driver: &Driver,
     id: &ExecutionId,
-    cause: Cause,
+    execution: &Execution,
+    held: &Held,
 ) -> Result<Option<Advanced>, Outage> {
-    // One that is alone takes the claims of all others for lost, and waits for nobody.
-    let is_alone = driver.process.get().is_some();
-    if is_alone || driver.suspects.are_kept() || cause == Cause::Alone {
+    // One that is alone takes the claims of all others for lost, and waits for no other process.
+    let is_alone = driver.process.get().is_some() || held.cause == Cause::Alone;
+    if is_alone || driver.suspects.are_kept() {
         return Ok(None);
     }
-    if cause != Cause::Due {
-        return Ok(Some(Advanced::Superseded));
-    }
-    let row = driver.executions.get(id).await?.filter(|row| row.parked.is_none());
-    let Some(due) = row.and_then(|row| row.due) else { return Ok(None) };
-    match due.redrives {
-        // Somebody has moved it meanwhile.
-        0 => {}
-        1 => {
-            driver.executions.release(id, &due, driver.clock.now(), 1).await?;
-        }
-        // It was claimed after a claim that came to nothing: this sweep drives nothing alone.
-        _ => return Ok(None),
-    }
-    Ok(Some(Advanced::Superseded))
+    let next = Timer { due: driver.clock.now(), execution: id.clone() };
+    let terms = Terms {
+        is_suspect: true,
+        is_claim: false,
+        is_stalled: false,
+        expires_at: execution.webhook.expires_at,
+    };
+    driver.timers.set(&next, terms).await?;
+    held.clear(driver, Some(&next)).await;
+    Ok(Some(Advanced::LeftAlone))
 }
 
 /// Ends an execution that has not ended by itself and whose history expires soon.
@@ -158,17 +187,28 @@ pub(super) async fn expire(
     driver: &Driver,
     id: &ExecutionId,
     mut execution: Execution,
+    held: &Held,
 ) -> Result<Advanced, Trouble> {
     let expires_at = execution.webhook.expires_at;
     let message = format!("no end before its history expires at {expires_at}");
     let cause = Reason { step: None, kind: "expired".into(), message };
     let event = execution.decide(Command::Fail(cause)).map_err(|e| Trouble::Own(words(&e)))?;
-    let (after, now, name) = (execution.head(), driver.clock.now(), fresh());
-    let appended = driver.journal.append(id, after, event.into(), expires_at, now, &name).await;
-    let recorded = match appended {
+    let now = driver.clock.now();
+    let draft = Draft {
+        after: execution.head(),
+        events: event.into(),
+        at: now,
+        expires_at,
+        until: None,
+        name: fresh(),
+    };
+    let recorded = match driver.journal.append(id, draft).await {
         Ok(recorded) => recorded,
-        // It moved: whatever it left is due.
-        Err(AppendError::Conflict { .. }) => return Ok(Advanced::Superseded),
+        // Another driver was faster, or it was moved: it is looked at again.
+        Err(AppendError::Conflict { .. }) => {
+            rest(driver, id, &execution, held, now).await.map_err(Trouble::Outage)?;
+            return Ok(Advanced::Moved);
+        }
         Err(AppendError::Unavailable(error)) => return Err(error.into()),
         Err(error @ AppendError::Refused { .. }) => return Err(Trouble::Own(words(&error))),
     };
@@ -176,19 +216,6 @@ pub(super) async fn expire(
         tell::recorded(&execution, id, recorded);
         execution.apply(recorded).map_err(|error| Trouble::Own(words(&error)))?;
     }
-    driver.executions.finish(&View::of(id, &execution)).await?;
+    end(driver, id, &execution, held).await.map_err(Trouble::Outage)?;
     Ok(Advanced::Ended)
-}
-
-/// Removes a row that no webhook was recorded for. Nobody was answered 202 for it.
-pub(super) async fn absent(driver: &Driver, id: &ExecutionId) -> Result<Advanced, Outage> {
-    if let Some(row) = driver.executions.get(id).await?
-        && let Some(due) = row.due
-        && (row.view.created_at + ABSENT_GRACE < driver.clock.now()
-            || !guard::holds(Guard::GraceForRows))
-    {
-        tracing::warn!(execution.id = %id, "execution {id} was never recorded; its row is removed");
-        driver.executions.discard(id, &due, row.view.created_at).await?;
-    }
-    Ok(Advanced::Absent)
 }

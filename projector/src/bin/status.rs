@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use everhook_journal::Clock;
 use everhook_journal::config::Config;
 use everhook_journal::environment;
 use everhook_journal::schema::Tables;
-use everhook_journal::{Clock, Executions, Journal};
 use everhook_projector::StatusApi;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
@@ -16,8 +16,9 @@ async fn main() -> Result<(), Error> {
     let config = Config::load(&environment::config_path())?;
     let (store, tables) = (environment::store(), Tables::from_env());
     let status = Arc::new(StatusApi {
-        journal: Journal::new(store.clone(), tables.journal, Clock::System),
-        executions: Executions::new(store, tables.executions),
+        journal: tables.journal_in(&store, Clock::System),
+        executions: tables.executions_in(&store),
+        timers: tables.timers_in(&store),
         payloads: environment::payloads()?,
         sources: config.sources.into_keys().collect(),
     });

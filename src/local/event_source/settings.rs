@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_lambda_events::dynamodb::EventRecord;
+
 use super::filter::Filter;
 
 /// How long a stream keeps its records; none is worth a retry beyond that.
@@ -44,9 +46,9 @@ impl Settings {
         self.record_age.map_or(RETENTION, |age| age.min(RETENTION))
     }
 
-    /// Whether a record of this name is delivered.
-    pub(super) fn lets_through(&self, name: &str) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|filter| filter.lets_through(name))
+    /// Whether a record is delivered.
+    pub(super) fn lets_through(&self, record: &EventRecord) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| filter.lets_through(record))
     }
 }
 

@@ -76,7 +76,7 @@ impl Shard {
             }
             let sequence = record.sequence.clone();
             let after = self.read.replace(sequence.clone());
-            if !self.settings.lets_through(&record.event.event_name) {
+            if !self.settings.lets_through(&record.event) {
                 continue;
             }
             let mut record = record;

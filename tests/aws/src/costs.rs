@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use everhook_journal::callback::Callbacks;
+use everhook_journal::id::{ExecutionKey, StepName};
+use everhook_journal::{ExecutionId, Timestamp};
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::Built;
 use crate::checks::Checks;
-use crate::deployment::{Deployment, SECRET};
+use crate::deployment::{CALLBACK_EXPIRES, Deployment, EXECUTION_KEY, SECRET};
 use crate::e2e::completed;
 use crate::events::{self, Webhook};
 use crate::proxy::Call;
@@ -20,19 +24,88 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/costs.md");
 const BEGIN: &str = "<!-- printed by `just costs` -->\n";
 const END: &str = "<!-- end -->\n";
 
-/// How many webhooks are counted, one after the other, so that none shares a batch: the dearest way.
-const WEBHOOKS: usize = 7;
+/// What is counted: webhooks of a source, whose workflow has three steps.
+struct Case {
+    source: &'static str,
+    /// What the page says of it.
+    says: &'static str,
+    /// Write units that one may cost.
+    units_max: f64,
+    /// How many are counted, one after the other, so that none shares a batch: the worst case.
+    webhooks: usize,
+    /// What happens after the end that belongs to it.
+    afterwards: Duration,
+}
 
-/// Their body, of about 1 KB: a push, as GitHub sends one.
-const BODY: &str = include_str!("../../write_units/push.json");
+/// Counted a few times: a call that is made again, or a batch that two records share, is not what is usual.
+const FEW: usize = 3;
 
-/// Write units that a webhook may cost.
-const WRITE_UNITS_MAX: f64 = 10.0;
+const CASES: [Case; 7] = [
+    Case {
+        source: "stripe",
+        says: "three steps that compute; the id is signed or in the body",
+        units_max: 4.0,
+        webhooks: 5,
+        afterwards: Duration::ZERO,
+    },
+    Case {
+        source: "forgetful",
+        says: "the same; the id is not signed, `remember_bodies = false`",
+        units_max: 4.0,
+        webhooks: FEW,
+        afterwards: Duration::ZERO,
+    },
+    Case {
+        source: "github",
+        says: "the same; the id is not signed, and the body is remembered",
+        units_max: 5.0,
+        webhooks: FEW,
+        afterwards: Duration::ZERO,
+    },
+    Case {
+        source: "stripe-acting",
+        says: "one of the three acts outside",
+        units_max: 5.0,
+        webhooks: FEW,
+        afterwards: Duration::ZERO,
+    },
+    Case {
+        source: "stripe-retrying",
+        says: "one of the three acts outside, and is tried a second time",
+        units_max: 11.0,
+        webhooks: FEW,
+        afterwards: Duration::ZERO,
+    },
+    Case {
+        source: "stripe-waiting",
+        says: "one of the three waits",
+        units_max: 9.0,
+        webhooks: FEW,
+        afterwards: Duration::ZERO,
+    },
+    Case {
+        source: "stripe-answered",
+        says: "one of the three waits for an answer, which comes",
+        units_max: 12.0,
+        webhooks: FEW,
+        // Nothing is left to fire when it would have expired.
+        afterwards: CALLBACK_EXPIRES,
+    },
+];
+
+/// How long nothing is called once all is done: the projector gathers for a second.
+const QUIET: Duration = Duration::from_millis(1800);
+
+/// Bodies of about 1 KB, as GitHub and Stripe send them, and a part of each that is another one each time.
+const PUSH: (&str, &str) =
+    (include_str!("../../write_units/push.json"), "c41e7a90b3d25f6788190a2b3c4d5e6f70819203");
+const PAYMENT: (&str, &str) =
+    (include_str!("../../write_units/payment.json"), "evt_3QKd2vLkdIwHu7ix0nQ8ZtYb");
 
 /// What a webhook may write to the logs, in bytes.
 const LOG_BYTES: usize = 5 * 1024;
 
-/// What a webhook leaves in both tables, in bytes, with the 100 that DynamoDB adds to each item.
+/// What a webhook leaves in the tables, in bytes, with the 100 that DynamoDB adds to each item.
 const STORED_BYTES: usize = 6 * 1024;
 
 /// Prices in USD: us-east-1, arm64, on demand, without free tiers.
@@ -75,20 +148,22 @@ struct Counted {
 /// Counts, and compares with the page, or writes it.
 pub(crate) async fn run(built: &Built, write: bool, checks: &mut Checks) {
     let (counted, log_bytes) = count(built).await;
-    let table = table(&counted);
-    println!("{table}");
+    let tables = tables(&counted);
+    println!("{tables}");
     let page = std::fs::read_to_string(PAGE).unwrap();
     let (before, rest) = page.split_once(BEGIN).expect("docs/costs.md has the marks");
     let (documented, after) = rest.split_once(END).expect("docs/costs.md has the marks");
     if write {
-        std::fs::write(PAGE, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+        std::fs::write(PAGE, format!("{before}{BEGIN}{tables}{END}{after}")).unwrap();
     } else {
         let name = "docs/costs.md tells what was counted";
-        checks.that(name, documented == table, "it differs; `just costs --write` renews it");
+        checks.that(name, documented == tables, "it differs; `just costs --write` renews it");
     }
-    let units = units(&counted, true);
-    let name = format!("a webhook costs {units} write units, of {WRITE_UNITS_MAX} at most");
-    checks.that(&name, units > 0.0 && units <= WRITE_UNITS_MAX, units);
+    for (case, counted) in CASES.iter().zip(&counted) {
+        let (units, most) = (units(counted, true), case.units_max);
+        let name = format!("{}: {units} write units, of {most} at most", case.says);
+        checks.that(&name, units > 0.0 && units <= most, units);
+    }
     let name = format!("it logs {log_bytes} bytes, of {LOG_BYTES} at most");
     checks.that(&name, log_bytes <= LOG_BYTES, log_bytes);
 }
@@ -98,59 +173,100 @@ pub(crate) async fn are_as_documented(built: &Built, checks: &mut Checks) {
     Box::pin(run(built, false, checks)).await;
 }
 
-async fn count(built: &Built) -> (Counted, usize) {
+/// What is usual of each case, and how many bytes the first one logs.
+async fn count(built: &Built) -> (Vec<Counted>, usize) {
     let aws = Deployment::start(built, 1).await;
     aws.proxy.meter();
     let mappings = [aws.map("ProcessorFunction"), aws.map("ProjectorFunction")];
-    let mut of_each = Vec::new();
-    let mut logged = 0;
     // The first one starts the functions, which costs calls of its own.
-    for number in 0..=WEBHOOKS {
+    one(&aws, &CASES[0], 0).await;
+    aws.proxy.take();
+    let (mut counted, mut logged) = (Vec::new(), None);
+    for case in &CASES {
         let lines = aws.lines.lock().unwrap().len();
-        let told = events::call(&aws.ingest, webhook(number).signed(SECRET)).await;
-        let status = completed(&aws, &told.token()).await;
-        assert_eq!(status["status"], "completed", "{status}");
-        // The projector gathers for a second.
-        sleep(Duration::from_millis(2500)).await;
-        let calls = aws.proxy.take();
-        let invocations = BTreeMap::from([
-            ("ingest", aws.ingest.invocations()),
-            ("processor", aws.processor.invocations()),
-            ("projector", aws.projector.invocations()),
-        ]);
-        if number > 0 {
-            of_each.push(Counted { calls: by_operation(calls), invocations });
-            logged += aws.lines.lock().unwrap()[lines..].iter().map(String::len).sum::<usize>();
+        let mut of_each = Vec::new();
+        for number in 1..=case.webhooks {
+            of_each.push(one(&aws, case, number).await);
         }
+        let written: usize = aws.lines.lock().unwrap()[lines..].iter().map(String::len).sum();
+        logged.get_or_insert(written / case.webhooks);
+        let same = |one: &Counted| of_each.iter().filter(|other| *other == one).count();
+        let usual = (0..of_each.len()).max_by_key(|place| same(&of_each[*place])).unwrap();
+        counted.push(of_each.swap_remove(usual));
     }
     for mapping in mappings {
         mapping.stop().await;
     }
-    let usual = of_each
-        .iter()
-        .max_by_key(|one| of_each.iter().filter(|other| other == one).count())
-        .unwrap();
-    let usual = Counted { calls: usual.calls.clone(), invocations: usual.invocations.clone() };
-    (usual, logged / WEBHOOKS)
+    (counted, logged.unwrap_or_default())
+}
+
+/// Sends one webhook, and counts until nothing moves any more.
+async fn one(aws: &Deployment, case: &Case, number: usize) -> Counted {
+    for function in [&aws.ingest, &aws.processor, &aws.projector] {
+        function.invocations();
+    }
+    let token = events::call(&aws.ingest, webhook(case, number).signed(SECRET)).await.token();
+    if case.source == "stripe-answered" {
+        answer(aws, &token).await;
+    }
+    let status = completed(aws, &token).await;
+    assert_eq!(status["status"], "completed", "{}: {status}", case.source);
+    sleep(case.afterwards).await;
+    aws.proxy.quiet_for(QUIET).await;
+    let calls = by_operation(aws.proxy.take());
+    let invocations = BTreeMap::from([
+        ("ingest", aws.ingest.invocations()),
+        ("processor", aws.processor.invocations()),
+        ("projector", aws.projector.invocations()),
+    ]);
+    Counted { calls, invocations }
+}
+
+/// Answers the callback of an execution, once it waits and its view says so: most answers take longer than a view.
+async fn answer(aws: &Deployment, token: &str) {
+    loop {
+        let status = aws.status_of(token).await;
+        assert_ne!(status["status"], "failed", "{status}");
+        if status["status"] == "waiting" {
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    aws.proxy.quiet_for(QUIET).await;
+    let events = aws.part_of(token, "events").await.json();
+    let began = events["events"][0]["at"].as_str().and_then(Timestamp::parse).unwrap();
+    let key = ExecutionKey::new(EXECUTION_KEY.as_bytes()).unwrap();
+    let execution = ExecutionId::parse(token).unwrap();
+    let callbacks = Callbacks::new(key, "https://hooks.example.com");
+    let address = callbacks.token(&execution, began, &StepName::new("approval"), 1);
+    let told = aws.call_back(&callbacks.urls(&address).url, &json!({ "ok": true })).await;
+    assert_eq!(told.status, 200, "{told:?}");
 }
 
 /// A webhook that is like no other.
-fn webhook(number: usize) -> Webhook {
-    let body = BODY.replacen('{', &format!("{{\"number\":{number},"), 1).into_bytes();
-    let delivery = format!("72d3162e-cc78-11e3-81ab-4c9367dc09{number:02}");
-    Webhook { source: "github", event: "push".into(), delivery, body }
+fn webhook(case: &Case, number: usize) -> Webhook {
+    let ((body, part), event) = match case.source {
+        source if source.starts_with("stripe") => (PAYMENT, "payment_intent.succeeded"),
+        _ => (PUSH, "push"),
+    };
+    // As long as the one it stands for.
+    let other = format!("{}{number}", &part[..part.len() - 1]);
+    let body = body.replacen(part, &other, 1).into_bytes();
+    let delivery = format!("72d3162e-cc78-11e3-81ab-4c9367dc095{number}");
+    Webhook { source: case.source, event: event.into(), delivery, body }
 }
 
 fn by_operation(calls: Vec<Call>) -> BTreeMap<(String, String), (usize, f64)> {
     let mut by_operation = BTreeMap::new();
     for call in calls {
-        // The status queries of this run are no part of it: they alone read single rows consistently.
-        let (of_status, of_streams) =
-            (call.operation == "GetItem", call.operation.contains("Stream"));
-        if of_status || of_streams {
+        if call.operation.contains("Stream") {
             continue;
         }
-        let table = if call.table.contains("Journal") { "journal" } else { "executions" };
+        let table = match &call.table {
+            table if table.contains("Journal") => "journal",
+            table if table.contains("Timers") => "timers",
+            _ => "executions",
+        };
         let of_this: &mut (usize, f64) =
             by_operation.entry((call.operation, table.to_owned())).or_default();
         of_this.0 += 1;
@@ -169,6 +285,23 @@ fn units(counted: &Counted, writes: bool) -> f64 {
 }
 
 /// The tables of the page.
+fn tables(counted: &[Counted]) -> String {
+    let mut text = table(&counted[0]);
+    let least = units(&counted[0], true);
+    text += "\n| of one webhook whose workflow has | write units | more than the first | USD a million |\n|---|---|---|---|\n";
+    for (case, counted) in CASES.iter().zip(counted) {
+        let units = units(counted, true);
+        let more = match units - least {
+            0.0 => String::new(),
+            more => more.to_string(),
+        };
+        let price = units * PRICES.write_unit * 1_000_000.0;
+        writeln!(text, "| {} | {units} | {more} | {price:.2} |", case.says).unwrap();
+    }
+    text
+}
+
+/// The tables of one case.
 fn table(counted: &Counted) -> String {
     let mut text =
         String::from("| of one webhook | calls | write units | read units |\n|---|---|---|---|\n");

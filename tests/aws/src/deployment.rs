@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use everhook::local::Doorbell;
@@ -19,20 +20,27 @@ use crate::events::{self, Told, Webhook};
 use crate::function::{Function, Lines, binary};
 use crate::lambda_api;
 use crate::proxy::Proxy;
-use crate::target::Target;
+use crate::queue::Queue;
+use crate::target::{FLAKY, Target};
 use crate::template::Template;
 
 /// What GitHub signs with.
 pub(crate) const SECRET: &str = "canary-of-the-secret-0d3c2b1a";
 
 /// What tokens derive from.
-const EXECUTION_KEY: &str = "canary-of-the-execution-key-5f6e7d8c";
+pub(crate) const EXECUTION_KEY: &str = "canary-of-the-execution-key-5f6e7d8c";
+
+/// How long the callback of the source `stripe-answered` may take.
+pub(crate) const CALLBACK_EXPIRES: Duration = Duration::from_secs(6);
 
 /// A deployment.
 pub(crate) struct Deployment {
+    /// It ends when this is dropped.
     pub(crate) dynamodb: DynamoDbLocal,
     pub(crate) proxy: Proxy,
     pub(crate) target: Target,
+    /// What wakes the processor when timers are due.
+    pub(crate) queue: Queue,
     pub(crate) ingest: Arc<Function>,
     pub(crate) processor: Arc<Function>,
     pub(crate) projector: Arc<Function>,
@@ -40,7 +48,7 @@ pub(crate) struct Deployment {
     pub(crate) sweep: Arc<Function>,
     /// Everything that the functions wrote.
     pub(crate) lines: Lines,
-    template: Template,
+    pub(crate) template: Template,
     binaries: std::path::PathBuf,
     /// Where configuration, payloads and positions are.
     folder: TempDir,
@@ -68,8 +76,18 @@ impl Deployment {
         let template = Template::load(&built.template);
         let dynamodb = DynamoDbLocal::start(None).await;
         dynamodb.make_tables(&template).await;
+        Self::over(built, template, dynamodb, Target::start().await, concurrency).await
+    }
+
+    /// The same over tables that are there, with a target that may have been called before.
+    pub(crate) async fn over(
+        built: &Built,
+        template: Template,
+        dynamodb: DynamoDbLocal,
+        target: Target,
+        concurrency: usize,
+    ) -> Self {
         let proxy = Proxy::start(&dynamodb.endpoint).await;
-        let target = Target::start().await;
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("payloads")).unwrap();
         std::fs::write(folder.path().join("everhook.toml"), configuration(&target)).unwrap();
@@ -79,22 +97,32 @@ impl Deployment {
         let streams = streams(&dynamodb.endpoint);
         let lines = Lines::default();
         let make = |name, more: &[(&str, &str)]| {
-            let mut environment = environment(&template, name, folder.path(), &proxy.endpoint);
+            // What is only asked is not counted.
+            let dynamodb = match name {
+                "StatusFunction" => &dynamodb.endpoint,
+                _ => &proxy.endpoint,
+            };
+            let mut environment = environment(&template, name, folder.path(), dynamodb);
             environment.extend(more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
             let (binary, timeout) = (binary(&built.binaries, name), template.timeout(name));
             Arc::new(Function::new(name, binary, environment, timeout, concurrency, lines.clone()))
         };
         let invoked = lambda_api::Processor::default();
         let lambda = lambda_api::start(invoked.clone()).await;
-        let lambda = [("AWS_ENDPOINT_URL_LAMBDA", lambda.as_str())];
-        let processor = make("ProcessorFunction", &lambda);
+        let queue = Queue::start(invoked.clone()).await;
+        let calls = [
+            ("AWS_ENDPOINT_URL_LAMBDA", lambda.as_str()),
+            ("AWS_ENDPOINT_URL_SQS", queue.endpoint.as_str()),
+        ];
+        let processor = make("ProcessorFunction", &calls);
         invoked.get_or_init(|| processor.clone());
         Self {
-            ingest: make("IngestFunction", &[]),
+            ingest: make("IngestFunction", &calls[..1]),
             projector: make("ProjectorFunction", &[]),
             status: make("StatusFunction", &[]),
-            sweep: make("SweepFunction", &lambda),
+            sweep: make("SweepFunction", &calls),
             processor,
+            queue,
             dynamodb,
             proxy,
             target,
@@ -107,10 +135,11 @@ impl Deployment {
         }
     }
 
-    /// An ingest of its own, which finds DynamoDB somewhere else.
-    pub(crate) fn ingest_with(&self, endpoint: &str) -> Function {
-        let name = "IngestFunction";
-        let environment = environment(&self.template, name, self.folder.path(), endpoint);
+    /// A function of its own, for which some variables have other values.
+    pub(crate) fn function_with(&self, name: &str, variables: &[(&str, &str)]) -> Function {
+        let mut environment =
+            environment(&self.template, name, self.folder.path(), &self.proxy.endpoint);
+        environment.extend(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         let (binary, timeout) = (binary(&self.binaries, name), self.template.timeout(name));
         Function::new(name, binary, environment, timeout, 1, self.lines.clone())
     }
@@ -146,28 +175,35 @@ impl Deployment {
         events::call(&self.ingest, webhook.signed(SECRET)).await
     }
 
+    /// Calls a callback's address with this answer.
+    pub(crate) async fn call_back(&self, url: &str, answer: &Value) -> Told {
+        let (_, token) = url.rsplit_once("/callbacks/").expect("it is the address of a callback");
+        let path = format!("/callbacks/{token}");
+        let body = serde_json::to_vec(answer).unwrap();
+        events::call(&self.ingest, events::post("/callbacks/{token}", &path, &body)).await
+    }
+
+    /// Asks for a redrive of an execution.
+    pub(crate) async fn redrive(&self, token: &str) -> Told {
+        let path = format!("/executions/{token}/redrive");
+        events::call(&self.ingest, events::post("/executions/{id}/redrive", &path, b"")).await
+    }
+
     /// The status of an execution.
     pub(crate) async fn status_of(&self, token: &str) -> Value {
         let event = events::get("/status/{executionToken}", &format!("/status/{token}"));
         events::call(&self.status, event).await.json()
     }
 
+    /// The newest executions.
+    pub(crate) async fn list(&self) -> Value {
+        events::call(&self.status, events::get("/executions", "/executions")).await.json()
+    }
+
     /// What an operator is told of an execution.
     pub(crate) async fn part_of(&self, token: &str, part: &str) -> Told {
         let path = format!("/executions/{token}/{part}");
         events::call(&self.status, events::get("/executions/{id}/{part}", &path)).await
-    }
-
-    /// Makes an execution due, as if its time had come.
-    pub(crate) async fn make_due(&self, token: &str) {
-        let change = json!({
-            "TableName": Template::table("ExecutionsTable"),
-            "Key": { "execution": { "S": token } },
-            "UpdateExpression": "SET due_at = :past",
-            "ConditionExpression": "attribute_exists(due_at)",
-            "ExpressionAttributeValues": { ":past": { "S": "2026-01-01T00:00:00.000Z" } },
-        });
-        self.dynamodb.call("UpdateItem", &change).await;
     }
 }
 
@@ -222,6 +258,32 @@ fn configuration(target: &Target) -> String {
     let calls: String = (1..=10)
         .map(|n| format!("[[workflows.calling.steps]]\nname = \"step-{n}\"\nrun = \"http\"\nurl = \"http://{address}/step-{n}\"\ntimeout = \"2s\"\n"))
         .collect();
+    // Three steps, of which the one in the middle computes nothing.
+    let between = |name: &str, step: &str| {
+        let steps = [
+            "name = \"validate\"\nrun = \"validate\"",
+            step,
+            "name = \"finalize\"\nrun = \"transform\"\njq = '{completedAt: $now}'",
+        ];
+        steps.map(|step| format!("[[workflows.between-{name}.steps]]\n{step}\n\n")).concat()
+    };
+    let call = |path: &str, more: &str| {
+        format!(
+            "name = \"call\"\nrun = \"http\"\nurl = \"http://{address}{path}\"\ntimeout = \"2s\"\n{more}"
+        )
+    };
+    let expires = CALLBACK_EXPIRES.as_secs();
+    let retry = "retry = { attempts = 2, backoff = \"fixed\", first = \"1s\" }";
+    let between = [
+        between("acting", &call("/between", "")),
+        between("retrying", &call(FLAKY, retry)),
+        between("waiting", "name = \"pause\"\nrun = \"wait\"\nfor = \"2s\""),
+        between(
+            "answered",
+            &format!("name = \"approval\"\nrun = \"callback\"\nexpires = \"{expires}s\""),
+        ),
+    ]
+    .concat();
     format!(
         r#"
 [settings]
@@ -246,6 +308,89 @@ workflow = "computing"
 scheme = "github"
 secrets = ["env:GITHUB_WEBHOOK_SECRET"]
 workflow = "calling"
+
+[sources.waiting]
+scheme = "github"
+secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+workflow = "waiting"
+
+[[workflows.waiting.steps]]
+name = "pause"
+run = "wait"
+for = "3s"
+
+# What costs.rs counts.
+
+[sources.forgetful]
+scheme = "github"
+secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+remember_bodies = false
+
+[sources.stripe]
+scheme = "stripe"
+secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+
+[sources.stripe-acting]
+scheme = "stripe"
+secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+workflow = "between-acting"
+
+[sources.stripe-retrying]
+scheme = "stripe"
+secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+workflow = "between-retrying"
+
+[sources.stripe-waiting]
+scheme = "stripe"
+secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+workflow = "between-waiting"
+
+[sources.stripe-answered]
+scheme = "stripe"
+secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+workflow = "between-answered"
+
+{between}
+# What in_flight.rs and upgrade.rs look at.
+
+[sources.branching]
+scheme = "github"
+secrets = ["env:GITHUB_WEBHOOK_SECRET"]
+workflow = "branching"
+
+[[workflows.branching.steps]]
+name = "both"
+run = "parallel"
+
+[[workflows.branching.steps.branches]]
+name = "slow"
+
+[[workflows.branching.steps.branches.steps]]
+name = "call"
+run = "http"
+url = "http://{address}/slow"
+timeout = "20s"
+
+[[workflows.branching.steps.branches]]
+name = "asked"
+
+[[workflows.branching.steps.branches.steps]]
+name = "approval"
+run = "callback"
+expires = "2m"
+
+[[workflows.branching.steps.branches.steps.steps]]
+name = "ask"
+run = "http"
+url = "http://{address}/ask"
+jq = '{{answerTo: $callback.url}}'
+timeout = "20s"
+
+[[workflows.branching.steps.branches.steps]]
+name = "after"
+run = "http"
+url = "http://{address}/after"
+timeout = "20s"
 
 [[workflows.default.steps]]
 name = "validate"

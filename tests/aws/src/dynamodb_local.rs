@@ -4,12 +4,16 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use everhook_journal::environment;
+use everhook_journal::schema::Tables;
+use everhook_journal::store::Store;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use crate::template::Template;
+use crate::template::{TABLES, Template};
 
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(60);
@@ -71,7 +75,7 @@ impl DynamoDbLocal {
 
     /// Makes the template's tables.
     pub(crate) async fn make_tables(&self, template: &Template) {
-        for table in ["JournalTable", "ExecutionsTable"] {
+        for table in TABLES {
             for (operation, body) in template.table_calls(table) {
                 self.call(operation, &body).await;
             }
@@ -82,6 +86,15 @@ impl DynamoDbLocal {
     pub(crate) async fn call(&self, operation: &str, body: &Value) -> Value {
         let target = format!("DynamoDB_20120810.{operation}");
         self.called(&target, body).await.unwrap_or_else(|| panic!("{operation} failed"))
+    }
+
+    /// One call that may be refused; says with which error.
+    pub(crate) async fn refused(&self, operation: &str, body: &Value) -> Option<String> {
+        let target = format!("DynamoDB_20120810.{operation}");
+        let answer = self.send(&target, body).await.expect("DynamoDB Local answers");
+        let told: Value = answer.json().await.unwrap_or_default();
+        let kind = told["__type"].as_str()?;
+        Some(kind.rsplit('#').next().unwrap_or_default().to_owned())
     }
 
     /// One call for streams.
@@ -103,6 +116,17 @@ impl DynamoDbLocal {
     }
 
     async fn try_call(&self, target: &str, body: &Value) -> Option<Value> {
+        let answer = self.send(target, body).await?;
+        if answer.status().is_server_error() {
+            return None;
+        }
+        if !answer.status().is_success() {
+            panic!("{target}: {}", answer.text().await.unwrap_or_default());
+        }
+        serde_json::from_str(&answer.text().await.ok()?).ok()
+    }
+
+    async fn send(&self, target: &str, body: &Value) -> Option<reqwest::Response> {
         let request = self
             .client
             .post(&self.endpoint)
@@ -111,14 +135,29 @@ impl DynamoDbLocal {
             // It wants a name to be there, and asks nobody whether it is right.
             .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/local/dynamodb/aws4_request, SignedHeaders=host, Signature=0")
             .body(body.to_string());
-        let answer = request.send().await.ok()?;
-        if answer.status().is_server_error() {
-            return None;
-        }
-        if !answer.status().is_success() {
-            panic!("{target}: {}", answer.text().await.unwrap_or_default());
-        }
-        serde_json::from_str(&answer.text().await.ok()?).ok()
+        request.send().await.ok()
+    }
+
+    /// A store over it, for what the functions would write.
+    pub(crate) fn store(&self) -> Store {
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+            .http_client(environment::https())
+            .endpoint_url(&self.endpoint)
+            .build();
+        Store::new(aws_sdk_dynamodb::Client::from_conf(config))
+    }
+}
+
+/// The names of the stack's tables.
+pub(crate) fn tables() -> Tables {
+    Tables {
+        journal: Template::table("JournalTable"),
+        executions: Template::table("ExecutionsTable"),
+        timers: Template::table("TimersTable"),
+        ..Tables::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Webhooks all the way through the functions' own binaries, with deaths and outages.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,14 +12,20 @@ use crate::Built;
 use crate::checks::Checks;
 use crate::deployment::{Deployment, SECRET};
 use crate::events::{self, Webhook};
-use crate::{costs, odd_events};
+use crate::{costs, in_flight, odd_events};
 
 /// How long something may take that should take a moment.
 const SOON: Duration = Duration::from_secs(30);
 
-/// How long an execution takes at most whose record was lost with two processors: its row is due after a minute, and
-/// once more after the lease of a claim that came to nothing.
-const AFTER_DEATHS: Duration = Duration::from_secs(200);
+/// How long an execution may take whose processor was killed: the audit finds it after 20 s, its claim has to end, and
+/// then it is driven alone.
+const AFTER_DEATH: Duration = Duration::from_secs(180);
+
+/// After how long the audit looks at a webhook, and a second for a clock that was read before.
+const AUDITED: Duration = Duration::from_secs(21);
+
+/// How late a wait of 3 s may end: a delay is in whole seconds, and a process may have to start.
+const WAIT_LATE: Duration = Duration::from_secs(4);
 
 /// Where a checkout may have a collection of real webhooks beside it: `EVENT.….payload.json`.
 const COLLECTION: &str =
@@ -52,6 +59,8 @@ pub(crate) async fn run(built: &Built, checks: &mut Checks) {
     are_refused(&aws, checks).await;
     a_large_body_comes_back(&aws, checks).await;
     odd_events::spoil_nothing(&aws, checks).await;
+    a_wait_ends_on_time(&aws, checks).await;
+    in_flight::each_target_is_called_once(&aws, checks).await;
     processor.stop().await;
     the_sweep_brings_back(&aws, checks).await;
     let processor = aws.map("ProcessorFunction");
@@ -107,7 +116,7 @@ async fn come_to_an_end(aws: &Deployment, checks: &mut Checks) {
             continue;
         }
         let token = told.token();
-        // The row is there before the 202.
+        // A status that has no view yet is folded from the history.
         let status = aws.status_of(&token).await;
         let shown = status["executionToken"] == token.as_str();
         checks.that("its status is there at once", shown, &status);
@@ -174,8 +183,8 @@ pub(crate) async fn completed(aws: &Deployment, token: &str) -> Value {
     completed_within(aws, token, SOON).await
 }
 
-async fn completed_within(aws: &Deployment, token: &str, patience: Duration) -> Value {
-    let latest = Instant::now() + patience;
+pub(crate) async fn completed_within(aws: &Deployment, token: &str, time: Duration) -> Value {
+    let latest = Instant::now() + time;
     loop {
         let status = aws.status_of(token).await;
         let ended =
@@ -226,13 +235,26 @@ async fn a_large_body_comes_back(aws: &Deployment, checks: &mut Checks) {
     checks.that("and comes back byte for byte", told.body == body, told.status);
 }
 
+/// No sweep runs: a message wakes the processor when the timer is due.
+async fn a_wait_ends_on_time(aws: &Deployment, checks: &mut Checks) {
+    let before = aws.queue.sent();
+    let began = Instant::now();
+    let token = aws.deliver(&small("waiting", "waiting")).await.token();
+    let status = completed(aws, &token).await;
+    let took = began.elapsed();
+    let wait = Duration::from_secs(3);
+    let on_time = status["status"] == "completed" && took >= wait && took < wait + WAIT_LATE;
+    checks.that("a wait ends on time without the sweep", on_time, format!("{took:?} {status}"));
+    let sent = aws.queue.sent() - before;
+    checks.that("one message was sent for its timer", sent == 1, sent);
+}
+
 /// The processor's mapping is stopped: nothing but the sweep wakes it.
 async fn the_sweep_brings_back(aws: &Deployment, checks: &mut Checks) {
     let token = aws.deliver(&small("github", "lost")).await.token();
-    sleep(Duration::from_secs(2)).await;
+    sleep(AUDITED).await;
     let before = aws.status_of(&token).await;
     checks.that("without its record an execution waits", before["status"] == "received", &before);
-    aws.make_due(&token).await;
     let swept = aws.sweep.invoke_within(minute(), SWEEP).await;
     checks.that("the sweep ends in time", swept.is_ok(), format!("{swept:?}"));
     let status = completed(aws, &token).await;
@@ -246,26 +268,32 @@ fn minute() -> Value {
 
 async fn killed_processors_lose_nothing(aws: &Deployment, checks: &mut Checks) {
     aws.target.take_time(Duration::from_millis(100));
+    let before = aws.target.calls().len();
     let mut tokens = Vec::new();
     for number in 0..UNDER_WAY {
         let webhook = small("calling", &format!("killed-{number}"));
         tokens.push(aws.deliver(&webhook).await.token());
     }
-    // Twice: the second time while retries are under way.
-    for _ in 0..2 {
-        sleep(Duration::from_millis(700)).await;
-        aws.processor.kill_busy();
+    // Calls take their time: once some have begun, others are in flight.
+    let latest = Instant::now() + SOON;
+    while aws.target.calls().len() < before + UNDER_WAY / 2 && Instant::now() < latest {
+        sleep(Duration::from_millis(10)).await;
     }
+    aws.processor.kill_busy();
+    // Again while batches are retried.
+    sleep(Duration::from_millis(700)).await;
+    aws.processor.kill_busy();
     // The calls that were in flight are made again when their claims have ended, and the sweep finds them.
     let swept = async {
         loop {
             aws.sweep.invoke_within(minute(), SWEEP).await.ok();
+            sleep(Duration::from_secs(1)).await;
         }
     };
     let ended = async {
         let mut unfinished = Vec::new();
         for token in &tokens {
-            let status = completed_within(aws, token, AFTER_DEATHS).await;
+            let status = completed_within(aws, token, AFTER_DEATH).await;
             if status["status"] != "completed" {
                 unfinished.push(status);
             }
@@ -289,7 +317,10 @@ async fn killed_processors_lose_nothing(aws: &Deployment, checks: &mut Checks) {
     }
     let steps = UNDER_WAY * 10;
     checks.that("each of their steps has one outcome", outcomes == steps, outcomes);
-    let calls = aws.target.calls();
+    let mut calls: BTreeMap<String, usize> = BTreeMap::new();
+    for call in &aws.target.calls()[before..] {
+        *calls.entry(call.key.clone()).or_default() += 1;
+    }
     checks.that("all calls of a step have one key", calls.len() == steps, calls.len());
     let repeated = calls.values().filter(|count| **count > 1).count();
     // If nothing was repeated, nobody was killed at work.
@@ -301,7 +332,8 @@ async fn killed_processors_lose_nothing(aws: &Deployment, checks: &mut Checks) {
 async fn without_dynamodb_nothing_is_accepted(aws: &Deployment, checks: &mut Checks) {
     let webhook = small("github", "outage");
     // Nobody listens there.
-    let cut_off = aws.ingest_with("http://127.0.0.1:9");
+    let cut_off =
+        aws.function_with("IngestFunction", &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9")]);
     for when in ["after its start", "later"] {
         let told = events::call(&cut_off, webhook.signed(SECRET)).await;
         let said = told.status == 503 && told.headers["retry-after"].is_string();
@@ -361,6 +393,8 @@ fn logs_are_json_and_hold_no_content(aws: &Deployment, checks: &mut Checks) {
         "ExecutionDuration",
         "DueAge",
         "Due",
+        "AuditAge",
+        "AuditTimers",
         "Unreadable",
     ] {
         let written = documents.iter().any(|document| {

@@ -1,13 +1,18 @@
 //! What functions are invoked with: the events that API Gateway makes of requests, and the stream's records.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use crate::function::{Answered, Function};
+
+/// The address that requests come from.
+const SENDER: &str = "140.82.115.12";
 
 /// What a caller is told.
 #[derive(Debug)]
@@ -45,29 +50,84 @@ pub(crate) struct Webhook {
 impl Webhook {
     /// The event of its request, signed with this secret.
     pub(crate) fn signed(&self, secret: &str) -> Value {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-        mac.update(&self.body);
-        let signature = HEXLOWER.encode(&mac.finalize().into_bytes());
-        let (proof, signature) = match self.source {
-            "circleci" => ("circleci-signature", format!("v1={signature}")),
-            _ => ("x-hub-signature-256", format!("sha256={signature}")),
+        let signature = |parts: &[&[u8]]| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+            parts.iter().for_each(|part| mac.update(part));
+            HEXLOWER.encode(&mac.finalize().into_bytes())
         };
-        let headers = json!({
-            "content-type": "application/json",
-            "host": "api.execute-api.eu-central-1.amazonaws.com",
-            "user-agent": "GitHub-Hookshot/044aadd",
-            "x-github-event": self.event,
-            "x-github-delivery": self.delivery,
-            (proof): signature,
+        let of_body = signature(&[&self.body]);
+        let mut headers = gateway(self.body.len());
+        headers.extend(match self.source {
+            "circleci" => github(self, ("circleci-signature", format!("v1={of_body}"))),
+            source if source.starts_with("stripe") => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+                let signed = signature(&[now.to_string().as_bytes(), b".", &self.body]);
+                stripe(format!("t={now},v1={signed}"))
+            }
+            _ => github(self, ("x-hub-signature-256", format!("sha256={of_body}"))),
         });
         event(
             "POST",
             "/webhook/{source}",
             &format!("/webhook/{}", self.source),
-            headers,
+            Value::Object(headers),
             &self.body,
         )
     }
+}
+
+/// What API Gateway adds, and what every client sends that it forwards.
+fn gateway(length: usize) -> Map<String, Value> {
+    let headers = json!({
+        "accept-encoding": "gzip, deflate",
+        "content-length": length.to_string(),
+        "host": "f3k2m8q1zx.execute-api.eu-central-1.amazonaws.com",
+        "x-amzn-trace-id": "Root=1-6923a8bd-0f1e2d3c4b5a69788796a5b4",
+        "x-forwarded-for": SENDER,
+        "x-forwarded-port": "443",
+        "x-forwarded-proto": "https",
+    });
+    fields(headers)
+}
+
+/// The headers of GitHub, and of a sender that is like it but for its proof.
+fn github(webhook: &Webhook, (proof, signature): (&str, String)) -> Map<String, Value> {
+    let headers = json!({
+        "accept": "*/*",
+        "content-type": "application/json",
+        "user-agent": "GitHub-Hookshot/044aadd",
+        "x-github-delivery": webhook.delivery,
+        "x-github-event": webhook.event,
+        "x-github-hook-id": "482915036",
+        "x-github-hook-installation-target-id": "734120958",
+        "x-github-hook-installation-target-type": "repository",
+        (proof): signature,
+    });
+    fields(headers)
+}
+
+/// The headers of Stripe, whose ids are in the body.
+fn stripe(signature: String) -> Map<String, Value> {
+    let headers = json!({
+        "accept": "*/*; q=0.5, application/json",
+        "cache-control": "no-cache",
+        "content-type": "application/json; charset=utf-8",
+        "stripe-signature": signature,
+        "user-agent": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
+    });
+    fields(headers)
+}
+
+fn fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        other => panic!("{other} has no fields"),
+    }
+}
+
+/// The event of a call with `POST` that is no webhook: an answer to a callback, an operator's word.
+pub(crate) fn post(route: &str, path: &str, body: &[u8]) -> Value {
+    event("POST", route, path, json!({ "content-type": "application/json" }), body)
 }
 
 /// The event of a request for a status or an operator's query.
@@ -94,7 +154,7 @@ fn event(method: &str, route: &str, path: &str, headers: Value, body: &[u8]) -> 
                 "method": method,
                 "path": path,
                 "protocol": "HTTP/1.1",
-                "sourceIp": "192.0.2.1",
+                "sourceIp": SENDER,
                 "userAgent": "GitHub-Hookshot/044aadd",
             },
             "requestId": "JKJaXmPLvHcESHA=",

@@ -1,4 +1,4 @@
-//! Lambda's Invoke, as far as the sweep and the processor use it: asynchronous invocations of the processor.
+//! Lambda's Invoke, as far as ingest, the sweep and the processor use it: asynchronous invocations of the processor.
 
 use std::sync::{Arc, OnceLock};
 

@@ -6,11 +6,13 @@
 //! - [`proxy`]: what stands before it, to count, to time and to cut
 //! - [`function`]: a function and its processes
 //! - [`events`]: what functions are invoked with
-//! - [`lambda_api`]: the call by which the sweep wakes the processor
+//! - [`lambda_api`]: the call by which ingest, the sweep and the processor itself wake the processor
+//! - [`queue`]: the messages that wake it when timers are due
 //! - [`target`]: whom `http` steps call
 //! - [`deployment`]: all of it together
 //! - [`odd_events`]: events that nobody expects
-//! - [`e2e`], [`costs`], [`mod@bench`], [`shards`]: what is done with it
+//! - [`in_flight`]: two processes at one execution
+//! - [`e2e`], [`costs`], [`mod@bench`], [`shards`], [`drain`], [`upgrade`]: what is done with it
 
 #![expect(clippy::unwrap_used, reason = "whatever cannot be set up ends the run, and says where")]
 
@@ -18,16 +20,20 @@ mod bench;
 mod checks;
 mod costs;
 mod deployment;
+mod drain;
 mod dynamodb_local;
 mod e2e;
 mod events;
 mod function;
+mod in_flight;
 mod lambda_api;
 mod odd_events;
 mod proxy;
+mod queue;
 mod shards;
 mod target;
 mod template;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,6 +74,10 @@ enum Command {
         #[arg(long)]
         busy: bool,
     },
+    /// Ten thousand timers that are due, and the sweep; ends with how many checks passed
+    Drain(Built),
+    /// A stack of a version before the timers, upgraded in place as docs/deploy.md says
+    Upgrade(Built),
     /// The local event source over a stream whose shards end: DynamoDB Local with a clock that runs
     Shards {
         /// How long to write, in seconds of this machine
@@ -104,6 +114,8 @@ async fn main() -> ExitCode {
             let patience = if busy { 4 } else { 1 };
             Box::pin(bench::run(&built, arm64.as_deref(), patience, &mut checks)).await;
         }
+        Command::Drain(built) => Box::pin(drain::run(&built, &mut checks)).await,
+        Command::Upgrade(built) => Box::pin(upgrade::run(&built, &mut checks)).await,
         Command::Shards { seconds } => Box::pin(shards::run(seconds, &mut checks)).await,
     }
     checks.end()

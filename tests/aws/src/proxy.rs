@@ -1,14 +1,16 @@
 //! What stands between the functions and DynamoDB Local: it counts, times and cuts.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -23,7 +25,7 @@ pub(crate) struct Call {
     pub(crate) began: SystemTime,
     /// When the answer went back.
     pub(crate) ended: SystemTime,
-    /// What DynamoDB says it consumed, if it was asked.
+    /// What DynamoDB says it consumed, if it was asked; of a write whose condition did not hold, what it would bill.
     pub(crate) units: f64,
     /// What DynamoDB says is wrong, if anything: `ExpiredIteratorException`.
     pub(crate) error: Option<String>,
@@ -41,7 +43,10 @@ struct Shared {
     upstream: String,
     client: reqwest::Client,
     calls: Mutex<Vec<Call>>,
+    /// When the last call ended.
+    last: Mutex<Instant>,
     silent: AtomicBool,
+    delay_ms: AtomicU64,
     metered: AtomicBool,
 }
 
@@ -52,7 +57,9 @@ impl Proxy {
             upstream: upstream.to_owned(),
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             calls: Mutex::default(),
+            last: Mutex::new(Instant::now()),
             silent: AtomicBool::new(false),
+            delay_ms: AtomicU64::new(0),
             metered: AtomicBool::new(false),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -67,9 +74,26 @@ impl Proxy {
         self.shared.silent.store(silent, Ordering::Relaxed);
     }
 
+    /// Takes this long for each call from now on, beside what it takes here.
+    pub(crate) fn take_time(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap();
+        self.shared.delay_ms.store(millis, Ordering::Relaxed);
+    }
+
     /// Asks DynamoDB what each call consumes from now on.
     pub(crate) fn meter(&self) {
         self.shared.metered.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until no call has ended for so long.
+    pub(crate) async fn quiet_for(&self, time: Duration) {
+        loop {
+            let quiet = self.shared.last.lock().unwrap().elapsed();
+            if quiet >= time {
+                return;
+            }
+            tokio::time::sleep(time - quiet).await;
+        }
     }
 
     /// The calls since the last time.
@@ -83,6 +107,8 @@ async fn pass(State(proxy): State<Arc<Shared>>, headers: HeaderMap, body: Bytes)
     if proxy.silent.load(Ordering::Relaxed) {
         std::future::pending::<()>().await;
     }
+    let delay = Duration::from_millis(proxy.delay_ms.load(Ordering::Relaxed));
+    tokio::time::sleep(delay).await;
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
     let operation = target.and_then(|target| target.split_once('.')).map_or("", |(_, name)| name);
     let operation = operation.to_owned();
@@ -100,8 +126,13 @@ async fn pass(State(proxy): State<Arc<Shared>>, headers: HeaderMap, body: Bytes)
     let (table, units) = if metered { read(&body, &received) } else { Default::default() };
     let ended = SystemTime::now();
     let error = (!status.is_success()).then(|| error(&received));
+    let units = match error.as_deref() {
+        Some("ConditionalCheckFailedException") => refused_units(&received),
+        _ => units,
+    };
     let call = Call { operation, table, began, ended, units, error };
     proxy.calls.lock().unwrap().push(call);
+    *proxy.last.lock().unwrap() = Instant::now();
     let kind = [("content-type", "application/x-amz-json-1.0")];
     (status, kind, Body::from(received)).into_response()
 }
@@ -111,6 +142,30 @@ fn error(received: &Bytes) -> String {
     let received: Value = serde_json::from_slice(received).unwrap_or_default();
     let kind = received["__type"].as_str().unwrap_or_default();
     kind.rsplit('#').next().unwrap_or_default().to_owned()
+}
+
+/// What a write is billed whose condition did not hold: a unit for each KiB of the item that is there, one at least.
+/// The answer has that item where it was asked for.
+fn refused_units(received: &Bytes) -> f64 {
+    let received: Value = serde_json::from_slice(received).unwrap_or_default();
+    let bytes: usize = received["Item"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| name.len() + value_bytes(value))
+        .sum();
+    u32::try_from(bytes.div_ceil(1024).max(1)).map_or(f64::INFINITY, f64::from)
+}
+
+/// The size of an attribute's value as it is billed, of the types that are written here.
+fn value_bytes(value: &Value) -> usize {
+    let text = |kind: &str| value[kind].as_str().unwrap_or_default();
+    match value.as_object().and_then(|value| value.keys().next()).map(String::as_str) {
+        Some("B") => BASE64.decode(text("B")).unwrap_or_default().len(),
+        Some("N") => text("N").len().div_ceil(2) + 1,
+        Some("BOOL") => 1,
+        _ => text("S").len(),
+    }
 }
 
 /// The same request, and what it consumes.

@@ -10,20 +10,36 @@ use serde_json::{Value, json};
 /// The name of the stack.
 const STACK: &str = "everhook";
 
+/// The tables of the stack.
+pub(crate) const TABLES: [&str; 3] = ["JournalTable", "ExecutionsTable", "TimersTable"];
+
 /// A translated template.
 #[derive(Debug)]
-pub(crate) struct Template(Value);
+pub(crate) struct Template {
+    document: Value,
+    /// The parameters that have another value than their default.
+    parameters: BTreeMap<String, String>,
+}
 
 impl Template {
     pub(crate) fn load(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
             panic!("{}: {error}; run tests/aws/check.sh first", path.display())
         });
-        Self(serde_json::from_str(&text).unwrap())
+        Self { document: serde_json::from_str(&text).unwrap(), parameters: BTreeMap::new() }
+    }
+
+    /// The same template with another value of a parameter.
+    pub(crate) fn with(mut self, parameter: &str, value: &str) -> Self {
+        let allowed = self.document["Parameters"][parameter]["AllowedValues"].as_array();
+        let is_allowed = allowed.is_some_and(|allowed| allowed.contains(&json!(value)));
+        assert!(is_allowed, "{parameter} cannot be {value}");
+        self.parameters.insert(parameter.to_owned(), value.to_owned());
+        self
     }
 
     fn properties(&self, name: &str) -> &Value {
-        let resource = &self.0["Resources"][name]["Properties"];
+        let resource = &self.document["Resources"][name]["Properties"];
         assert!(resource.is_object(), "the template has no {name}");
         resource
     }
@@ -40,7 +56,7 @@ impl Template {
         let mut create = json!({ "TableName": Self::table(name) });
         for key in ["AttributeDefinitions", "KeySchema", "BillingMode", "GlobalSecondaryIndexes"] {
             if let Some(value) = properties.get(key) {
-                create[key] = value.clone();
+                create[key] = self.chosen(value);
             }
         }
         if let Some(view) = properties.pointer("/StreamSpecification/StreamViewType") {
@@ -89,6 +105,7 @@ impl Template {
     }
 
     fn resolved(&self, value: &Value) -> String {
+        let value = &self.chosen(value);
         if let Some(name) = value["Ref"].as_str() {
             return self.name(name);
         }
@@ -103,14 +120,67 @@ impl Template {
         value.as_str().unwrap_or_else(|| panic!("what is {value}?")).to_owned()
     }
 
+    /// The name, or the default, that a reference has here.
     fn name(&self, name: &str) -> String {
         if name == "AWS::StackName" {
             return STACK.to_owned();
         }
-        match &self.0["Parameters"][name]["Default"] {
-            Value::Null => Self::table(name),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+        self.parameter(name).unwrap_or_else(|| Self::table(name))
+    }
+
+    /// The value of a parameter, if there is one of this name.
+    fn parameter(&self, name: &str) -> Option<String> {
+        if let Some(value) = self.parameters.get(name) {
+            return Some(value.clone());
+        }
+        match &self.document["Parameters"][name]["Default"] {
+            Value::Null => None,
+            default => Some(text(default)),
         }
     }
+
+    /// A part of the template, as its conditions choose.
+    fn chosen(&self, value: &Value) -> Value {
+        match value {
+            Value::Object(fields) => match fields.get("Fn::If") {
+                Some(choice) => {
+                    let condition = choice[0].as_str().expect("a condition has a name");
+                    let condition = &self.document["Conditions"][condition];
+                    self.chosen(&choice[if self.holds(condition) { 1 } else { 2 }])
+                }
+                None => {
+                    fields.iter().map(|(name, field)| (name.clone(), self.chosen(field))).collect()
+                }
+            },
+            Value::Array(items) => {
+                let items = items.iter().map(|item| self.chosen(item));
+                items.filter(|item| *item != json!({ "Ref": "AWS::NoValue" })).collect()
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Whether a condition holds.
+    fn holds(&self, condition: &Value) -> bool {
+        if let Some(condition) = condition.get("Fn::Not") {
+            return !self.holds(&condition[0]);
+        }
+        let compared = condition.get("Fn::Equals").and_then(Value::as_array);
+        let compared = compared.unwrap_or_else(|| panic!("what is {condition}?"));
+        let sides: Vec<_> = compared.iter().map(|side| self.side(side)).collect();
+        sides[0] == sides[1]
+    }
+
+    /// A side of a comparison: a parameter, a list of them put together, or a value.
+    fn side(&self, side: &Value) -> String {
+        let side = side.get("Fn::Join").map_or(side, |join| &join[1]);
+        match side["Ref"].as_str() {
+            Some(name) => self.parameter(name).unwrap_or_else(|| panic!("what is {name}?")),
+            None => text(side),
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

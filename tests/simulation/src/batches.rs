@@ -87,12 +87,11 @@ pub(crate) async fn sender(number: usize) {
         });
     }
     let mut left = all.clone();
-    let mut is_hasty = false;
     while !left.is_empty() {
         let request = together(&left, &all);
         match deliver(&request).await {
             true => left.retain(|it| request.iter().all(|sent| sent.delivery != it.delivery)),
-            false => pause(&mut is_hasty).await,
+            false => pause().await,
         }
     }
     world().sender_is_done();

@@ -22,10 +22,9 @@ const BODY: &str = "22.5";
 pub(crate) async fn poke(number: usize) {
     sleep(Duration::from_millis(roll(|dice| dice.between(0, 120_000)))).await;
     for event in 0..roll(|dice| dice.between(2, 3)) {
-        let mut is_hasty = false;
         let id = format!("{POKE}-{number}-{event}");
         while !deliver_poke(&id).await {
-            pause(&mut is_hasty).await;
+            pause().await;
         }
         sleep(Duration::from_secs(roll(|dice| dice.between(1, 1_500)))).await;
     }
@@ -52,9 +51,8 @@ pub(crate) async fn shop(number: usize) {
     for (topic, subscription) in
         [("orders/create", "1"), ("orders/paid", "1"), ("orders/paid", "2")]
     {
-        let mut is_hasty = false;
         while !deliver_topic(&id, topic, subscription).await {
-            pause(&mut is_hasty).await;
+            pause().await;
         }
     }
     world().sender_is_done();

@@ -30,8 +30,7 @@ pub(crate) async fn calm(source: &'static str, number: usize) {
 }
 
 async fn send(source: &'static str, id: String) {
-    let mut is_hasty = false;
     while !deliver(source, source, &id, body(false, false)).await {
-        pause(&mut is_hasty).await;
+        pause().await;
     }
 }

@@ -1,16 +1,20 @@
 //! What must hold: on every append, on every write of a row, at every answer, and at the end.
 
+mod calm;
+mod covered;
 mod decided;
 mod history;
+mod idle;
 mod said;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use everhook_journal::event::{IdOrigin, Webhook};
-use everhook_journal::executions::{DEATHS_MAX, Due, Row};
+use everhook_journal::executions::{DEATHS_MAX, Row};
 use everhook_journal::item::Append;
 use everhook_journal::store::Item;
+use everhook_journal::timers::AGAIN_MAX;
 use everhook_journal::{
     Event, Execution, ExecutionId, Recorded, SourceName, Status, Timestamp, View, item,
 };
@@ -21,6 +25,7 @@ use crate::executor::{Process, executor};
 use crate::focus::Focus;
 use crate::kit::{HANG, kit};
 use crate::world::world;
+use covered::Wakes;
 use history::History;
 pub(crate) use said::{RESULT_BYTES_MAX, Said};
 
@@ -32,10 +37,6 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// How soon a healthy source's execution begins.
 const BEGINS_WITHIN: Duration = Duration::from_secs(1);
-
-/// The first lease of a claim, and the longest.
-const LEASE: Duration = Duration::from_secs(60);
-const LEASE_MAX: Duration = Duration::from_secs(3600);
 
 /// How often an execution may kill what drives it when it is due, until it is stalled: once beside others, three times
 /// alone, as often again for an invocation that is delivered twice, and some for those that were not counted in time.
@@ -56,7 +57,7 @@ const DIED: &str = "the process died";
 /// Something that must not happen, and did.
 #[derive(Debug, Clone)]
 pub struct Violation {
-    /// Which rule: `S1` to `S18`, `L1` to `L6`, `P1` to `P3`.
+    /// Which rule: `S1` to `S20`, `L1` to `L6`, `P1` to `P3`.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
@@ -115,6 +116,9 @@ pub(crate) struct Checks {
     last: BTreeMap<(String, String, u32), (Process, Option<Timestamp>)>,
     pub(crate) objects: BTreeSet<String>,
     pub(crate) appends: u64,
+    wakes: Wakes,
+    /// Which executions each process drives now.
+    driven: BTreeSet<(Process, String)>,
 }
 
 impl Checks {
@@ -175,12 +179,16 @@ impl Checks {
         self.in_time(execution, now)?;
         for event in &recorded {
             self.interrupted(execution, event, now)?;
-            let history = self.of(execution);
-            history.event(execution, event, now)?;
+            self.of(execution).event(execution, event, now)?;
+            if matches!(event.event, Event::ExecutionRedriven { .. }) {
+                self.redriven(execution, now);
+                self.begins_again(execution);
+            }
             self.said.recorded(execution, &self.histories[execution], event)?;
             decided::follows(execution, &self.histories[execution], event)?;
         }
         self.of(execution).replayed(execution)?;
+        self.moved(execution, false, now)?;
         self.covered(execution, now)
     }
 
@@ -258,9 +266,11 @@ impl Checks {
             );
         }
         let key = (execution.to_owned(), input.step.to_string(), input.attempt);
+        self.acts_once(input)?;
         self.again(&key, now)?;
         self.last.insert(key.clone(), (process, None));
         self.under_way.entry(key).or_insert((process, 0)).1 += 1;
+        self.moved(execution, false, now)?;
         let history = self.of(execution);
         history.order(input)?;
         history.in_time(input, now)?;
@@ -312,10 +322,23 @@ impl Checks {
                 self.under_way.remove(&key);
             }
         }
+        // Where it is not too late already: its next move says it.
+        self.moved(input.execution.as_str(), true, now).ok();
     }
 
-    /// S7, S9, S18: a row.
+    /// S7, S9, S18, L4: a row.
     pub(crate) fn row(
+        &mut self,
+        execution: &str,
+        before: Option<&Item>,
+        after: Option<&Item>,
+        now: Timestamp,
+    ) -> Checked {
+        self.shown(execution, before, after, now)?;
+        self.covered(execution, now)
+    }
+
+    fn shown(
         &mut self,
         execution: &str,
         before: Option<&Item>,
@@ -338,98 +361,72 @@ impl Checks {
             Err(error) => return violated("S7", format!("a row cannot be read: {error}")),
         };
         let before = history.row.replace(row.clone());
-        let reason =
-            row.parked.as_ref().filter(|_| before.as_ref().is_none_or(|it| it.parked.is_none()));
-        if let Some(reason) = reason.filter(|reason| is_damage(reason)) {
-            return violated(
-                "S18",
-                format!("{execution} is stalled, and nobody touched it: {reason}"),
-            );
+        let was_stalled = before.as_ref().is_some_and(|before| before.stalled.is_some());
+        if let Some(reason) = row.stalled.as_ref().filter(|_| !was_stalled) {
+            if is_damage(reason) {
+                return violated(
+                    "S18",
+                    format!("{execution} is stalled, and nobody touched it: {reason}"),
+                );
+            }
+            if reason.starts_with(DIED) {
+                history.stalled += 1;
+                if history.alone < DEATHS_MAX - 1 {
+                    return violated("L6", format!("{execution} is stalled and killed nothing"));
+                }
+            }
         }
+        let Some(view) = row.view else { return Ok(()) };
+        let before = before.and_then(|before| before.view);
         if let Some(before) = &before
-            && row.view.expires_at < before.view.created_at
+            && view.expires_at < before.created_at
         {
-            return violated("S7", format!("the row of {execution} is that of an earlier life"));
+            return violated("S7", format!("the view of {execution} is that of an earlier life"));
         }
-        if has_passed(row.view.expires_at, now) {
-            let is_shown = before.is_none_or(|before| before.view != row.view);
-            return match is_shown && row.view.expires_at + UNDER_WAY < now {
+        if has_passed(view.expires_at, now) {
+            let is_shown = before.is_none_or(|before| before != view);
+            return match is_shown && view.expires_at + UNDER_WAY < now {
                 true => violated("S18", format!("{execution} is shown, which has expired")),
                 false => Ok(()),
             };
         }
-        if row.parked.as_ref().is_some_and(|reason| reason.starts_with(DIED)) {
-            history.stalled += 1;
-            if history.alone < DEATHS_MAX {
-                return violated("L6", format!("{execution} is stalled and killed nothing"));
-            }
-        }
-        // Whoever added a fact has seen to it that somebody comes. That it is due by chance is not enough.
-        let earlier = before.as_ref().and_then(|it| it.due);
-        let is_moved = |due: Due| earlier.is_some_and(|it| it.generation != due.generation);
-        if row.due.is_some_and(|due| due.at <= now + SKEW && is_moved(due)) {
-            history.has_untold_fact = false;
-            history.has_untold_redrive = false;
-        }
-        let shown = row.view.sequence;
-        // What is given back is due now, and may count a claim that a view has forgotten meanwhile.
-        if let (Some(due), Some(earlier)) = (row.due, earlier)
-            && due.redrives > earlier.redrives
-            && due.at > now + SKEW
-        {
-            history.claimed_until = Some(due.at);
-            if earlier.at > now + SKEW {
-                let due = earlier.at;
-                return violated(
-                    "S8",
-                    format!("{execution} was claimed at {now} and is due at {due}"),
-                );
-            }
-        }
+        let shown = view.sequence;
         if let Some(before) = before
-            && before.view.sequence > shown
-            && !has_passed(before.view.expires_at, now + SKEW)
+            && before.sequence > shown
+            && !has_passed(before.expires_at, now + SKEW)
         {
-            let before = before.view.sequence;
+            let before = before.sequence;
             return violated(
                 "S7",
                 format!("the view of {execution} went back from {before} to {shown}"),
             );
         }
         let place = usize::try_from(shown.get()).unwrap_or(usize::MAX);
-        let mut view = row.view.clone();
         match history.views.get(place.wrapping_sub(1)) {
-            // The first view is made beside the first event, perhaps by another try.
-            _ if place == 1 => {}
-            Some(own) => {
-                if row.parked.is_some() {
-                    view.status = own.status;
-                }
-                // A row has whole seconds there.
-                view.expires_at = own.expires_at;
-                // One that was parked at its end is not read back as ended.
-                if view != *own {
-                    return violated(
-                        "S7",
-                        format!(
-                            "the view of {execution} at {shown} is not its history's: {view:?} instead of {own:?}"
-                        ),
-                    );
-                }
-            }
+            Some(own) if view == *own => Ok(()),
+            Some(own) => violated(
+                "S7",
+                format!(
+                    "the view of {execution} at {shown} is not its history's: {view:?} instead of {own:?}"
+                ),
+            ),
             None => {
-                return violated(
-                    "S7",
-                    format!("the view of {execution} shows {shown}, which is not there"),
-                );
+                violated("S7", format!("the view of {execution} shows {shown}, which is not there"))
             }
         }
-        let ends =
-            history.views.get(place.wrapping_sub(1)).is_some_and(|view| view.status.is_terminal());
-        if row.due.is_none() && !ends {
-            return violated("S9", format!("nothing is owed to {execution}, which has not ended"));
+    }
+
+    /// S19: an execution is driven by one actor at a time in each process.
+    pub(crate) fn drive_begins(&mut self, process: Process, execution: &ExecutionId) -> Checked {
+        match self.driven.insert((process, execution.to_string())) {
+            true => Ok(()),
+            false => violated("S19", format!("{execution} is driven twice at once in one process")),
         }
-        self.covered(execution, now)
+    }
+
+    /// That drive has ended.
+    pub(crate) fn drive_ends(&mut self, process: Process, execution: &ExecutionId) {
+        self.driven.remove(&(process, execution.to_string()));
     }
 
     /// An execution is driven because it is due.
@@ -558,9 +555,6 @@ impl Checks {
             // It was answered as long as it was there.
             return Ok(());
         }
-        if history.row.is_none() {
-            return violated("S9", format!("202 for {execution}, whose row is not there"));
-        }
         history.is_acknowledged = true;
         self.covered(execution, now)
     }
@@ -599,41 +593,6 @@ impl Checks {
         self.covered(execution, now)
     }
 
-    /// L4, at every moment: somebody comes for whoever was promised an end, within the time that a claim takes.
-    fn covered(&mut self, execution: &str, now: Timestamp) -> Checked {
-        let history = self.of(execution);
-        let Some(state) = &history.state else { return Ok(()) };
-        if !history.is_acknowledged || state.status.is_terminal() || history.has_expired(now) {
-            return Ok(());
-        }
-        let Some(row) = &history.row else {
-            return violated("S9", format!("{execution} goes on and has no row"));
-        };
-        let Some(due) = row.due else {
-            // Whoever redrove it was told nothing yet, and asks again.
-            return match history.is_untold() {
-                true => Ok(()),
-                false => violated("S9", format!("{execution} goes on and nothing is owed to it")),
-            };
-        };
-        let wants = state.waits_until().map_or(now, |until| until.max(now));
-        let doublings = u32::try_from(due.redrives.min(16)).unwrap_or(16);
-        let lease = match row.parked.is_some() {
-            true => STALLED,
-            false => (LEASE * 2u32.pow(doublings)).min(LEASE_MAX),
-        };
-        // What was claimed is left to whoever claimed it, also once it has moved.
-        let latest = wants + lease + SKEW + Duration::from_secs(15);
-        let latest = history.claimed_until.map_or(latest, |claimed| claimed.max(latest));
-        if due.at > latest && !history.is_untold() {
-            return violated(
-                "L4",
-                format!("{execution} wants to go on at {wants} and is due at {}", due.at),
-            );
-        }
-        Ok(())
-    }
-
     /// Executions that go on, or have not been shown to have ended. Only in a world that `is_long` is the end awaited
     /// of what kills whatever drives it.
     pub(crate) fn unfinished(&self, is_long: bool, now: Timestamp) -> Option<String> {
@@ -648,12 +607,15 @@ impl Checks {
             if history.is_killer() && history.stalled > 0 && !is_long {
                 return None;
             }
-            let view = View::of(&ExecutionId::parse(execution)?, state);
-            let shown =
-                row.is_some_and(|row| row.view.sequence == view.sequence && row.due.is_none());
-            (!state.status.is_terminal() || !shown).then(|| {
-                let row = row.map(|row| (row.view.sequence, row.due, row.parked.clone()));
-                format!("{execution} is {:?} at {}, its row {row:?}", state.status, state.sequence)
+            let view = row.and_then(|row| row.view.as_ref());
+            let shown = view.is_some_and(|view| view.sequence == state.sequence);
+            let timers = self.timers_of(execution);
+            (!state.status.is_terminal() || !shown || !timers.is_empty()).then(|| {
+                let shown = view.map(|view| view.sequence);
+                let (status, at) = (&state.status, state.sequence);
+                format!(
+                    "{execution} is {status:?} at {at}, its view {shown:?}, its timers {timers:?}"
+                )
             })
         })
     }
@@ -669,12 +631,13 @@ impl Checks {
 
     /// L1: nothing that was promised an end expires without one.
     pub(crate) fn nothing_is_forgotten(&self, now: Timestamp) -> Checked {
+        self.all_awake(now)?;
         let forgotten = self.histories.iter().find(|(_, history)| {
             let goes_on =
                 |state: &Execution| !state.status.is_terminal() && state.webhook.expires_at <= now;
             // What is redriven so late that nobody can come in time had ended.
             let redriven =
-                history.redriven_at.is_some_and(|at| history.has_expired(at + LEASE_MAX));
+                history.redriven_at.is_some_and(|at| history.has_expired(at + AGAIN_MAX));
             history.is_acknowledged && !redriven && history.state.as_ref().is_some_and(goes_on)
         });
         match forgotten {
@@ -718,20 +681,15 @@ impl Checks {
                 continue;
             }
             let id = ExecutionId::parse(execution).expect("a history has an id");
-            let mut view = View::of(&id, state);
-            view.expires_at = row.view.expires_at;
-            // The row of an execution that has ended does not say which definition it ran.
-            if row.view != view {
+            let view = View::of(&id, state);
+            if row.view.as_ref() != Some(&view) {
                 return violated(
                     "L2",
                     format!("{execution} is shown as {:?} and is {view:?}", row.view),
                 );
             }
-            if row.due.is_some() || row.parked.is_some() {
-                return violated(
-                    "L3",
-                    format!("something is owed to {execution}, which has ended"),
-                );
+            if row.stalled.is_some() {
+                return violated("L3", format!("{execution} has ended and is marked as stalled"));
             }
         }
         Ok(())

@@ -102,7 +102,7 @@ pub(crate) struct Executor {
 }
 
 /// How often the tasks of one world are polled at most. No world that keeps the rules has come near it.
-const POLLS_MAX: usize = 2_000_000;
+const POLLS_MAX: usize = 10_000_000;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };

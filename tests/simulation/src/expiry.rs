@@ -122,9 +122,8 @@ async fn late(expires_at: Timestamp) {
 /// Sends once more what was accepted before.
 async fn sender(sent: Sent, expires_at: Timestamp) {
     late(expires_at).await;
-    let mut is_hasty = false;
     while !deliver(&sent.source, &sent.source, &sent.id, sent.body.clone()).await {
-        pause(&mut is_hasty).await;
+        pause().await;
     }
     world().sender_is_done();
 }

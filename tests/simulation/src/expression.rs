@@ -1,7 +1,7 @@
 //! DynamoDB's expressions, as far as the product writes them: conditions, and changes of an item.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use everhook_journal::store::{Expression, Item};
@@ -37,10 +37,32 @@ pub(crate) fn change(change: &Expression, item: &mut Item) {
                     break;
                 }
             }
+        } else if reader.word("ADD") {
+            let (name, added) = reader.change_of_set();
+            let mut names = names_of(item.get(&name));
+            names.extend(added);
+            item.insert(name, AttributeValue::Ss(names.into_iter().collect()));
+        } else if reader.word("DELETE") {
+            let (name, removed) = reader.change_of_set();
+            let mut names = names_of(item.get(&name));
+            names.retain(|name| !removed.contains(name));
+            // An empty set cannot be stored.
+            match names.is_empty() {
+                true => drop(item.remove(&name)),
+                false => {
+                    drop(item.insert(name, AttributeValue::Ss(names.into_iter().collect())));
+                }
+            }
         } else {
             panic!("not understood: {}", reader.rest);
         }
     }
+}
+
+/// The members of a set of texts.
+fn names_of(set: Option<&AttributeValue>) -> BTreeSet<String> {
+    let names = set.and_then(|set| set.as_ss().ok());
+    names.into_iter().flatten().cloned().collect()
 }
 
 struct Reader<'e> {
@@ -83,6 +105,13 @@ impl<'e> Reader<'e> {
     fn name(&mut self) -> String {
         let token = self.token();
         token.strip_prefix('#').expect("an attribute's name").to_owned()
+    }
+
+    /// The set that is changed, and the members that are added or deleted.
+    fn change_of_set(&mut self) -> (String, BTreeSet<String>) {
+        let name = self.name();
+        let members = self.operand();
+        (name, names_of(members.as_ref()))
     }
 
     fn or(&mut self) -> bool {

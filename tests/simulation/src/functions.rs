@@ -11,22 +11,22 @@ use std::time::Duration;
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use everhook_ingest::Ingest;
-use everhook_journal::ambient;
+use everhook_ingest::receive::Teller;
 use everhook_journal::guard::{self, Guard};
+use everhook_journal::id::Shards;
 use everhook_journal::stream::{Batch, BatchResponse};
 use everhook_journal::{
-    Clock, ExecutionId, Executions, Journal, Payloads, Sequence, SourceName, Timestamp,
+    Clock, Execution, ExecutionId, Executions, Journal, Payloads, SourceName, Storage, Timer,
+    Timers, Timestamp, ambient,
 };
-use everhook_processor::advance::{Advanced, Outage, Stint, advance_within, unknown_lane};
-use everhook_processor::awake::{Awake, News};
-use everhook_processor::bulkhead::{Lane, Measure, Place};
+use everhook_processor::advance::{Advanced, Driven, Limits, Stint, advance_within, unknown_lane};
+use everhook_processor::bulkhead::{Lane, Measure};
 use everhook_processor::calls::Calls;
-use everhook_processor::memory::Memory;
-use everhook_processor::recall::Recall;
-use everhook_processor::{Cause, Driver, Invocation, Suspects, Sweep, Wake, alone, wakeup};
+use everhook_processor::registry::{Asked, Registry, Rest};
+use everhook_processor::sweep::{HandOver, claim_messages, delay_seconds};
+use everhook_processor::{Audit, Cause, Driver, Invocation, Suspects, Sweep, Wake, alone, wakeup};
 use everhook_projector::{Projector, StatusApi};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use crate::executor::{Process, WORLD, executor, roll, sleep};
@@ -39,8 +39,17 @@ use crate::world::{World, world};
 const PROCESSOR: Duration = Duration::from_secs(60);
 const INGEST: Duration = Duration::from_secs(29);
 
-/// How long the sweep claims rows in one look.
+/// How long the sweep claims timers in one invocation.
 const SWEEPS: Duration = Duration::from_secs(50);
+
+/// How far ahead the sweep sends messages.
+const AHEAD: Duration = Duration::from_secs(75);
+
+/// The longest delay of a message.
+const DELAY_MAX: Duration = Duration::from_secs(900);
+
+/// Into how many shards the indexes are split.
+const SHARDS: u64 = 2;
 
 /// How many processes of a function are kept.
 const KEPT: usize = 3;
@@ -50,9 +59,6 @@ const CONCURRENCY: usize = 8;
 
 /// How many calls to one destination are in flight at most where targets hang, and how many of them for one source.
 const CALLS: (usize, usize) = (12, 6);
-
-/// How often one execution is driven again at once because it was told something meanwhile.
-const AGAIN_MAX: usize = 1_000;
 
 /// How long a drive that was handed over may take.
 const HANDED_OVER: Duration = Duration::from_secs(24 * 3600);
@@ -103,10 +109,24 @@ impl<T> Drop for Busy<T> {
     }
 }
 
-/// What drives executions, and which.
+/// What drives executions, and which: the supervisor of a process, whose actors are tasks here. What an actor keeps, and
+/// when it drives, is the product's own.
 struct Processor {
     driver: Driver,
-    awake: Awake,
+    registry: RefCell<Registry<Actor, Waiter>>,
+}
+
+/// What an actor keeps.
+type Actor = Rc<RefCell<Option<Execution>>>;
+
+/// What waits for the end of a drive.
+type Waiter = oneshot::Sender<Drove>;
+
+/// What a drive came to.
+#[derive(Clone)]
+enum Drove {
+    Advanced(Advanced),
+    Outage,
 }
 
 /// The processes of one function.
@@ -123,7 +143,7 @@ pub(crate) struct Functions {
     ingest: Function<Ingest>,
     processor: Function<Processor>,
     projector: Function<Projector>,
-    sweep: Function<Sweep>,
+    sweep: Function<(Sweep, Audit)>,
     status: Function<StatusApi>,
 }
 
@@ -237,25 +257,60 @@ impl Functions {
 }
 
 fn journal(world: &World, clock: &Clock) -> Journal {
-    Journal::new(world.store.clone(), "journal", clock.clone())
+    Journal::new(world.store.clone(), "journal", Shards::new(SHARDS), clock.clone())
 }
 
 fn executions(world: &World) -> Executions {
-    Executions::new(world.store.clone(), "executions")
+    Executions::new(world.store.clone(), "executions", Shards::new(SHARDS))
+}
+
+fn timers(world: &World) -> Timers {
+    Timers::new(world.store.clone(), "timers", Shards::new(SHARDS))
+}
+
+fn storage(world: &World, clock: &Clock, timers: Timers) -> Storage {
+    Storage {
+        journal: journal(world, clock),
+        executions: executions(world),
+        timers,
+        payloads: Payloads::new(world.objects.clone()),
+    }
 }
 
 fn new_ingest(world: &World, clock: Clock, version: usize) -> Ingest {
     let kit = kit();
-    let payloads = Payloads::new(world.objects.clone());
-    let (journal, executions) = (journal(world, &clock), executions(world));
+    // A callback's answer wakes the processor at once, if that is not lost.
+    let own = clock.clone();
+    let timers = timers(world).telling(move |timer, _| {
+        if timer.due <= own.now() {
+            send(Invocation::Messages(vec![timer.clone()]), Duration::ZERO);
+        }
+        Box::pin(ready(()))
+    });
     let config = &kit.configs[version];
-    Ingest::from_config(config, &kit.secrets, journal, executions, payloads, clock)
-        .expect("the simulation's configuration")
+    let mut ingest =
+        Ingest::from_config(config, &kit.secrets, storage(world, &clock, timers), clock)
+            .expect("the simulation's configuration");
+    ingest.teller = world.tells_early.map(|early| Teller {
+        early,
+        tell: Box::new(|id, _| {
+            send(Invocation::Received(vec![id.clone()]), Duration::ZERO);
+            Box::pin(ready(()))
+        }),
+    });
+    ingest
 }
 
 fn new_processor(world: &World, clock: Clock, version: usize) -> Processor {
     let kit = kit();
-    let journal = journal(world, &clock);
+    let own = clock.clone();
+    let timers = timers(world).telling(move |timer, terms| {
+        if !terms.is_suspect {
+            message(timer.clone(), own.now());
+        }
+        Box::pin(ready(()))
+    });
+    let Storage { journal, executions, timers, payloads } = storage(world, &clock, timers);
     let calls = match world.is_about(Focus::Hanging) {
         true => Calls::new(CALLS.0, CALLS.1),
         false => Calls::default(),
@@ -263,20 +318,57 @@ fn new_processor(world: &World, clock: Clock, version: usize) -> Processor {
     let driver = Driver {
         plans: kit.plans(version, journal.clone()),
         journal,
-        executions: executions(world),
-        payloads: Payloads::new(world.objects.clone()),
+        executions,
+        timers,
+        payloads,
         clock,
         callbacks: Some(kit.callbacks.clone()),
-        run_ahead: world.run_ahead,
-        recall: Recall::default(),
-        memory: Memory::default(),
         turns: everhook_processor::advance::places(CONCURRENCY),
         calls,
         process: OnceLock::new(),
         closing: AtomicBool::new(false),
         suspects: Suspects::default(),
+        alone: OnceLock::new(),
     };
-    Processor { driver, awake: Awake::default() }
+    Processor { driver, registry: RefCell::default() }
+}
+
+/// Sends the message that arrives when a timer is due. It may be lost, early, late, or come twice.
+fn message(timer: Timer, now: Timestamp) {
+    let delay = timer.due.since(now);
+    if delay > DELAY_MAX || world().strikes(Fault::MessageLost) {
+        return;
+    }
+    let exact = Duration::from_secs(u64::try_from(delay_seconds(delay)).unwrap_or(0));
+    let times = 1 + usize::from(world().strikes(Fault::MessageRepeated));
+    for _ in 0..times {
+        let delay = match world().strikes(Fault::MessageEarly) {
+            true => exact / 2,
+            false => exact,
+        };
+        let lag = match world().strikes(Fault::MessageLate) {
+            true => roll(|dice| dice.between(300, 120_000)),
+            false => roll(|dice| dice.between(1, 300)),
+        };
+        let lag = Duration::from_millis(lag);
+        let invocation = Invocation::Messages(vec![timer.clone()]);
+        executor().spawn(WORLD, async move {
+            sleep(delay + lag).await;
+            fire(invocation).await;
+        });
+    }
+}
+
+/// Invokes the processor in a moment, if that is not lost.
+fn send(invocation: Invocation, after: Duration) {
+    if world().strikes(Fault::InvocationLost) {
+        return;
+    }
+    let lag = Duration::from_millis(roll(|dice| dice.between(1, 100)));
+    executor().spawn(WORLD, async move {
+        sleep(after + lag).await;
+        fire(invocation).await;
+    });
 }
 
 /// A request to ingest: a webhook, or a callback.
@@ -307,95 +399,137 @@ async fn process(batch: Batch) -> Option<BatchResponse> {
         return world.functions.processor.invoke_in(new_processor, body).await;
     }
     let hands_over = !world.stream.is_polled;
-    let body = move |processor: Rc<Processor>, clock: Clock| async move {
-        let wakes = wakeup::from_batch(&batch);
-        let deadline = clock.now() + PROCESSOR;
-        let (failed, acting) = drive(&processor.driver, wakes, deadline, hands_over).await;
-        hand_over(acting);
-        let failed = batch.records.iter().filter(|record| failed.contains(&record.execution));
-        BatchResponse::failed(failed)
+    let body = move |instance: &Rc<Instance<Processor>>| {
+        let instance = instance.clone();
+        async move {
+            let wakes = wakeup::from_batch(&batch);
+            let (failed, acting) = drive(&instance, wakes, hands_over).await;
+            hand_over(acting);
+            let failed = batch.records.iter().filter(|record| failed.contains(&record.execution));
+            BatchResponse::failed(failed)
+        }
     };
-    world.functions.processor.invoke(new_processor, body).await
+    world.functions.processor.invoke_in(new_processor, body).await
 }
 
-/// Makes an execution go on in this process, and returns at once, as the supervisor does it on one machine.
+/// Makes an execution go on in this process, and returns at once, as on one machine.
 fn keep_driving(instance: &Rc<Instance<Processor>>, wake: Wake) {
-    let processor = &instance.handler;
-    let Some(news) = processor.awake.begin(&wake) else { return };
+    let lane = lane(&wake);
+    let deadline = instance.clock.now() + HANDED_OVER;
+    begin(instance, wake, &lane, Limits { deadline, hands_over: false }, None);
+}
+
+/// Gets an execution driven, as the supervisor does it.
+fn begin(
+    instance: &Rc<Instance<Processor>>,
+    wake: Wake,
+    lane: &Lane,
+    limits: Limits,
+    waiter: Option<Waiter>,
+) {
+    let id = wake.execution.clone();
+    match instance.handler.registry.borrow_mut().wake(wake, waiter) {
+        Asked::Queue => {}
+        Asked::Told => return,
+        Asked::Ended(waiter) => {
+            if let Some(waiter) = waiter {
+                waiter.send(Drove::Advanced(Advanced::Ended)).ok();
+            }
+            return;
+        }
+    }
     let busy = Busy::begin(instance);
+    let mut lane = lane.clone();
     executor().spawn(instance.process, async move {
-        let Instance { handler, clock, .. } = &*busy.0;
-        let Processor { driver, awake } = &**handler;
-        let mut wake = wake;
-        let mut lane = lane(&wake);
-        for _ in 0..AGAIN_MAX {
+        let Processor { driver, registry } = &*busy.0.handler;
+        loop {
             let place = driver.turns.enter(&lane, Measure::default()).await;
-            let deadline = clock.now() + HANDED_OVER;
-            drive_one(driver, &wake, (deadline, &news, false), place).await;
-            match awake.end(&wake.execution, &news) {
-                Some(cause) => wake.cause = cause,
-                None => return,
+            let Some(turn) = registry.borrow_mut().turn(&id) else { return };
+            let is_first = world().checks.borrow_mut().drive_begins(busy.0.process, &id);
+            world().check(|_| is_first);
+            let actor = turn.actor.unwrap_or_default();
+            let known = actor.borrow_mut().take();
+            let stint = Stint { limits, news: &turn.news, place: Some(place) };
+            let driving = advance_within(driver, &id, turn.told, stint, known);
+            let driven = AssertUnwindSafe(driving).catch_unwind().await;
+            world().checks.borrow_mut().drive_ends(busy.0.process, &id);
+            let Ok(Driven { result, known }) = driven else {
+                drop(registry.borrow_mut().failed(&id));
+                return;
+            };
+            let drove = result.map_or(Drove::Outage, Drove::Advanced);
+            let has_ended = matches!(drove, Drove::Advanced(Advanced::Ended));
+            let rest = Rest { has_ended, bytes: known.as_ref().map_or(0, Execution::bytes) };
+            *actor.borrow_mut() = known;
+            let rested = registry.borrow_mut().rested(&id, actor, rest, executor().now());
+            for waiter in rested.waiters {
+                waiter.send(drove.clone()).ok();
+            }
+            if !rested.again {
+                return;
             }
             lane = unknown_lane();
         }
-        awake.forget(&wake.execution);
     });
 }
 
-/// The source of an execution that has just arrived, as its server knows it.
+/// The source of an execution that has arrived, as its server knows it.
 fn lane(wake: &Wake) -> Lane {
-    let has_arrived = wake.cause == Cause::Appended(Sequence::START.next());
     let source = || world().checks.borrow().source(wake.execution.as_str());
-    let source = has_arrived.then(source).flatten();
+    let source = (wake.cause == Cause::Received).then(source).flatten();
     source.map_or_else(unknown_lane, |source| source.as_str().into())
 }
 
-/// Executions whose time has come.
+/// Invokes the processor with what is not a batch of the stream.
 pub(crate) async fn fire(invocation: Invocation) {
     let world = world();
-    if world.stream.is_polled
-        && let Invocation::Due(ids) | Invocation::Acting(ids) = &invocation
-    {
-        let ids = ids.clone();
-        let body = |instance: &Rc<Instance<Processor>>| {
-            for execution in ids {
-                keep_driving(instance, Wake { execution, cause: Cause::Due });
-            }
-            ready(())
-        };
-        world.functions.processor.invoke_in(new_processor, body).await;
-        return;
-    }
-    let body = |processor: Rc<Processor>, clock: Clock| async move {
-        let driver = &processor.driver;
-        let deadline = clock.now() + PROCESSOR;
-        let ids = match &invocation {
-            Invocation::Stream(_) | Invocation::Acting(_) => &[][..],
-            Invocation::Due(ids) => ids,
-            Invocation::Alone { execution, .. } => std::slice::from_ref(execution),
-        };
-        let world = crate::world::world();
-        ids.iter().for_each(|id| world.checks.borrow_mut().fired(id.as_str()));
-        match invocation {
-            Invocation::Stream(_) => {}
-            Invocation::Due(ids) => drive_all(driver, ids, Cause::Due, deadline).await,
-            Invocation::Acting(ids) => drive_all(driver, ids, Cause::HandedOver, deadline).await,
-            Invocation::Alone { execution, deaths } => {
-                let wake = Wake { execution: execution.clone(), cause: Cause::Alone };
-                let id = execution.as_str();
-                world.checks.borrow_mut().driven_alone(id);
-                let drive = async { drive(driver, vec![wake], deadline, false).await.0.is_empty() };
-                alone::drive(driver, &execution, deaths, deadline, drive).await;
-                world.checks.borrow_mut().survived_alone(id);
-            }
-        }
+    let is_local = world.stream.is_polled;
+    let body = move |instance: &Rc<Instance<Processor>>| {
+        let instance = instance.clone();
+        async move { invoked(&instance, invocation, is_local).await }
     };
-    world.functions.processor.invoke(new_processor, body).await;
+    world.functions.processor.invoke_in(new_processor, body).await;
 }
 
-async fn drive_all(driver: &Driver, ids: Vec<ExecutionId>, cause: Cause, deadline: Timestamp) {
-    let wakes = ids.into_iter().map(|execution| Wake { execution, cause });
-    drive(driver, wakes.collect(), deadline, false).await;
+async fn invoked(instance: &Rc<Instance<Processor>>, invocation: Invocation, is_local: bool) {
+    let driver = &instance.handler.driver;
+    let world = world();
+    let of = |ids: Vec<ExecutionId>, cause| -> Vec<_> {
+        ids.into_iter().map(|id| Wake::new(id, cause)).collect()
+    };
+    let wakes = match invocation {
+        Invocation::Stream(_) => return,
+        Invocation::Received(ids) => of(ids, Cause::Received),
+        Invocation::Acting(ids) => of(ids, Cause::HandedOver),
+        Invocation::Due(fired) => {
+            fired.into_iter().map(|fired| Wake::fired(fired, Cause::Due)).collect()
+        }
+        Invocation::Messages(timers) => {
+            let fired = claim_messages(driver, &timers).await;
+            fired.into_iter().map(|fired| Wake::fired(fired, Cause::Due)).collect()
+        }
+        Invocation::Alone(fired) => {
+            let id = fired.timer.execution.clone();
+            world.checks.borrow_mut().fired(id.as_str());
+            world.checks.borrow_mut().driven_alone(id.as_str());
+            let wakes = vec![Wake::fired(fired, Cause::Alone)];
+            let drive = alone::drive(driver, &id, async {
+                drive(instance, wakes, false).await;
+            });
+            alone::recorded(driver, &id, drive).await;
+            world.checks.borrow_mut().survived_alone(id.as_str());
+            return;
+        }
+    };
+    for wake in wakes.iter().filter(|wake| wake.timer.is_some()) {
+        world.checks.borrow_mut().fired(wake.execution.as_str());
+    }
+    if is_local {
+        wakes.into_iter().for_each(|wake| keep_driving(instance, wake));
+        return;
+    }
+    let (_, acting) = drive(instance, wakes, false).await;
+    hand_over(acting);
 }
 
 /// Executions whose next step acts, by source.
@@ -419,42 +553,32 @@ fn hand_over(acting: ActingBySource) {
     }
 }
 
-/// As the supervisor does it, without its actors: they take tasks of a runtime, and add nothing that is checked here.
+/// Drives executions until none of them is being driven any more.
 async fn drive(
-    driver: &Driver,
+    instance: &Rc<Instance<Processor>>,
     wakes: Vec<Wake>,
-    deadline: Timestamp,
     hands_over: bool,
 ) -> (HashSet<ExecutionId>, ActingBySource) {
     let (mut failed, mut acting) = (HashSet::new(), ActingBySource::new());
-    let drives = wakes.into_iter().map(|wake| async move {
-        let place = driver.turns.enter(&unknown_lane(), Measure::default()).await;
-        let news = &News::default();
-        let advanced = drive_one(driver, &wake, (deadline, news, hands_over), place).await;
-        (advanced, wake.execution)
-    });
-    let mut driven = drives.collect::<FuturesUnordered<_>>();
-    while let Some((advanced, id)) = driven.next().await {
-        match advanced {
-            Some(Ok(Advanced::Acts(source))) => acting.entry(source).or_default().push(id),
-            Some(Err(_)) => {
+    let limits = Limits { deadline: instance.clock.now() + PROCESSOR, hands_over };
+    let mut waiting = Vec::new();
+    for wake in wakes {
+        let (send, drove) = oneshot::channel();
+        waiting.push((wake.execution.clone(), drove));
+        begin(instance, wake, &unknown_lane(), limits, Some(send));
+    }
+    for (id, drove) in waiting {
+        match drove.await {
+            Ok(Drove::Advanced(Advanced::Acts(source))) => {
+                acting.entry(source).or_default().push(id);
+            }
+            Ok(Drove::Outage) => {
                 failed.insert(id);
             }
-            Some(Ok(_)) | None => {}
+            Ok(Drove::Advanced(_)) | Err(_) => {}
         }
     }
     (failed, acting)
-}
-
-/// Drives an execution once; nothing if that panics.
-async fn drive_one(
-    driver: &Driver,
-    wake: &Wake,
-    (deadline, news, hands_over): (Timestamp, &News, bool),
-    place: Place,
-) -> Option<Result<Advanced, Outage>> {
-    let stint = Stint { deadline, news, place: Some(place), hands_over };
-    AssertUnwindSafe(advance_within(driver, wake, stint)).catch_unwind().await.ok()
 }
 
 async fn project(batch: Batch) -> Option<BatchResponse> {
@@ -462,7 +586,6 @@ async fn project(batch: Batch) -> Option<BatchResponse> {
     let make = |world: &World, clock: Clock, _| Projector {
         journal: journal(world, &clock),
         executions: executions(world),
-        clock,
     };
     let body = |projector: Rc<Projector>, _| async move {
         everhook_projector::handle(&projector, batch).await
@@ -476,6 +599,7 @@ pub(crate) async fn query(request: ApiGatewayV2httpRequest) -> Option<ApiGateway
     let make = |world: &World, clock: Clock, _| StatusApi {
         journal: journal(world, &clock),
         executions: executions(world),
+        timers: timers(world),
         payloads: Payloads::new(world.objects.clone()),
         sources: Vec::new(),
     };
@@ -483,15 +607,38 @@ pub(crate) async fn query(request: ApiGatewayV2httpRequest) -> Option<ApiGateway
     world.functions.status.invoke(make, body).await
 }
 
-/// Looks once for what is due; what is claimed is handed over at once.
-pub(crate) async fn sweep() {
+/// Looks once for what is due, and looks after what would be forgotten; says whether the audit could be made.
+pub(crate) async fn sweep() -> bool {
     let world = world();
-    let make =
-        |world: &World, clock: Clock, _| Sweep::new(executions(world), clock).suspecting_unmoved();
-    let body = |sweep: Rc<Sweep>, clock: Clock| async move {
-        sweep.look(clock.now() + SWEEPS, |invocation| ready(invoke(invocation))).await;
+    let make = |world: &World, clock: Clock, _| {
+        let (journal, executions) = (journal(world, &clock), executions(world));
+        let sweep = Sweep::new(timers(world), executions.clone(), journal.clone(), clock.clone());
+        (sweep, Audit::new(journal, executions, timers(world), clock))
     };
-    world.functions.sweep.invoke(make, body).await;
+    let body = |handlers: Rc<(Sweep, Audit)>, clock: Clock| async move {
+        let (sweep, audit) = &*handlers;
+        let until = clock.now() + SWEEPS;
+        let began = crate::world::world().now();
+        crate::world::world().checks.borrow_mut().sweep_begins(executor().current(), began);
+        let hand_over = |handed| {
+            ready(match handed {
+                HandOver::Now(invocation) => invoke(invocation),
+                HandOver::OnTime(timers) => {
+                    timers.into_iter().for_each(|timer| message(timer, clock.now()));
+                    true
+                }
+            })
+        };
+        sweep.look(AHEAD, until, hand_over).await;
+        let audited = audit.run(until).await;
+        if audited.as_ref().map_or(true, |audited| audited.timers > 0) {
+            sweep.look(Duration::ZERO, until, hand_over).await;
+        }
+        let now = crate::world::world().now();
+        crate::world::world().check(|checks| checks.all_covered(now));
+        audited.is_ok()
+    };
+    world.functions.sweep.invoke(make, body).await.unwrap_or(false)
 }
 
 /// Invokes the processor asynchronously, as Lambda does it: hardly ever not at all, now and then twice.

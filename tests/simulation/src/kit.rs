@@ -20,10 +20,13 @@ use crate::targets;
 const CONFIG: &str = include_str!("workflows.toml");
 
 /// The sources. Each has a workflow of its own name, but for those that are about their ids.
-pub(crate) const SOURCES: [&str; 16] = [
+pub(crate) const SOURCES: [&str; 18] = [
     "plain", "once", "attempt", "wait", "ask", "fork", "claims", "rescue", "long", "batch", "list",
-    "beat", "late", "look", "poke", "shop",
+    "beat", "late", "look", "poke", "shop", "hour", RACE,
 ];
+
+/// The source whose answers race with their expiry, beside a long call.
+pub(crate) const RACE: &str = "race";
 
 /// The source whose webhooks kill the process that drives them. Only some worlds have it.
 pub(crate) const KILLER: &str = "kill";

@@ -17,17 +17,17 @@ pub fn verdict(guard: Guard) -> Verdict {
         Guard::OwnAppend => Verdict::Tolerated(
             "whoever meets his own append reads the history and finds it there; an attempt that is made at most once counts as interrupted",
         ),
-        Guard::LastAppendActs => {
-            Verdict::Tolerated("of several drivers one appends; the guard saves the others' work")
+        Guard::ClearsOwnTimer => Verdict::Tolerated(
+            "a driver sets its next timer before it deletes any, and that one is due before anything that the execution waits for",
+        ),
+        Guard::AuditLetsRest => {
+            Verdict::Tolerated("a timer too many wakes in vain; the guard saves writes")
         }
-        Guard::LeaseOutlastsInvocation | Guard::LeaseExtended => {
-            Verdict::Tolerated("two drivers at once are safe; the guard makes them rare")
-        }
+        Guard::WaitAfterAppend => Verdict::Tolerated(
+            "whoever appends first sets a timer of its own before it lets go; the guard saves a detour of up to a minute",
+        ),
         Guard::OutcomeSurvivesConflict => Verdict::Tolerated(
             "what was done is done again with the same key; an attempt that is made at most once counts as interrupted",
-        ),
-        Guard::GraceForRows => Verdict::Tolerated(
-            "a row is due after 60 s, and a webhook is recorded within 8 s or not at all",
         ),
         _ => Verdict::Caught,
     }

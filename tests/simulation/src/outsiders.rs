@@ -6,7 +6,7 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use aws_lambda_events::encodings::Body;
 use aws_lambda_events::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use everhook_journal::payload::sha256_hex;
-use everhook_journal::{ExecutionId, Timestamp, ambient};
+use everhook_journal::{ExecutionId, ambient};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -19,7 +19,8 @@ use crate::functions;
 use crate::kit::kit;
 use crate::world::world;
 
-/// How long things go wrong at most, in seconds.
+/// How long things go wrong, in seconds.
+const FAULTY_LEAST: u64 = 60;
 const FAULTY_MOST: u64 = 1_500;
 
 /// How long executions may take once nothing goes wrong any more.
@@ -27,6 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(48 * 3600);
 
 /// The same where executions that cannot move are looked at until their histories expire.
 const WEEKS: Duration = Duration::from_secs(60 * 24 * 3600);
+
+/// How often the sweep starts, and how far ahead it sends messages.
+const MINUTE: Duration = Duration::from_secs(60);
+const AHEAD: Duration = Duration::from_secs(75);
 
 /// Sends a webhook until it is accepted, and now and then again.
 pub(crate) async fn sender(source: &'static str, number: usize) {
@@ -45,9 +50,8 @@ pub(crate) async fn sender(source: &'static str, number: usize) {
         // Somebody who has seen another request sends it again under this id, before its own webhook comes.
         deliver(source, source, &id, captured()).await;
     }
-    let mut is_hasty = false;
     while !deliver(source, source, &id, body(large, false)).await {
-        pause(&mut is_hasty).await;
+        pause().await;
     }
     world().sender_is_done();
     if world().strikes(Fault::WebhookAgain) {
@@ -57,17 +61,9 @@ pub(crate) async fn sender(source: &'static str, number: usize) {
     }
 }
 
-/// What a sender leaves between one try and the next. One that `is_hasty` has come back for good.
-pub(crate) async fn pause(is_hasty: &mut bool) {
+/// What a sender leaves between one try and the next.
+pub(crate) async fn pause() {
     let pause = match () {
-        () if *is_hasty => roll(|dice| dice.between(10, 2_000)),
-        // Some come back just when the row of a first try is about to be removed.
-        () if world().items.borrow().has_orphan() && world().strikes(Fault::SenderReturns) => {
-            let removing = async { world().removing.notified().await };
-            ambient::timeout(Duration::from_secs(1_200), removing).await.ok();
-            *is_hasty = true;
-            roll(|dice| dice.between(0, 500))
-        }
         () if world().strikes(Fault::SenderPauses) => roll(|dice| dice.between(940_000, 975_000)),
         () => roll(|dice| dice.between(500, 30_000)),
     };
@@ -148,15 +144,20 @@ pub(crate) fn answer(response: &ApiGatewayV2httpResponse) -> Value {
     }
 }
 
+/// How long something waits for its answer that waits for long, in milliseconds.
+const LONG: u64 = 60_000;
+
 /// Calls back, as whoever was asked does.
-pub(crate) async fn callback(token: String, execution: ExecutionId) {
+pub(crate) async fn callback(token: String, execution: ExecutionId, expires: Duration) {
+    let expires = expires.as_millis() as u64;
     let fates = [Fault::CallbackNever, Fault::CallbackEarly, Fault::CallbackLate];
     let fate = fates.into_iter().find(|fault| world().strikes(*fault));
     let delay = match fate {
         Some(Fault::CallbackNever) => return,
         Some(Fault::CallbackEarly) => roll(|dice| dice.between(0, 100)),
-        Some(_) => roll(|dice| dice.between(1_795_000, 1_805_000)),
-        None => roll(|dice| dice.between(100, 240_000)),
+        Some(_) if expires < LONG => roll(|dice| dice.between(expires - 800, expires + 800)),
+        Some(_) => roll(|dice| dice.between(expires - 5_000, expires + 5_000)),
+        None => roll(|dice| dice.between(100, expires.min(240_000))),
     };
     sleep(Duration::from_millis(delay)).await;
     let said = Said::draw(&execution);
@@ -225,29 +226,30 @@ pub(crate) async fn operate(execution: &str, what: &str) {
     }
 }
 
-/// Looks for what is due, as soon as something may be.
+/// Starts the sweep in each minute in which it may find something.
 pub(crate) async fn sweep() {
     loop {
-        let first = world().items.borrow().first_due().and_then(Timestamp::parse);
-        let ahead = first.map_or(Duration::from_secs(3600), |due| due.since(world().now()));
-        // Clocks may be ahead by two seconds.
-        let wait = ahead.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1));
-        let news = async { world().due.notified().await };
-        if wait > Duration::from_secs(1) {
-            ambient::timeout(wait, news).await.ok();
-            sleep(Duration::from_millis(500)).await;
-            let soon = world().now() + Duration::from_secs(2);
-            let first = world().items.borrow().first_due().and_then(Timestamp::parse);
-            if first.is_none_or(|due| due > soon) {
-                continue;
-            }
-        } else {
-            sleep(wait).await;
+        let now = world().now();
+        let first = world().items.borrow().first_due().map(|due| due - AHEAD);
+        let next = first.into_iter().chain(world().next_audit()).min();
+        let wait = next.map_or(Duration::from_secs(24 * 3600), |next| next.since(now));
+        if wait > MINUTE {
+            // Something may come meanwhile.
+            let news = async { world().due.notified().await };
+            ambient::timeout(wait - MINUTE, news).await.ok();
+            continue;
         }
+        // It starts by the clock, a little late.
+        let past = u64::try_from(now.as_millis().rem_euclid(60_000)).unwrap_or(0);
+        sleep(MINUTE - Duration::from_millis(past)).await;
+        sleep(Duration::from_millis(roll(|dice| dice.between(0, 900)))).await;
         if world().strikes(Fault::SweepOutage) {
-            sleep(Duration::from_secs(roll(|dice| dice.between(1, 180)))).await;
+            sleep(Duration::from_secs(roll(|dice| dice.between(60, 2_700)))).await;
         }
-        functions::sweep().await;
+        let began = world().now();
+        if functions::sweep().await {
+            world().audited(began);
+        }
     }
 }
 
@@ -269,8 +271,7 @@ pub(crate) async fn kills() {
 
 /// Ends the world: first what goes wrong, then, when all is done, the rest.
 pub(crate) async fn end() {
-    let least = world().weak.faulty_least();
-    sleep(Duration::from_secs(roll(|dice| dice.between(least, FAULTY_MOST)))).await;
+    sleep(Duration::from_secs(roll(|dice| dice.between(FAULTY_LEAST, FAULTY_MOST)))).await;
     world().tell(|| "nothing goes wrong any more".into());
     world().cease();
     let began = executor().now();

@@ -27,9 +27,8 @@ pub(crate) async fn sender(number: usize) {
     }
     sleep(Duration::from_secs(roll(|dice| dice.between(0, 600)))).await;
     world().version.set(1);
-    let mut is_hasty = false;
     while !reverify().await {
-        pause(&mut is_hasty).await;
+        pause().await;
     }
     if world().strikes(Fault::WebhookAgain) {
         deliver(SOURCE, SIGNER, &id, body(false, false)).await;

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use everhook_journal::Timestamp;
-use everhook_journal::item::{self, number};
+use everhook_journal::item::number;
 use everhook_journal::store::simulated::{Call, Page, Tables};
 use everhook_journal::store::{Expression, Item, Query, Unavailable, WriteError};
 
 use everhook_journal::ambient::simulated::Sleep;
 
 use crate::executor::{WORLD, executor, never, roll, sleep};
-use crate::expression::{change, compare, holds};
+use crate::expression::{change, holds};
 use crate::faults::Fault;
-use crate::focus::{Kind, REMOVAL};
+use crate::focus::{Focus, Kind};
 use crate::sizes::fits;
 use crate::world::{World, world};
 
@@ -34,11 +34,14 @@ struct Versions {
     past: Vec<(Duration, Option<Arc<Item>>)>,
 }
 
-/// All items of both tables.
+/// All items of the tables.
 #[derive(Default)]
 pub(crate) struct Items {
     journal: BTreeMap<Key, Versions>,
     executions: BTreeMap<Key, Versions>,
+    timers: BTreeMap<Key, Versions>,
+    /// The entries of the index of received webhooks, and from when on each of them is seen.
+    received: BTreeMap<String, Vec<(Key, Duration)>>,
 }
 
 impl Versions {
@@ -58,16 +61,17 @@ impl Items {
         match table {
             "journal" => &mut self.journal,
             "executions" => &mut self.executions,
+            "timers" => &mut self.timers,
             _ => panic!("there is no table {table}"),
         }
     }
 
-    /// Whether a row stands there that no webhook was recorded for.
+    /// Whether a view stands there whose history is gone.
     pub(crate) fn has_orphan(&self) -> bool {
         let recorded = |id: &String| {
             self.journal.get(&(id.clone(), 1)).is_some_and(|versions| versions.now.is_some())
         };
-        let stands = |item: &Arc<Item>| item.contains_key("status");
+        let stands = |item: &Arc<Item>| item.contains_key("view");
         self.executions
             .iter()
             .any(|((id, _), versions)| versions.now.as_ref().is_some_and(stands) && !recorded(id))
@@ -75,7 +79,11 @@ impl Items {
 
     /// What has expired and still stands, with its time.
     pub(crate) fn expired(&self, now: Timestamp) -> Vec<(&'static str, Key, Timestamp)> {
-        let tables = [("journal", &self.journal), ("executions", &self.executions)];
+        let tables = [
+            ("journal", &self.journal),
+            ("executions", &self.executions),
+            ("timers", &self.timers),
+        ];
         let all = tables.into_iter().flat_map(|(name, table)| {
             table.iter().filter_map(move |(key, versions)| {
                 let ttl = versions.now.as_ref()?.get("ttl")?.as_n().ok()?.parse::<i64>().ok()?;
@@ -85,18 +93,32 @@ impl Items {
         all.filter(|(_, _, expires_at)| *expires_at < now).collect()
     }
 
-    /// The earliest due time in the table.
-    pub(crate) fn first_due(&self) -> Option<&str> {
-        let rows = self.executions.values().filter_map(|versions| versions.now.as_ref());
-        rows.filter_map(|row| row.get("due_at")?.as_s().ok().map(String::as_str)).min()
+    /// When the next timer is to be handed over.
+    pub(crate) fn first_due(&self) -> Option<Timestamp> {
+        let timers = self.timers.values().filter_map(|versions| versions.now.as_ref());
+        timers.filter_map(|item| due_of(item)).min()
     }
 }
 
+/// When a timer is to be handed over.
+pub(crate) fn due_of(item: &Item) -> Option<Timestamp> {
+    let again = item.get("again_at").and_then(|value| value.as_s().ok());
+    let due = item.get("due")?.as_s().ok()?.split('#').next();
+    Timestamp::parse(again.map(String::as_str).or(due)?)
+}
+
 fn key_of(table: &str, item: &Item) -> Key {
-    let partition = item.get("execution").and_then(|value| value.as_s().ok()).cloned();
+    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
+    if table == "timers" {
+        return (text("shard").zip(text("due")).map(timer_key).expect("an item has a key"), 0);
+    }
     let sequence = item.get("sequence").and_then(|value| value.as_n().ok()?.parse().ok());
     let sequence = sequence.filter(|_| table == "journal").unwrap_or(0);
-    (partition.expect("an item has a key"), sequence)
+    (text("execution").expect("an item has a key"), sequence)
+}
+
+fn timer_key((shard, due): (String, String)) -> String {
+    format!("{shard} {due}")
 }
 
 /// A write: what becomes of the item that stands there, if the condition holds.
@@ -148,6 +170,16 @@ impl Write {
             }
         };
         versions.set(after.clone(), now);
+        if let Some(partition) = after.as_ref().and_then(|item| item.get("received")?.as_s().ok()) {
+            let late = match world.strikes(Fault::IndexLags) {
+                true => Duration::from_secs(roll(|dice| dice.between(20, 6_000))),
+                false => Duration::ZERO,
+            };
+            let entries = items.received.entry(partition.clone()).or_default();
+            entries.retain(|(key, _)| *key != self.key);
+            entries.push((self.key.clone(), now + late));
+            world.checks.borrow_mut().indexed(&self.key.0, world.now() + late);
+        }
         drop(items);
         world.tell(|| {
             format!(
@@ -175,18 +207,22 @@ pub(crate) fn delete_expired(table: &'static str, key: Key) {
 /// What an item says, in short.
 fn said(item: Option<&Item>) -> String {
     let Some(item) = item else { return "gone".into() };
-    let events = item::to_append(item).map(|append| append.recorded).unwrap_or_default();
-    let events = events.into_iter().map(|recorded| recorded.event.name().to_owned());
-    let names = ["status", "sequence", "due_at", "generation", "redrives", "parked"];
+    let names = ["sequence", "until", "fired", "again_at", "stalled", "repeat_of"];
     let said = names.iter().filter_map(|name| {
         let value = item.get(*name)?;
         let value = value.as_s().or_else(|_| value.as_n()).ok()?;
         Some(format!("{name}={value}"))
     });
+    let events = everhook_journal::item::to_append(item).map(|append| append.recorded);
+    let events = events.unwrap_or_default().into_iter();
+    let events = events.map(|recorded| recorded.event.name().to_owned());
     events.chain(said).collect::<Vec<_>>().join(" ")
 }
 
 fn shown((execution, sequence): &Key) -> String {
+    if execution.starts_with("shard#") {
+        return execution.clone();
+    }
     let short: String = execution.chars().take(12).collect();
     if *sequence == 0 { short } else { format!("{short} {sequence}") }
 }
@@ -214,8 +250,20 @@ const FATES: [(Fault, Fate); 7] = [
     (Fault::AppliedLate, Fate::AppliedLate),
 ];
 
+/// A page of the index of received webhooks is read.
+const INDEX: Kind = ("query", "index");
+
+/// Whether a call goes well for sure. An audit reads a hundred pages, and none may fail: it would hardly ever come to
+/// its end.
+fn is_spared(call: Kind) -> bool {
+    call == INDEX && roll(|dice| dice.happens(0.95))
+}
+
 fn fate(call: Kind) -> Fate {
     let world = world();
+    if is_spared(call) {
+        return Fate::Well;
+    }
     if world.weak.failing == call && world.strikes(Fault::FailedCall) {
         return FATES[roll(|dice| dice.below(FATES.len()))].1;
     }
@@ -223,17 +271,33 @@ fn fate(call: Kind) -> Fate {
     fate.map_or(Fate::Well, |(_, fate)| fate)
 }
 
+/// How slow a call may be without any risk that a claim runs out meanwhile: a few of them fit into its margin.
+const SLOW: u64 = 1_000;
+
+/// The same of a call that has to do with an execution.
+fn travel_for(call: Kind, execution: &str) -> Sleep {
+    let millis = travels(call);
+    if millis > SLOW {
+        world().checks.borrow_mut().disturbed(execution);
+    }
+    sleep(Duration::from_millis(millis))
+}
+
 /// The way there or back: a few milliseconds, now and then much longer.
 pub(crate) fn travel(call: Kind) -> Sleep {
+    sleep(Duration::from_millis(travels(call)))
+}
+
+fn travels(call: Kind) -> u64 {
     let world = world();
-    let millis = match () {
+    match () {
+        () if is_spared(call) => roll(|dice| dice.between(1, 12)),
         () if world.strikes(Fault::Stall) => roll(|dice| dice.between(5_000, 45_000)),
         () if world.weak.slow == call && world.strikes(Fault::SlowCall) => {
             roll(|dice| dice.between(0, world.weak.slow_most))
         }
         () => roll(|dice| dice.between(1, 12)),
-    };
-    sleep(Duration::from_millis(millis))
+    }
 }
 
 fn unavailable(why: &str) -> Unavailable {
@@ -254,17 +318,46 @@ fn kill_current() {
     world().kill(executor.current());
 }
 
+/// Whether a process dies now because of what it is about to write.
+fn is_killed_before(call: Kind, key: &Key) -> bool {
+    let world = world();
+    match call {
+        // The audit appends nothing, and dies in its own way.
+        ("put", "timers") if !world.runs("sweep") => world.strikes(Fault::KilledBeforeTimer),
+        ("update", "executions") if key.0.starts_with("audit#") => {
+            world.strikes(Fault::AuditKilled)
+        }
+        _ => false,
+    }
+}
+
+/// Waits as a client does that was throttled and tries again by itself.
+async fn retried() {
+    if world().strikes(Fault::ThrottledBriefly) {
+        sleep(Duration::from_millis(roll(|dice| dice.between(25, 400)))).await;
+    }
+}
+
 async fn write(write: Write) -> Result<(), WriteError> {
     let call = (write.kind(), write.table);
-    if call == REMOVAL {
-        world().removing.notify_waiters();
+    let execution = execution_of(write.table, &write.key).to_owned();
+    if is_killed_before(call, &write.key) {
+        return die().await;
     }
     let fate = fate(call);
-    travel(call).await;
+    if !matches!(fate, Fate::Well) {
+        world().checks.borrow_mut().disturbed(&execution);
+    }
+    retried().await;
+    travel_for(call, &execution).await;
     match fate {
         Fate::Well => {
             let result = write.apply();
-            travel(call).await;
+            if call == ("put", "journal") && world().strikes(Fault::AppendLate) {
+                world().checks.borrow_mut().disturbed(&execution);
+                sleep(Duration::from_millis(roll(|dice| dice.between(9_000, 40_000)))).await;
+            }
+            travel_for(call, &execution).await;
             result
         }
         Fate::CrashBefore => die().await,
@@ -282,7 +375,7 @@ async fn write(write: Write) -> Result<(), WriteError> {
             write.apply().ok();
             sleep(Duration::from_millis(500)).await;
             let result = write.apply();
-            travel(call).await;
+            travel_for(call, &execution).await;
             result
         }
         Fate::ReplyLostAgain => {
@@ -301,13 +394,30 @@ async fn write(write: Write) -> Result<(), WriteError> {
     }
 }
 
-pub(crate) async fn read<T>(call: Kind, look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
+/// The execution that an item belongs to.
+fn execution_of<'k>(table: &str, key: &'k Key) -> &'k str {
+    match table {
+        "timers" => key.0.rsplit('#').next().unwrap_or_default(),
+        _ => &key.0,
+    }
+}
+
+/// Reads something of an execution.
+async fn read_of<T>(
+    call: Kind,
+    execution: &str,
+    look: impl FnOnce(&World) -> T,
+) -> Result<T, Unavailable> {
     let fate = fate(call);
-    travel(call).await;
+    if !matches!(fate, Fate::Well) {
+        world().checks.borrow_mut().disturbed(execution);
+    }
+    retried().await;
+    travel_for(call, execution).await;
     match fate {
         Fate::Well => {
             let result = look(&world());
-            travel(call).await;
+            travel_for(call, execution).await;
             Ok(result)
         }
         Fate::CrashBefore | Fate::CrashAfter => die().await,
@@ -317,6 +427,11 @@ pub(crate) async fn read<T>(call: Kind, look: impl FnOnce(&World) -> T) -> Resul
             Err(unavailable("no reply"))
         }
     }
+}
+
+/// Reads something that belongs to no execution.
+pub(crate) async fn read<T>(call: Kind, look: impl FnOnce(&World) -> T) -> Result<T, Unavailable> {
+    read_of(call, "", look).await
 }
 
 /// The time as of which something that may be behind is read.
@@ -381,11 +496,15 @@ impl Tables for SimulatedTables {
 
     fn get<'c>(&'c self, table: &'c str, key: Item) -> Call<'c, Result<Option<Item>, Unavailable>> {
         let (table, key) = (named(table), key_of(table, &key));
-        Box::pin(read(("get", table), move |world| {
-            let mut items = world.items.borrow_mut();
-            let found = items.table(table).get(&key).and_then(|versions| versions.now.as_ref());
-            found.map(|item| Item::clone(item))
-        }))
+        let execution = execution_of(table, &key).to_owned();
+        Box::pin(async move {
+            let look = |world: &World| {
+                let mut items = world.items.borrow_mut();
+                let found = items.table(table).get(&key).and_then(|versions| versions.now.as_ref());
+                found.map(|item| Item::clone(item))
+            };
+            read_of(("get", table), &execution, look).await
+        })
     }
 
     fn batch_get<'c>(
@@ -406,8 +525,69 @@ impl Tables for SimulatedTables {
 
     fn query<'c>(&'c self, table: &'c str, query: Query) -> Call<'c, Result<Page, Unavailable>> {
         let table = named(table);
-        Box::pin(read(("query", table), move |world| look(world, table, &query)))
+        if query.index.is_some_and(|index| ["due", "recent"].contains(&index)) {
+            let gone = "The table does not have the specified index".to_owned();
+            return Box::pin(std::future::ready(Err(Unavailable(gone))));
+        }
+        Box::pin(async move {
+            let values = &query.key.parts().2;
+            let execution = values.iter().find(|(name, _)| *name == ":execution");
+            let execution = execution.and_then(|(_, value)| value.as_s().ok()).cloned();
+            let look = |world: &World| match query.index {
+                Some("received") => received(world, &query),
+                _ => look(world, table, &query),
+            };
+            let call = if query.index == Some("received") { INDEX } else { ("query", table) };
+            read_of(call, execution.as_deref().unwrap_or_default(), look).await
+        })
     }
+}
+
+/// A page of the index of received webhooks, by time.
+fn received(world: &World, query: &Query) -> Page {
+    let most = if world.is_about(Focus::Unheard) { 2_000 } else { 4_000 };
+    let as_of = behind(world, Fault::StaleIndex, most);
+    let limit = query.limit.map_or(usize::MAX, |limit| limit.unsigned_abs() as usize);
+    let limit = match world.strikes(Fault::ShortPage) {
+        true => limit.min(roll(|dice| dice.between(1, 4) as usize)),
+        false => limit,
+    };
+    let partition = query.key.parts().2.iter().find(|(name, _)| *name == ":received");
+    let partition = partition.and_then(|(_, value)| value.as_s().ok()).expect("a partition");
+    let items = world.items.borrow();
+    let entries = items.received.get(partition).into_iter().flatten();
+    let seen = entries.filter(|(_, from)| *from <= as_of);
+    let found = seen.filter_map(|(key, _)| items.journal.get(key)?.as_of(as_of));
+    let mut found: Vec<_> = found.filter(|item| holds(&query.key, Some(item))).collect();
+    let place = |item: &Item| {
+        let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
+        (text("at"), text("execution"))
+    };
+    found.sort_by_key(|item| place(item));
+    if query.descending {
+        found.reverse();
+    }
+    if let Some(start) = &query.start {
+        let start = place(start);
+        found.retain(|item| match query.descending {
+            true => place(item) < start,
+            false => place(item) > start,
+        });
+    }
+    let names = ["execution", "sequence", "received", "at"];
+    let key = |item: &Item| -> Item {
+        let own = item.iter().filter(|(name, _)| names.contains(&name.as_str()));
+        own.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    let process = executor().current();
+    for item in found.iter().take(limit) {
+        if let Some(execution) = item.get("execution").and_then(|value| value.as_s().ok()) {
+            world.checks.borrow_mut().listed(process, execution);
+        }
+    }
+    // A page that is full says that there may be more.
+    let more = (found.len() >= limit).then(|| key(found[limit - 1]));
+    (found.into_iter().take(limit).map(|item| key(item)).collect(), more)
 }
 
 fn look(world: &World, table: &str, query: &Query) -> Page {
@@ -421,33 +601,39 @@ fn look(world: &World, table: &str, query: &Query) -> Page {
         false => query.limit.map_or(usize::MAX, |limit| limit.unsigned_abs() as usize),
     };
     let mut items = world.items.borrow_mut();
-    let partition = query.key.parts().2.iter().find(|(name, _)| *name == ":execution");
-    let first = match (&query.start, partition) {
+    let is_partition =
+        |(name, _): &&(&str, AttributeValue)| [":execution", ":shard"].contains(name);
+    let partition = query.key.parts().2.iter().find(is_partition);
+    let partition = partition.and_then(|(_, value)| value.as_s().ok());
+    // A timer's key begins with its shard.
+    let partition = partition.map(|name| match table {
+        "timers" => format!("{name} "),
+        _ => name.clone(),
+    });
+    let first = match (&query.start, &partition) {
         (Some(start), _) => Bound::Excluded(key_of(table, start)),
-        (None, Some((_, AttributeValue::S(partition)))) => Bound::Included((partition.clone(), 0)),
+        (None, Some(partition)) => Bound::Included((partition.clone(), 0)),
         (None, _) => Bound::Unbounded,
     };
-    let one = partition.and_then(|(_, value)| value.as_s().ok());
+    let is_in = |key: &str| match (&partition, table) {
+        (Some(partition), "timers") => key.starts_with(partition.as_str()),
+        (Some(partition), _) => key == partition,
+        (None, _) => true,
+    };
     let range = items.table(table).range((first, Bound::Unbounded));
-    let range = range.take_while(|((key, _), _)| one.is_none_or(|one| one == key));
+    let range = range.take_while(|((key, _), _)| is_in(key));
     let mut found: Vec<&Arc<Item>> = range
         .filter_map(|(_, versions)| versions.as_of(as_of))
         .filter(|item| holds(&query.key, Some(item)))
         .collect();
-    // Whoever is due first comes first; a page that is cut short is not gone on with, as the sweep looks again.
-    if query.index == Some("due") {
-        found.sort_by(|left, right| {
-            let order = left.get("due_at").zip(right.get("due_at"));
-            order
-                .and_then(|(left, right)| compare(left, right))
-                .unwrap_or(std::cmp::Ordering::Equal)
-        });
+    if query.descending {
+        found.reverse();
     }
-    let more = (found.len() > limit && query.index.is_none())
+    let more = (found.len() >= limit && query.index.is_none())
         .then(|| {
-            found[limit - 1]
-                .iter()
-                .filter(|(name, _)| ["execution", "sequence"].contains(&name.as_str()))
+            found[limit - 1].iter().filter(|(name, _)| {
+                ["execution", "sequence", "shard", "due"].contains(&name.as_str())
+            })
         })
         .map(|key| key.map(|(name, value)| (name.clone(), value.clone())).collect());
     let page = found.into_iter().take(limit).map(|item| Item::clone(item)).collect();
@@ -455,5 +641,9 @@ fn look(world: &World, table: &str, query: &Query) -> Page {
 }
 
 fn named(table: &str) -> &'static str {
-    if table == "journal" { "journal" } else { "executions" }
+    match table {
+        "journal" => "journal",
+        "timers" => "timers",
+        _ => "executions",
+    }
 }

@@ -9,7 +9,7 @@ use crate::answers::beats;
 use crate::checks::RESULT_BYTES_MAX;
 use crate::executor::{WORLD, executor, roll, sleep};
 use crate::faults::Fault;
-use crate::kit::{HANG, kit};
+use crate::kit::{HANG, RACE, kit};
 use crate::outsiders::callback;
 use crate::tables::die;
 use crate::world::world;
@@ -68,7 +68,11 @@ fn begin(input: &Input, millis_max: u64) -> (Duration, End) {
             executor().spawn(WORLD, beats(token.clone(), input.execution.clone()));
         }
         world.asked.borrow_mut().push((token.clone(), input.execution.clone()));
-        executor().spawn(WORLD, callback(token, input.execution.clone()));
+        let expires = match input.webhook.source.as_str() {
+            RACE => Duration::from_secs(25),
+            _ => Duration::from_secs(1_800),
+        };
+        executor().spawn(WORLD, callback(token, input.execution.clone(), expires));
     }
     let hangs = input.webhook.source.as_str() == HANG;
     let duration = match hangs || world.strikes(Fault::TargetSlow) {

@@ -54,10 +54,12 @@ pub struct Outcome {
 }
 
 /// What keeps a process from recording an outcome in time, beside its death.
-const TROUBLES: [Fault; 11] = [
+const TROUBLES: [Fault; 13] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::Throttled,
+    Fault::ThrottledBriefly,
+    Fault::AppendLate,
     Fault::RequestLost,
     Fault::ReplyLost,
     Fault::ReplyLostAgain,
@@ -77,11 +79,12 @@ pub(crate) struct World {
     pub(crate) checks: RefCell<Checks>,
     /// The version of the workflows that new processes have.
     pub(crate) version: Cell<usize>,
-    pub(crate) run_ahead: bool,
+    /// Whether ingest tells the processor of webhooks, and whether it does so early.
+    pub(crate) tells_early: Option<bool>,
     focus: Option<Focus>,
     pub(crate) weak: Weak,
-    /// A row is about to be removed.
-    pub(crate) removing: Notify,
+    /// When something can be audited that was not yet.
+    audits: RefCell<Vec<Timestamp>>,
     /// Which executions have wide lists, see [`Fault::ResultsWide`].
     pub(crate) wide: RefCell<BTreeMap<String, bool>>,
     /// What each execution was sent as, and the tokens that were given out for it.
@@ -206,12 +209,16 @@ impl World {
 
     fn unshared(focus: Option<Focus>, dice: &mut Dice, is_told: bool) -> Self {
         let faults = Faults::draw(focus, dice);
-        let run_ahead = !dice.happens(0.2);
         let weak = Weak::draw(focus, dice);
         // Only a model of Lambda's mappings gives two drivers the same record often enough, and gives up records
         // whose batches kill their process. On one machine these die with the event source: real servers try that.
-        let is_mapped = matches!(focus, Some(Focus::Drivers | Focus::Killers | Focus::Weeks));
+        let is_mapped = matches!(
+            focus,
+            Some(Focus::Drivers | Focus::Killers | Focus::Weeks | Focus::Races | Focus::Unheard)
+        );
         let is_polled = dice.happens(POLLED) && !is_mapped;
+        let tells_early = dice.happens(0.5).then(|| dice.happens(0.5));
+        let tells_early = tells_early.filter(|_| focus != Some(Focus::Unheard));
         Self {
             items: RefCell::default(),
             store: Store::simulated(Arc::new(SimulatedTables)),
@@ -219,10 +226,10 @@ impl World {
             functions: Functions::new(is_polled),
             checks: RefCell::default(),
             version: Cell::new(0),
-            run_ahead,
+            tells_early,
             focus,
             weak,
-            removing: Notify::new(),
+            audits: RefCell::default(),
             wide: RefCell::default(),
             sent: RefCell::default(),
             asked: RefCell::default(),
@@ -264,6 +271,10 @@ impl World {
             if TROUBLES.contains(&fault) {
                 self.checks.borrow_mut().troubled.insert(executor().current());
             }
+            // What acted is not recorded, because its result is not stored.
+            if fault == Fault::PayloadFails {
+                self.checks.borrow_mut().all_disturbed(executor().current());
+            }
         }
         strikes
     }
@@ -291,9 +302,21 @@ impl World {
         if !self.is_checked {
             return;
         }
-        let Some(execution) = ExecutionId::parse(&key.0) else { return };
+        if table == "timers" {
+            let now = self.now();
+            self.check(|checks| checks.timer(&key.0, after, now));
+            self.due.notify_waiters();
+            return;
+        }
         let now = self.now();
+        let Some(execution) = ExecutionId::parse(&key.0) else {
+            self.check(|checks| checks.audited(&key.0, after, now));
+            return;
+        };
         if table == "journal" {
+            if key.1 == 1 && after.is_some() {
+                self.received(now);
+            }
             self.check(|checks| checks.appended(&key.0, before, after, now));
             // What is deleted has a record too, which nobody asks for.
             if after.is_some() {
@@ -301,8 +324,25 @@ impl World {
             }
         } else {
             self.check(|checks| checks.row(&key.0, before, after, now));
-            self.due.notify_waiters();
         }
+    }
+
+    /// A webhook was recorded: the passes of the audit come to it one after the other.
+    fn received(&self, now: Timestamp) {
+        let passes =
+            [Duration::from_secs(22), Duration::from_secs(3_602), Duration::from_secs(86_402)];
+        self.audits.borrow_mut().extend(passes.map(|after| now + after));
+        self.due.notify_waiters();
+    }
+
+    /// When something can be audited that was not yet.
+    pub(crate) fn next_audit(&self) -> Option<Timestamp> {
+        self.audits.borrow().iter().min().copied()
+    }
+
+    /// An audit that began then has been made.
+    pub(crate) fn audited(&self, began: Timestamp) {
+        self.audits.borrow_mut().retain(|at| *at >= began);
     }
 
     /// An object was stored.
@@ -331,7 +371,7 @@ impl World {
         add(key.0.as_bytes());
         add(&key.1.to_le_bytes());
         for name in
-            ["events", "append", "previous", "due_at", "generation", "sequence", "steps", "head"]
+            ["events", "append", "previous", "until", "fired", "again_at", "sequence", "view"]
         {
             let value = after.and_then(|item| item.get(name));
             add(match value {
@@ -352,6 +392,12 @@ impl World {
         }
     }
 
+    /// Whether the process that is at work is one of this function.
+    pub(crate) fn runs(&self, function: &str) -> bool {
+        let process = executor().current().0 as usize;
+        self.processes.borrow()[process].starts_with(function)
+    }
+
     /// A new process.
     pub(crate) fn process(&self, name: &str) -> Process {
         let mut processes = self.processes.borrow_mut();
@@ -365,6 +411,7 @@ impl World {
         let mut checks = self.checks.borrow_mut();
         checks.dead.insert(process);
         checks.died.entry(process).or_insert(now);
+        checks.all_disturbed(process);
         drop(checks);
         executor().kill(process);
     }

@@ -67,6 +67,12 @@ Later ones run, and have `repeatOf`.
 A redelivery counts as one as long as the history of the first is kept. \
 `id_unique` and `dedup_window` in [configuration.md](configuration.md) change both for one source.
 
+An id that is not signed can be replaced: a recorded request that is sent again under another id is another delivery. \
+So Everhook remembers bodies that come with such ids (a write unit more a webhook), and the repeat has `repeatOf`. \
+`remember_bodies = false` saves that write, and repeats under another unsigned id are not flagged: \
+choose it where a repeat does no harm, or where each request carries a signed time that bounds how late it can be sent again. \
+Redeliveries, with the same id and body, are recognised with both settings.
+
 | `scheme` | id | names one event | another body under the same id | without an id | what the sender documents |
 |---|---|---|---|---|---|
 ";

@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use crate::calls::{self, Caller};
 
 use super::super::perform::attempt;
-use super::{Advanced, Came, Drive, Flushed, MARGIN, Trouble, Turn, settle};
+use super::{Advanced, Came, Drive, Ended, Flushed, MARGIN, Trouble, Turn, settle};
 
 /// How far the clocks of two processes may be apart: each is at most two seconds off.
 const CLOCKS_APART: Duration = Duration::from_secs(4);
@@ -51,9 +51,9 @@ impl<'d> Drive<'d> {
         }
         self.take_places();
         begun.retain(|(task, _)| self.places.contains_key(&task.path));
-        let Some(until) = begun.iter().map(|(task, _)| claim_end(task, now)).max() else {
+        if begun.is_empty() {
             return Ok(None);
-        };
+        }
         let is_suspect = |(task, _): &(Task<'d>, u32)| {
             self.claim_of(&task.path).is_some() && !self.claimed.contains_key(&task.path)
         };
@@ -64,13 +64,11 @@ impl<'d> Drive<'d> {
             if let Flushed::Stop(advanced) = self.flush().await? {
                 return Ok(Some(advanced));
             }
-            let suspected = settle::suspect(self.driver, self.id(), self.wake.cause).await?;
-            if suspected.is_some() {
-                return Ok(suspected);
+            let suspected =
+                settle::suspect(self.driver, self.id(), &self.execution, self.held).await;
+            if let Some(left) = suspected.map_err(Trouble::Outage)? {
+                return Ok(Some(left));
             }
-        }
-        if until > self.lease {
-            self.lease = settle::extend(self.driver, self.id(), until).await?;
         }
         if let Flushed::Stop(advanced) = self.claim(&begun).await? {
             return Ok(Some(advanced));
@@ -89,7 +87,7 @@ impl<'d> Drive<'d> {
                 let came = attempt(driver, turn).await.map(Came::To);
                 // The next call may begin while this one's outcome is appended.
                 drop(place);
-                (path, came)
+                Ended { path, basis: None, came }
             }));
         }
         Ok(None)
@@ -174,6 +172,10 @@ impl<'d> Drive<'d> {
         if !self.is_claimed(task) {
             return Ok(());
         }
+        // Another driver may have claimed it since it was found to be open.
+        if self.is_held_elsewhere(&task.path) && guard::holds(Guard::ClaimIsOwn) {
+            return Ok(());
+        }
         let replaces = self.claim_of(&task.path);
         let until = claim_end(task, self.driver.clock.now());
         let later = replaces.map(|replaced| replaced + Duration::from_millis(1));
@@ -182,6 +184,14 @@ impl<'d> Drive<'d> {
         self.claimed.remove(&step);
         let claim = Command::ClaimStep { step, attempt, until, replaces, process };
         self.decide_if_it_fits(claim, 0).map(drop)
+    }
+
+    /// Whether another driver has a claim of this step that has not run out.
+    fn is_held_elsewhere(&self, path: &StepName) -> bool {
+        let stage = self.execution.step(path).map(|state| &state.stage);
+        let now = self.driver.clock.now();
+        matches!(stage, Some(Stage::Claimed(claim)) if claim.holds(now))
+            && !self.claimed.contains_key(path)
     }
 
     fn claim_of(&self, path: &StepName) -> Option<Timestamp> {
@@ -220,7 +230,7 @@ impl<'d> Drive<'d> {
     }
 
     pub(super) fn has_time_for(&self, task: &Task<'_>) -> bool {
-        self.driver.clock.now() + task.step.timeout() + MARGIN <= self.stint.deadline
+        self.driver.clock.now() + task.step.timeout() + MARGIN <= self.stint.limits.deadline
     }
 
     pub(super) async fn turn(&mut self, task: &Task<'d>, number: u32) -> Result<Turn<'d>, Trouble> {

@@ -1,15 +1,14 @@
-//! What is decided, and how it comes into the journal: together, and decided again where another driver was first.
+//! What is decided, and how it comes into the journal: together. Where another driver was first, outcomes are decided
+//! again, and everything else anew.
 
 use everhook_journal::event::Events;
-use everhook_journal::execution::WATCHDOG;
 use everhook_journal::guard::{self, Guard};
-use everhook_journal::table::AppendError;
-use everhook_journal::{Command, Event, Recorded, View, id};
-
-use crate::wakeup::Cause;
+use everhook_journal::table::{AppendError, Draft};
+use everhook_journal::{Command, Event, Recorded, id};
 
 use super::super::{read, tell, words};
-use super::{Advanced, Drive, Flushed, Trouble};
+use super::{Advanced, Decided, Drive, Flushed, Trouble};
+use crate::alone::gets_somewhere;
 
 /// How often an outcome is decided again because another driver appended first.
 const CONFLICTS_MAX: usize = 8;
@@ -37,8 +36,9 @@ impl Drive<'_> {
 
     /// Whether one more event of about so many bytes fits into an append with what is decided.
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
-        let fits = self.decided_bytes + bytes <= TOGETHER_BYTES_MAX
-            && self.decided.len() < TOGETHER_EVENTS_MAX;
+        let decided: usize = self.decided.iter().map(|decided| decided.bytes).sum();
+        let fits =
+            decided + bytes <= TOGETHER_BYTES_MAX && self.decided.len() < TOGETHER_EVENTS_MAX;
         !self.has_decided() || fits || !guard::holds(Guard::TogetherFits)
     }
 
@@ -60,14 +60,23 @@ impl Drive<'_> {
         }
     }
 
+    /// Decides the outcome of an attempt, unless it does not fit the state any more.
+    pub(super) fn decide_outcome(&mut self, command: Command, bytes: usize) -> Result<(), Trouble> {
+        if self.decide_if_it_fits(command, bytes)?
+            && let Some(last) = self.decided.last_mut()
+        {
+            last.is_outcome = true;
+        }
+        Ok(())
+    }
+
     fn add(&mut self, command: Command, event: Event, bytes: usize) -> Result<(), Trouble> {
         let first = self.appended.sequence.next();
         let sequence = self.execution.sequence.next();
         let at = self.driver.clock.now();
         let recorded = Recorded { sequence, first, at, event, digest: None };
         self.execution.apply(&recorded).map_err(|e| Trouble::Own(words(&e)))?;
-        self.decided.push((command, recorded.event));
-        self.decided_bytes += bytes;
+        self.decided.push(Decided { command, event: recorded.event, bytes, is_outcome: false });
         Ok(())
     }
 
@@ -76,17 +85,9 @@ impl Drive<'_> {
         if self.driver.is_closing() {
             self.stopping.get_or_insert(Advanced::Moved);
         }
-        let Some(cause) = self.stint.news.take() else { return Ok(()) };
-        match cause {
-            Cause::Appended(append) if append <= self.appended.last_append => return Ok(()),
-            Cause::Appended(_) | Cause::HandedOver => {}
-            Cause::Due => {
-                self.lease = self.driver.clock.now() + WATCHDOG;
-                self.is_counted = true;
-            }
-            Cause::Alone => self.lease = self.driver.clock.now() + WATCHDOG,
-        }
-        let commands = self.take_decided();
+        let Some(told) = self.stint.news.take() else { return Ok(()) };
+        self.held.add(told);
+        let commands = std::mem::take(&mut self.decided);
         match self.read_again(commands).await {
             Ok(_) => Ok(()),
             // Calls in flight are worth more than news; an append finds out as well.
@@ -98,18 +99,10 @@ impl Drive<'_> {
         }
     }
 
-    fn take_decided(&mut self) -> Vec<(Command, Event)> {
-        self.decided_bytes = 0;
-        std::mem::take(&mut self.decided)
-    }
-
-    /// Reads what others have appended, and decides again what was decided; says whether there is a history.
-    pub(super) async fn read_again(
-        &mut self,
-        decided: Vec<(Command, Event)>,
-    ) -> Result<bool, Trouble> {
-        self.driver.memory.put(self.id(), self.appended.clone());
-        let theirs = match read(self.driver, self.id()).await {
+    /// Reads what others have appended, and decides again which outcomes were decided; says whether there is a history.
+    pub(super) async fn read_again(&mut self, decided: Vec<Decided>) -> Result<bool, Trouble> {
+        let known = Some(self.appended.clone());
+        let theirs = match read(self.driver, self.id(), known).await {
             Ok(Some(theirs)) => theirs,
             Ok(None) => return Ok(false),
             Err(trouble) => {
@@ -119,12 +112,19 @@ impl Drive<'_> {
         };
         self.appended = theirs.clone();
         self.execution = theirs;
-        for (command, _) in decided {
+        // What else was decided may be wrong now: an answer came before its expiry was recorded, or an outcome is
+        // another one than what was computed from it.
+        let many = decided.len();
+        let kept = decided
+            .into_iter()
+            .filter(|decided| decided.is_outcome || !guard::holds(Guard::OnlyOutcomesSurvive));
+        let kept: Vec<_> = kept.collect();
+        self.dropped += u64::from(kept.len() < many);
+        for decided in kept {
             if !guard::holds(Guard::OutcomeSurvivesConflict) {
                 break;
             }
-            // What does not fit any more was recorded by another driver.
-            self.decide_if_it_fits(command, 0)?;
+            self.decide_outcome(decided.command, decided.bytes)?;
         }
         Ok(true)
     }
@@ -133,20 +133,15 @@ impl Drive<'_> {
     /// an outcome survives a conflict, unless another attempt recorded it.
     pub(super) async fn flush(&mut self) -> Result<Flushed, Trouble> {
         for _ in 0..CONFLICTS_MAX {
-            let decided = self.take_decided();
-            let events: Vec<_> = decided.iter().map(|(_, event)| event.clone()).collect();
+            let decided = std::mem::take(&mut self.decided);
+            let events: Vec<_> = decided.iter().map(|decided| decided.event.clone()).collect();
             let Some(events) = Events::new(events) else { return Ok(Flushed::GoOn) };
             match self.append(events).await {
-                Ok(()) => {
-                    self.show_progress().await?;
-                    return Ok(Flushed::GoOn);
-                }
+                Ok(()) => return Ok(Flushed::GoOn),
                 Err(AppendError::Conflict { .. }) => {
                     if !self.read_again(decided).await? {
+                        self.held.clear(self.driver, None).await;
                         return Ok(Flushed::Stop(Advanced::Absent));
-                    }
-                    if self.decided.is_empty() {
-                        return Ok(self.superseded());
                     }
                 }
                 Err(error @ AppendError::Refused { .. }) => {
@@ -155,42 +150,31 @@ impl Drive<'_> {
                 Err(AppendError::Unavailable(error)) => return Err(error.into()),
             }
         }
-        Ok(self.superseded())
-    }
-
-    /// Leaves the execution to whoever appended first, unless something is being done for it here.
-    fn superseded(&mut self) -> Flushed {
-        match self.attempts.is_empty() {
-            true => Flushed::Stop(Advanced::Superseded),
-            false => Flushed::GoOn,
-        }
+        // Others keep appending: what is decided is decided anew with the next move.
+        Ok(Flushed::GoOn)
     }
 
     /// Appends, and takes the state from what was recorded: its times are the journal's.
     async fn append(&mut self, events: Events) -> Result<(), AppendError> {
         let at = self.driver.clock.now();
-        let after = self.appended.head();
-        let expires_at = self.execution.webhook.expires_at;
-        let name = id::fresh();
-        let journal = &self.driver.journal;
-        let recorded = journal.append(self.id(), after, events, expires_at, at, &name).await?;
+        let draft = Draft {
+            after: self.appended.head(),
+            events,
+            at,
+            expires_at: self.execution.webhook.expires_at,
+            until: self.execution.rests_until(&self.plan.workflow, at),
+            name: id::fresh(),
+        };
+        let recorded = self.driver.journal.append(self.id(), draft).await?;
         for recorded in &recorded {
             tell::recorded(&self.appended, self.id(), recorded);
             if let Event::StepClaimed { step, until, .. } = &recorded.event {
                 self.claimed.insert(step.clone(), *until);
             }
+            self.held.got_further |= gets_somewhere(recorded);
             self.appended.apply(recorded).expect("these events were decided on this state");
         }
         self.execution = self.appended.clone();
-        Ok(())
-    }
-
-    /// Shows the first progress of a drive that the sweep counted as a try: should this process die now, it was none.
-    async fn show_progress(&mut self) -> Result<(), Trouble> {
-        if std::mem::take(&mut self.is_counted) && !self.execution.status.is_terminal() {
-            let view = View::of(self.id(), &self.execution);
-            self.driver.executions.project(&view, self.lease).await?;
-        }
         Ok(())
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use everhook_journal::{Event, Recorded};
+use everhook_journal::event::CallbackAnswer;
+use everhook_journal::{Event, Recorded, StepName};
 use serde_json::Value;
 
 use super::history::History;
@@ -26,6 +27,15 @@ pub(super) fn follows(execution: &str, history: &History, event: &Recorded) -> C
                 false => Ok(()),
             };
         }
+        Event::ExecutionFailing { cause } | Event::ExecutionFailed { cause } => {
+            return match &cause.step {
+                Some(step) if !has_failed(history, step) => violated(
+                    "S13",
+                    format!("{execution} fails because of {step}, which has not failed"),
+                ),
+                _ => Ok(()),
+            };
+        }
         Event::StepFiltered { step, .. } | Event::StepSkipped { step } => (step, false),
         Event::StepCompleted { step, .. } => (step, true),
         _ => return Ok(()),
@@ -38,6 +48,19 @@ pub(super) fn follows(execution: &str, history: &History, event: &Recorded) -> C
         ),
         _ => Ok(()),
     }
+}
+
+/// Whether the last outcome of a step is that it failed for good.
+fn has_failed(history: &History, step: &StepName) -> bool {
+    let last = history.recorded.iter().rev().find_map(|recorded| match &recorded.event {
+        Event::StepFailed { step: own, retry_at, .. } if own == step => Some(retry_at.is_none()),
+        Event::CallbackReceived { step: own, answer } if own == step => {
+            Some(matches!(answer, CallbackAnswer::Failed(_)))
+        }
+        Event::StepCompleted { step: own, .. } if own == step => Some(false),
+        _ => None,
+    });
+    last.unwrap_or(false)
 }
 
 /// What was seen, if it is kept beside the events.

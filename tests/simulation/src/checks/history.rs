@@ -1,6 +1,6 @@
 //! What is known of one execution, and what must hold of its history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use everhook_journal::execution::Next;
@@ -9,6 +9,7 @@ use everhook_journal::workflow::AtMostOnce;
 use everhook_journal::{Event, Execution, ExecutionId, Recorded, StepName, Timestamp, View};
 use everhook_processor::Input;
 
+use super::idle::Idle;
 use super::{Checked, SKEW, UNDER_WAY, has_passed, violated};
 use crate::kit::{KILLER, kit};
 
@@ -21,13 +22,22 @@ pub(super) struct History {
     pub(super) state: Option<Execution>,
     pub(super) views: Vec<View>,
     pub(super) row: Option<Row>,
-    /// Until when the last claim of its row was.
-    pub(super) claimed_until: Option<Timestamp>,
     pub(super) is_acknowledged: bool,
     /// Whether a fact was appended that nobody was told of yet.
     pub(super) has_untold_fact: bool,
     /// The same of an operator's redrive: what callers are told says nothing of it.
     pub(super) has_untold_redrive: bool,
+    /// Whether a redrive took so long that the timer set before it may have fired.
+    pub(super) is_redriven_late: bool,
+    /// When a timer was last set after its end.
+    pub(super) timer_after_end: Option<Timestamp>,
+    /// Whether a pass of the audit has seen to it.
+    pub(super) is_audited: bool,
+    /// Whether a crash, a lost reply or a slow call may make it act twice.
+    pub(super) is_disturbed: bool,
+    /// The attempts that have acted since it was last redriven.
+    pub(super) made: BTreeSet<(String, u32)>,
+    pub(super) idle: Idle,
     pub(super) redriven: u32,
     pub(super) redriven_at: Option<Timestamp>,
     /// Whether it is driven because it was due, and nobody has died of it yet.
@@ -272,6 +282,7 @@ impl History {
         let many = self.acted.entry((path.clone(), input.attempt)).or_default();
         *many += 1;
         let many = *many;
+        self.made.insert((path.clone(), input.attempt));
         let Some(state) = &self.state else { return Ok(()) };
         let kit = kit();
         let Some(workflow) = kit.workflow(&state.webhook.workflow.hash) else { return Ok(()) };
